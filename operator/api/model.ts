@@ -1,0 +1,203 @@
+/** Model (a tenant's own import) and ClusterModel (the platform's catalogue): schemas, types and resources. */
+import { z } from "zod";
+import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
+import { GROUP, VERSION } from "./keys.ts";
+import { byteQuantity, conditions, dnsSubdomain, instant, mapList, rules, sha256Digest } from "./schema.ts";
+
+const s3Source = z.object({
+  endpoint: rules(
+    z
+      .string()
+      .min(8)
+      .max(512)
+      .regex(/^https?:\/\/[^\s/?#@]+\/?$/),
+    {
+      rule: "!self.contains('@')",
+      message: "endpoint must not carry credentials: put them into the Secret that credentialsSecretRef names",
+    },
+  ).describe("URL of the S3 service with scheme and host, without bucket or path, for example https://s3.example.org."),
+  region: z
+    .string()
+    .min(1)
+    .max(64)
+    .regex(/^[a-zA-Z0-9-]+$/)
+    .default("us-east-1")
+    .describe("Region that requests are signed for; services without regions take the default us-east-1."),
+  bucket: z
+    .string()
+    .min(3)
+    .max(63)
+    .regex(/^[a-z0-9][a-z0-9.-]*[a-z0-9]$/)
+    .describe("Bucket that holds the model's files."),
+  prefix: rules(
+    z.string().max(512).default(""),
+    { rule: "!self.startsWith('/')", message: "prefix must not begin with '/': write it as models/llama/" },
+    {
+      rule: "!self.split('/').exists(p, p == '..' || p == '.')",
+      message: "prefix must not contain '.' or '..' segments",
+    },
+  ).describe("Folder inside the bucket, for example models/llama-8b/; all files below it belong to the model."),
+  credentialsSecretRef: z
+    .object({
+      name: dnsSubdomain.describe("Name of a Secret of type berth.dev/source-credentials in the Model's namespace."),
+    })
+    .optional()
+    .describe("Secret with accessKeyId and secretAccessKey; leave it out for a bucket that anybody may read."),
+});
+
+const modelSpecShape = {
+  source: rules(
+    z.object({ s3: s3Source.optional().describe("Files in an S3-compatible bucket in Hugging Face layout.") }),
+    {
+      rule: "has(self.s3)",
+      message: "exactly one source is needed: set spec.source.s3",
+    },
+  ).describe("Where the model's files come from; a change imports a new revision beside the old one."),
+  license: z
+    .object({
+      name: z.string().min(1).max(128).describe("Short name of the licence, for example apache-2.0 or llama3.1."),
+      url: z
+        .string()
+        .max(512)
+        .regex(/^https?:\/\/\S+$/)
+        .optional()
+        .describe("Address at which the licence text can be read."),
+      acceptanceRequired: z
+        .boolean()
+        .default(false)
+        .describe("True makes deployments wait until they set spec.acceptLicense to true."),
+    })
+    .optional()
+    .describe("Licence that the model comes under, shown to users."),
+  maxSize: byteQuantity
+    .default("2Ti")
+    .describe("Largest total size of the source's files; a larger source is refused before a byte is copied."),
+};
+
+export const modelSpec = z.object(modelSpecShape).describe("Which files are imported, and the bounds of the import.");
+export const clusterModelSpec = z
+  .object({
+    ...modelSpecShape,
+    import: z
+      .enum(["OnDemand", "Eager"])
+      .default("OnDemand")
+      .describe(
+        "OnDemand inspects at once and copies when the first deployment names the model; Eager copies at once.",
+      ),
+  })
+  .describe("Which files are imported and when; Secrets are read from the operator's namespace.");
+
+const revision = z
+  .object({
+    number: z.int().min(1).describe("Number of the revision in order of import, part of its place in the store."),
+    digest: sha256Digest.describe("SHA-256 over the sorted list of path, size and SHA-256 of the served files."),
+    sizeBytes: z.int().min(0).describe("Bytes of all files of this revision."),
+    importedAt: instant.describe("Instant at which the manifest was committed."),
+    sourceFingerprint: z
+      .string()
+      .max(71)
+      .optional()
+      .describe("SHA-256 over the source's keys, sizes and ETags, to notice a changed source."),
+  })
+  .describe("One complete, immutable import of the source.");
+
+const progress = z
+  .object({
+    phase: z.enum(["Listing", "Inspecting", "Copying", "Committing"]).describe("Step that the import is in right now."),
+    bytes: z.int().min(0).describe("Bytes that are safely in the store so far."),
+    totalBytes: z.int().min(0).describe("Bytes that the whole import has to copy."),
+    bytesPerSecond: z.int().min(0).optional().describe("Rate of the last seconds, for people."),
+    etaSeconds: z.int().min(0).optional().describe("Estimated seconds until the copy is complete."),
+    files: z.string().max(32).optional().describe("Finished files of all files, for example 3/12."),
+    startedAt: instant.describe("Instant at which this import began."),
+  })
+  .describe("How far the running import has come; absent when none runs.");
+
+const shape = z
+  .object({
+    layers: z.int().min(0).optional().describe("Number of transformer layers by config.json."),
+    hiddenSize: z.int().min(0).optional().describe("Width of the residual stream by config.json."),
+    attentionHeads: z.int().min(0).optional().describe("Number of query heads; tensor parallelism must divide it."),
+    keyValueHeads: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Number of key-value heads; replicated where tensor parallelism exceeds it."),
+    headSize: z.int().min(0).optional().describe("Width of one attention head."),
+    vocabularySize: z.int().min(0).optional().describe("Number of token ids that the model knows."),
+  })
+  .describe("Dimensions that sizing and parallelism depend on; a missing one is unknown.");
+
+export const modelStatus = z
+  .object({
+    observedGeneration: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Generation of the spec that this status was computed from."),
+    phase: z
+      .enum(["Preparing", "Downloading", "Ready", "Error"])
+      .optional()
+      .describe("One word for people, derived from the conditions; programs read the conditions."),
+    digest: sha256Digest.optional().describe("Digest of the newest complete revision."),
+    revisions: mapList(z.array(revision).max(64), "number")
+      .optional()
+      .describe("Complete revisions in the store, oldest first."),
+    sizeBytes: z.int().min(0).optional().describe("Bytes of all files that are imported."),
+    weightBytes: z.int().min(0).optional().describe("Bytes of tensor data by the safetensors headers."),
+    architecture: z
+      .string()
+      .max(128)
+      .optional()
+      .describe("First entry of config.json's architectures, as vLLM's registry names it."),
+    task: z
+      .enum(["Generate", "Embed", "Classify", "Reward", "Unknown"])
+      .optional()
+      .describe("What the model does: Generate text, Embed, Classify or Reward."),
+    parameters: z.int().min(0).optional().describe("Number of parameters counted from the tensor shapes."),
+    dtype: z.string().max(32).optional().describe("Data type that holds most of the weights, for example BF16."),
+    quantization: z
+      .string()
+      .max(64)
+      .optional()
+      .describe("Quantization method by config.json; absent for plain weights."),
+    contextLength: z.int().min(0).optional().describe("Largest context in tokens that the model was made for."),
+    kvBytesPerToken: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Bytes of KV cache that one token needs over all layers at 16 bits; 0 where no cache is kept."),
+    shape: shape.optional(),
+    progress: progress.optional(),
+    conditions: conditions.optional(),
+  })
+  .describe("What the importer found and copied; written by Berth alone.");
+
+export type ModelSpec = z.infer<typeof modelSpec>;
+export type ClusterModelSpec = z.infer<typeof clusterModelSpec>;
+export type ModelStatus = z.infer<typeof modelStatus>;
+export type ModelRevision = z.infer<typeof revision>;
+export interface Model extends KubeObject {
+  readonly metadata: ObjectMeta;
+  readonly spec: ModelSpec;
+  readonly status?: ModelStatus;
+}
+export interface ClusterModel extends KubeObject {
+  readonly metadata: ObjectMeta;
+  readonly spec: ClusterModelSpec;
+  readonly status?: ModelStatus;
+}
+export const models: Resource<Model> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "models",
+  kind: "Model",
+  namespaced: true,
+};
+export const clusterModels: Resource<ClusterModel> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "clustermodels",
+  kind: "ClusterModel",
+  namespaced: false,
+};

@@ -1,0 +1,171 @@
+/** ModelDeployment: one model served on nodes of its own. Schema, types and resource. */
+import { z } from "zod";
+import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
+import { GROUP, VERSION } from "./keys.ts";
+import { IMMUTABLE, conditions, dnsSubdomain, instant, labelValue, rules, sha256Digest } from "./schema.ts";
+
+export const billing = z
+  .object({
+    account: labelValue
+      .min(1)
+      .optional()
+      .describe(
+        "Billing account that the capacity is recorded for; an administrator must have allowed it for the namespace. Default: the namespace's name.",
+      ),
+    tags: rules(z.record(z.string().min(1).max(63), z.string().max(128)), {
+      rule: "self.size() <= 16",
+      message: "billing.tags holds at most 16 entries: remove some",
+    })
+      .meta({ maxProperties: 16 })
+      .optional()
+      .describe("Free key-value pairs that are copied into every usage record, at most 16."),
+  })
+  .describe("Who the provisioned hours are recorded for; a change splits the hour's record at that instant.");
+
+export const modelDeploymentSpec = rules(
+  z.object({
+    model: z
+      .object({
+        name: dnsSubdomain.describe("Name of the Model in this namespace, or of the ClusterModel."),
+        kind: z
+          .enum(["Model", "ClusterModel"])
+          .default("Model")
+          .describe("Model for the tenant's own import, ClusterModel for one of the platform's catalogue."),
+        revision: sha256Digest
+          .optional()
+          .describe(
+            "Digest of one imported revision to stay on; by default the newest one at the time of the rollout is used.",
+          ),
+      })
+      .describe("Which model is served; a change rolls the replicas over to it."),
+    acceptLicense: z
+      .boolean()
+      .default(false)
+      .describe("Set to true to state that you accept the licence that the model requires acceptance of."),
+    nodeType: rules(
+      dnsSubdomain,
+      IMMUTABLE("spec.nodeType", "create a new ModelDeployment with the other node type and delete this one"),
+    ).describe("NodeType whose nodes are dedicated to this deployment, one node per replica; it cannot be changed."),
+    replicas: z
+      .int()
+      .min(1)
+      .max(50)
+      .default(1)
+      .describe("Number of vLLM servers, each with all GPUs of one dedicated node; use spec.suspend for none."),
+    contextLength: z
+      .int()
+      .min(16)
+      .max(10_485_760)
+      .optional()
+      .describe(
+        "Largest number of tokens of prompt and answer together; by default the model's own, cut to what fits the node.",
+      ),
+    engine: z
+      .object({
+        version: z
+          .string()
+          .min(1)
+          .max(64)
+          .regex(/^[0-9A-Za-z][0-9A-Za-z.+_-]*$/)
+          .optional()
+          .describe(
+            "vLLM version out of the administrator's list of engine images; by default the first of that list.",
+          ),
+      })
+      .default({})
+      .describe("The inference engine that serves the model."),
+    suspend: z
+      .boolean()
+      .default(false)
+      .describe("True releases all nodes and stops billing after the drain, and keeps the object and its address."),
+    deletionProtection: z
+      .boolean()
+      .default(false)
+      .describe(
+        "True makes the API server refuse deletion of this object and of its namespace until it is set to false.",
+      ),
+    billing: billing.default({}),
+  }),
+).describe("What the user wants: which model on which nodes, how many replicas, paid by whom.");
+
+export const modelDeploymentStatus = z
+  .object({
+    observedGeneration: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Generation of the spec that this status was computed from."),
+    phase: z
+      .enum(["Creating", "Deploying", "Ready", "Scaling", "Updating", "Suspended", "Error", "Deleting"])
+      .optional()
+      .describe("One word for people, derived from the conditions; programs read the conditions."),
+    replicas: z.int().min(0).optional().describe("Number of pods that exist for this deployment now."),
+    readyReplicas: z.int().min(0).optional().describe("Number of pods that answer requests now."),
+    updatedReplicas: z.int().min(0).optional().describe("Number of pods that run the newest rendered template."),
+    selector: z
+      .string()
+      .max(512)
+      .optional()
+      .describe("Label selector of the serving pods as text, read by the scale subresource."),
+    endpoint: z.string().max(512).optional().describe("Address inside the cluster at which the model answers."),
+    model: z
+      .object({
+        digest: sha256Digest.optional().describe("Digest of the model revision that the template serves."),
+        revision: z.int().min(0).optional().describe("Number of that revision in the Model's list of revisions."),
+      })
+      .optional()
+      .describe("Model revision that was resolved at the last rollout; replaced nodes and new replicas use the same."),
+    engine: z
+      .object({
+        image: z.string().max(512).optional().describe("Container image of the engine that the template runs."),
+        args: z
+          .array(z.string().max(4096))
+          .max(256)
+          .meta({ "x-kubernetes-list-type": "atomic" })
+          .optional()
+          .describe("Arguments that vLLM is started with, in order."),
+      })
+      .optional()
+      .describe("Engine as rendered at the last rollout."),
+    capacity: z
+      .object({
+        contextLength: z
+          .int()
+          .min(0)
+          .optional()
+          .describe("Tokens of prompt and answer together that one request may use."),
+        kvCacheTokens: z.int().min(0).optional().describe("Estimated tokens that fit into one replica's KV cache."),
+        maxConcurrency: z
+          .int()
+          .min(0)
+          .optional()
+          .describe("Estimated full-length requests that one replica holds at once."),
+      })
+      .optional()
+      .describe("What one replica can hold, computed before any node was bought."),
+    metering: z
+      .object({
+        since: instant.optional().describe("Instant from which capacity of this deployment is recorded."),
+        sealedThrough: instant.optional().describe("End of the last sealed window; everything before it is final."),
+        nodeSeconds: z.int().min(0).optional().describe("Billable node-seconds in sealed windows so far."),
+      })
+      .optional()
+      .describe("How far the ledger has recorded this deployment."),
+    conditions: conditions.optional(),
+  })
+  .describe("What Berth observed; written by Berth alone.");
+
+export type ModelDeploymentSpec = z.infer<typeof modelDeploymentSpec>;
+export type ModelDeploymentStatus = z.infer<typeof modelDeploymentStatus>;
+export interface ModelDeployment extends KubeObject {
+  readonly metadata: ObjectMeta;
+  readonly spec: ModelDeploymentSpec;
+  readonly status?: ModelDeploymentStatus;
+}
+export const modelDeployments: Resource<ModelDeployment> = {
+  group: GROUP,
+  version: VERSION,
+  plural: "modeldeployments",
+  kind: "ModelDeployment",
+  namespaced: true,
+};
