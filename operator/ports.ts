@@ -156,3 +156,60 @@ export interface Outcome {
   /** Look again after this many milliseconds even if nothing happens. */
   readonly requeueAfterMs?: number;
 }
+
+/** An object of a bucket that a model is imported from. */
+export interface SourceObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+  /** Opaque token of this exact content, quotes included; never taken for a checksum. */
+  readonly etag: string;
+}
+
+/** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */
+export interface ObjectSource {
+  /** One page of at most 1,000 objects; `next` is passed back for the following page and absent on the last. */
+  list(prefix: string, next?: string): Promise<{ readonly objects: readonly SourceObject[]; readonly next?: string }>;
+  /** Exactly `lengthBytes` (> 0) bytes from `offset`; fails with reason SourceChanged where the content is not `object.etag` any more. */
+  read(object: SourceObject, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Uint8Array>;
+  close(): void;
+}
+
+/** An object of the platform's own store; keys are relative to the store's URL and never begin with '/'. */
+export interface StoredObject {
+  readonly key: string;
+  readonly sizeBytes: number;
+}
+
+/** One object on its way into the store; nothing of it can be seen before `commit`. */
+export interface ObjectUpload {
+  /** Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. */
+  part(number: number, bytes: Uint8Array): Promise<void>;
+  /** "exists": somebody else committed this key first, and theirs stays. */
+  commit(): Promise<"written" | "exists">;
+  abort(): Promise<void>;
+}
+
+/** The platform's store (`s3://` or `file://`). Its faults are RetryError with reason StoreUnavailable in the cause. */
+export interface ObjectStore {
+  /** The store's URL, for people; carries no credentials. */
+  readonly url: string;
+  head(key: string): Promise<StoredObject | undefined>;
+  /** The whole object, undefined where there is none; larger than `maxBytes` is an error. */
+  get(key: string, maxBytes: number): Promise<Uint8Array | undefined>;
+  /** A part of an object: fewer bytes than asked for only where the object ends. */
+  read(key: string, offset: number, lengthBytes: number): Promise<Uint8Array>;
+  put(
+    key: string,
+    bytes: Uint8Array,
+    options?: { readonly ifAbsent?: boolean },
+  ): Promise<"written" | "exists">;
+  /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
+  upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;
+  /** All objects whose key begins with `prefix` (which ends with '/' or is empty), in no promised order. */
+  list(prefix: string): AsyncIterable<StoredObject>;
+  /** An object that is not there is success. */
+  remove(key: string): Promise<void>;
+  /** Forgets the uploads beneath `prefix` that nobody finished. */
+  abortUploads(prefix: string): Promise<void>;
+  close(): void;
+}

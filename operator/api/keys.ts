@@ -41,6 +41,8 @@ export const annotations = {
   endpoints: "berth.dev/endpoints",
   /** On a Namespace: billing accounts that its deployments may name, separated by commas. */
   billingAccounts: "berth.dev/billing-accounts",
+  /** On a Model or ClusterModel: any value makes the importer look at the source again; it takes the annotation off when done. */
+  refresh: "berth.dev/refresh",
   /** Pins the template of a Karpenter NodePool: hash of the fields rendered at creation. */
   templateHash: "berth.dev/template-hash",
 } as const;
