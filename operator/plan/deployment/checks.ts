@@ -1,0 +1,143 @@
+/**
+ * Checks before money: each names one thing that keeps a deployment from getting capacity, cheap and final reasons first.
+ * A blocked deployment buys nothing new; what it already has goes on.
+ */
+import { annotations } from "../../api/keys.ts";
+import { findCondition } from "../../api/conditions.ts";
+import { chooseImage } from "../engine/args.ts";
+import type { Problem } from "../plan.ts";
+import { fitOneNode, type Fit } from "../sizing/fit.ts";
+import { ownPool, type Seen } from "./seen.ts";
+
+export type Check = (seen: Seen) => Problem | undefined;
+
+export const nodeTypeExists: Check = ({ nodeType, deployment }) =>
+  nodeType
+    ? undefined
+    : {
+        reason: "NodeTypeNotFound",
+        message: `node type ${deployment.spec.nodeType} does not exist: kubectl get nodetypes.berth.dev lists those that do`,
+      };
+
+export const nodeTypeIsEnabled: Check = ({ nodeType }) =>
+  nodeType?.spec.disabled
+    ? {
+        reason: "NodeTypeDisabled",
+        message: `node type ${nodeType.metadata.name} is disabled by the platform: use another one`,
+      }
+    : undefined;
+
+export const engineIsOffered: Check = ({ deployment, settings }) => {
+  const wanted = deployment.spec.engine.version;
+  if (chooseImage(settings.engineImages, wanted)) return undefined;
+  const offered = settings.engineImages.map((entry) => entry.version).join(", ") || "none";
+  return {
+    reason: "EngineVersionNotOffered",
+    message: `spec.engine.version ${wanted ?? "(default)"} is not in the administrator's list of engine images: ${offered}`,
+  };
+};
+
+export const accountIsAllowed: Check = ({ deployment, namespace }) => {
+  const account = deployment.spec.billing.account;
+  if (account === undefined || account === deployment.metadata.namespace) return undefined;
+  const allowed = (namespace?.metadata.annotations?.[annotations.billingAccounts] ?? "")
+    .split(",")
+    .map((name) => name.trim());
+  if (allowed.includes(account)) return undefined;
+  return {
+    reason: "AccountNotAllowed",
+    message: `spec.billing.account ${account} is not allowed for namespace ${deployment.metadata.namespace}: an administrator allows it with the annotation ${annotations.billingAccounts} on the namespace`,
+  };
+};
+
+/** The model was inspected: its sizes are known, though its files may still be on their way. */
+export const modelIsKnown: Check = (seen) => {
+  const problem = modelProblem(seen);
+  if (problem && problem.reason !== "Importing") return problem;
+  return seen.model?.status?.weightBytes === undefined ? problem : undefined;
+};
+
+export const licenseIsAccepted: Check = ({ model, deployment }) => {
+  const license = model?.spec.license;
+  if (!license?.acceptanceRequired || deployment.spec.acceptLicense) return undefined;
+  return {
+    reason: "AcceptanceRequired",
+    message: `model ${model?.metadata.name} comes under the licence ${license.name}${license.url ? ` (${license.url})` : ""}: read it and set spec.acceptLicense to true`,
+  };
+};
+
+export const modelFits: Check = (seen) => {
+  const fit = fitOf(seen);
+  return fit && "problem" in fit ? fit.problem : undefined;
+};
+
+/** Capacity of one replica by the node's pinned shape, or by the node type's before there is a pool. */
+export function fitOf(seen: Seen): Fit | undefined {
+  const gpu = ownPool(seen)?.spec.template.gpu ?? seen.nodeType?.spec.gpu;
+  const facts = seen.model?.status;
+  return gpu && facts ? fitOneNode(facts, gpu, seen.deployment.spec.contextLength) : undefined;
+}
+
+/** What is wrong with the model itself, as ModelReady says it; undefined when a complete revision can be served. */
+export function modelProblem({ model, deployment }: Seen): Problem | undefined {
+  const { kind, name, revision } = deployment.spec.model;
+  if (!model)
+    return { reason: "ModelNotFound", message: `${kind} ${name} does not exist: create it, or correct spec.model` };
+  if (revision !== undefined && !model.status?.revisions?.some((entry) => entry.digest === revision)) {
+    return {
+      reason: "RevisionNotFound",
+      message: `${kind} ${name} has no imported revision ${revision}: take one of its status.revisions, or leave spec.model.revision out`,
+    };
+  }
+  if (model.status?.digest !== undefined) return undefined;
+  const ready = findCondition(model.status?.conditions, "Ready");
+  const words = ready ? `${ready.reason}: ${ready.message}` : "the importer has not looked at it yet";
+  if (findCondition(model.status?.conditions, "Stalled")?.status === "True")
+    return { reason: "ImportFailed", message: `${kind} ${name} cannot be imported: ${words}` };
+  return { reason: "Importing", message: `${kind} ${name} is not imported yet: ${words}` };
+}
+
+export const quotaHolds = (seen: Seen, size: number): Problem | undefined => {
+  const quota = seen.nodeType?.spec.quota;
+  const type = seen.nodeType?.metadata.name;
+  const { total, inNamespace } = seen.others;
+  if (quota?.total !== undefined && total + size > quota.total) {
+    return {
+      reason: "QuotaExceeded",
+      message: `the quota of node type ${type} is ${quota.total} nodes in total: others hold ${total}, this deployment wants ${size}`,
+    };
+  }
+  if (quota?.perNamespace !== undefined && inNamespace + size > quota.perNamespace) {
+    return {
+      reason: "QuotaExceeded",
+      message: `the quota of node type ${type} is ${quota.perNamespace} nodes for each namespace: others in ${seen.deployment.metadata.namespace} hold ${inNamespace}, this deployment wants ${size}`,
+    };
+  }
+  return undefined;
+};
+
+export const poolNameIsFree: Check = (seen) =>
+  seen.pool && !ownPool(seen)
+    ? {
+        reason: "PreviousPoolRemains",
+        message: `pool ${seen.pool.metadata.name} of an earlier deployment of this name is still being released: waiting for it`,
+      }
+    : undefined;
+
+export const beforeCapacity: readonly Check[] = [
+  engineIsOffered,
+  accountIsAllowed,
+  nodeTypeExists,
+  modelIsKnown,
+  licenseIsAccepted,
+  modelFits,
+  poolNameIsFree,
+];
+
+export function firstProblem(checks: readonly Check[], seen: Seen): Problem | undefined {
+  for (const check of checks) {
+    const problem = check(seen);
+    if (problem) return problem;
+  }
+  return undefined;
+}

@@ -1,0 +1,176 @@
+/** Desired objects of one deployment beside its pods: each function makes one Kubernetes object. */
+import { API_VERSION, MANAGED_BY, finalizers, labels } from "../../api/keys.ts";
+import type { GPUNodePool } from "../../api/gpunodepool.ts";
+import type { ControllerRevision, OpaqueSpec, Workload } from "../../api/kubernetes.ts";
+import type { ModelDeployment } from "../../api/modeldeployment.ts";
+import type { NodeType } from "../../api/nodetype.ts";
+import type { ObjectMeta } from "../../ports.ts";
+import { SERVING_PORT } from "../engine/args.ts";
+import { revisionName, workloadName } from "../identity.ts";
+import { uidOf, type CurrentRevision, type PinnedTemplate, type Settings } from "./seen.ts";
+
+/** Port of the store role (chart: berth-store). */
+const STORE_PORT = 8090;
+
+function childMeta(deployment: ModelDeployment, name: string): ObjectMeta {
+  const uid = uidOf(deployment);
+  return {
+    name,
+    namespace: deployment.metadata.namespace,
+    labels: {
+      [labels.managedBy]: MANAGED_BY,
+      [labels.name]: "berth-serving",
+      [labels.instance]: deployment.metadata.name,
+      [labels.deploymentUID]: uid,
+    },
+    ownerReferences: [
+      {
+        apiVersion: API_VERSION,
+        kind: "ModelDeployment",
+        name: deployment.metadata.name,
+        uid,
+        controller: true,
+        blockOwnerDeletion: true,
+      },
+    ],
+  };
+}
+
+function podSelector(deployment: ModelDeployment): Record<string, string> {
+  return { [labels.deploymentUID]: uidOf(deployment) };
+}
+
+/** The selector as text for the scale subresource. */
+export function selectorText(deployment: ModelDeployment): string {
+  return `${labels.deploymentUID}=${uidOf(deployment)}`;
+}
+
+export function desiredPool(deployment: ModelDeployment, nodeType: NodeType, size: number): GPUNodePool {
+  const { sku, gpu, provider } = nodeType.spec;
+  return {
+    ...poolIdentity(deployment),
+    spec: {
+      ...poolWishes(deployment, size),
+      nodeType: nodeType.metadata.name,
+      deploymentRef: { name: deployment.metadata.name, uid: uidOf(deployment) },
+      template: { sku: sku ?? nodeType.metadata.name, gpu, provider },
+    },
+  };
+}
+
+/** An existing pool with another size, account or tags; its pinned template is applied verbatim. A refused account changes nothing. */
+export function resizedPool(
+  deployment: ModelDeployment,
+  pool: GPUNodePool,
+  size: number,
+  accountAllowed: boolean,
+): GPUNodePool {
+  const { nodeType, deploymentRef, template, account, tags } = pool.spec;
+  const wishes = accountAllowed ? poolWishes(deployment, size) : { size, account, tags };
+  return { ...poolIdentity(deployment), spec: { ...wishes, nodeType, deploymentRef, template } };
+}
+
+function poolIdentity(deployment: ModelDeployment): Pick<GPUNodePool, "apiVersion" | "kind" | "metadata"> {
+  return {
+    apiVersion: API_VERSION,
+    kind: "GPUNodePool",
+    metadata: { ...childMeta(deployment, deployment.metadata.name), finalizers: [finalizers.pool] },
+  };
+}
+
+function poolWishes(deployment: ModelDeployment, size: number): Pick<GPUNodePool["spec"], "size" | "account" | "tags"> {
+  const { account, tags } = deployment.spec.billing;
+  return { size, account: account ?? deployment.metadata.namespace ?? "", tags: tags ?? {} };
+}
+
+export function desiredRevision(
+  deployment: ModelDeployment,
+  number: number,
+  pinned: PinnedTemplate,
+): ControllerRevision {
+  return {
+    apiVersion: "apps/v1",
+    kind: "ControllerRevision",
+    metadata: childMeta(deployment, revisionName(uidOf(deployment), number)),
+    revision: number,
+    data: pinned,
+  };
+}
+
+/** One pod a node with all its GPUs; never a spare one, since that would need a spare node. */
+export function desiredWorkload(deployment: ModelDeployment, revision: CurrentRevision, replicas: number): Workload {
+  return {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    metadata: childMeta(deployment, workloadName(deployment.metadata.name, uidOf(deployment))),
+    spec: {
+      replicas,
+      revisionHistoryLimit: 1,
+      // Loading a model takes many minutes; Berth's own conditions say what goes on.
+      progressDeadlineSeconds: 3600,
+      strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
+      selector: { matchLabels: podSelector(deployment) },
+      template: revision.pinned.podTemplate,
+    },
+  };
+}
+
+export function desiredService(deployment: ModelDeployment): OpaqueSpec {
+  return {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata: childMeta(deployment, deployment.metadata.name),
+    spec: {
+      type: "ClusterIP",
+      selector: podSelector(deployment),
+      ports: [{ name: "http", port: 80, targetPort: "http", protocol: "TCP" }],
+    },
+  };
+}
+
+export function desiredDisruptionBudget(deployment: ModelDeployment): OpaqueSpec {
+  return {
+    apiVersion: "policy/v1",
+    kind: "PodDisruptionBudget",
+    metadata: childMeta(deployment, workloadName(deployment.metadata.name, uidOf(deployment))),
+    // Also with one replica: a budget that allows no disruption would hang every drain for ever.
+    spec: { maxUnavailable: 1, selector: { matchLabels: podSelector(deployment) } },
+  };
+}
+
+/** In: the own namespace and those named for scraping. Out: DNS and the store role, nothing else. */
+export function desiredNetworkPolicy(deployment: ModelDeployment, settings: Settings): OpaqueSpec {
+  const namespaceNamed = (name: string): object => ({
+    namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": name } },
+  });
+  return {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    metadata: childMeta(deployment, workloadName(deployment.metadata.name, uidOf(deployment))),
+    spec: {
+      podSelector: { matchLabels: podSelector(deployment) },
+      policyTypes: ["Ingress", "Egress"],
+      ingress: [
+        {
+          from: [{ podSelector: {} }, ...settings.metricsNamespaces.map(namespaceNamed)],
+          ports: [{ protocol: "TCP", port: SERVING_PORT }],
+        },
+      ],
+      egress: [
+        {
+          to: [namespaceNamed("kube-system")],
+          ports: [
+            { protocol: "UDP", port: 53 },
+            { protocol: "TCP", port: 53 },
+          ],
+        },
+        { to: [namespaceNamed(settings.operatorNamespace)], ports: [{ protocol: "TCP", port: STORE_PORT }] },
+      ],
+    },
+  };
+}
+
+/** Address of the Service inside the cluster. */
+export function endpointOf(deployment: ModelDeployment): string {
+  return `http://${deployment.metadata.name}.${deployment.metadata.namespace}.svc/v1`;
+}
