@@ -1,0 +1,304 @@
+/**
+ * Flags and environment → one frozen Config. Every flag `--some-name` may also be given as BERTH_SOME_NAME; the flag wins.
+ * All problems are collected, so that one start shows them all.
+ */
+import type { CredentialsConfig } from "./runtime/credentials.ts";
+import type { EngineImage } from "./plan/engine/args.ts";
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+interface Option {
+  readonly flag: string;
+  readonly argument?: string;
+  readonly about: string;
+  readonly fallback?: string;
+}
+
+const option = (flag: string, argument: string, about: string, fallback?: string): Option => ({
+  flag,
+  argument,
+  about,
+  ...(fallback === undefined ? {} : { fallback }),
+});
+
+export const commonOptions: readonly Option[] = [
+  option("namespace", "name", "namespace that Berth itself runs in", "berth-system"),
+  option("log-level", "level", "debug, info, warn or error", "info"),
+  option("kubeconfig", "file", "kubeconfig to use outside a cluster"),
+  option("health-port", "port", "port of /healthz and /readyz", "8081"),
+  option("metrics-port", "port", "port of /metrics", "8080"),
+];
+
+export const operatorOptions: readonly Option[] = [
+  option("leader-elect", "bool", "wait for the Lease before acting; needed with more than one replica", "true"),
+  option("ledger-url", "url", "s3://bucket/prefix or file:///path for sealed hours"),
+  option("ledger-endpoint", "url", "S3 endpoint of the ledger; AWS when left out"),
+  option("ledger-region", "region", "region of the ledger's bucket", "us-east-1"),
+  option(
+    "engine-images",
+    "json",
+    'allowed engine images, the first is the default: [{"version":"0.32.0","image":"…"}]',
+  ),
+  option("berth-image", "image", "image of Berth for the step that fetches the model"),
+  option("store-service", "url", "store role as serving pods reach it"),
+  option("node-types-file", "file", "YAML list of NodeTypes that the operator applies at start"),
+  option("usage-port", "port", "port of the usage API", "8082"),
+  option(
+    "shrink-stabilization-seconds",
+    "s",
+    "how long fewer replicas must be wanted before nodes are given back",
+    "300",
+  ),
+  option("drain-grace-seconds", "s", "how long a pod may finish its requests before it is ended", "600"),
+  option("node-lost-seconds", "s", "how long a node may be not ready before it is replaced", "600"),
+  option(
+    "static-capacity-timeout-seconds",
+    "s",
+    "how long Karpenter may take to make NodeClaims before its feature gate is suspected",
+    "60",
+  ),
+  option("window-seconds", "s", "length of a metering window", "3600"),
+  option("seal-grace-seconds", "s", "how long after its end a window is sealed at the earliest", "300"),
+  option("seal-spread-seconds", "s", "over how many seconds sealing is spread", "300"),
+  option("metrics-namespaces", "names", "namespaces that may scrape serving pods, separated by commas", ""),
+];
+
+export const importerOptions: readonly Option[] = [
+  option("store-url", "url", "s3://bucket/prefix or file:///path for imported models"),
+  option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
+  option("store-region", "region", "region of the store's bucket", "us-east-1"),
+  option("allow-http-endpoints", "bool", "let models be imported over plain http", "false"),
+  option("import-concurrency", "n", "imports at once in this process", "2"),
+  option("progress-seconds", "s", "least time between two progress updates of one import", "5"),
+  option(
+    "credentials-cluster-role",
+    "name",
+    "ClusterRole that a tenant's RoleBinding names to let Berth read its source credentials",
+    "berth-source-credentials",
+  ),
+  option(
+    "service-account",
+    "name",
+    "service account that the importer runs as, named in the command that a condition prints",
+    "berth-importer",
+  ),
+];
+
+export interface S3Keys {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+}
+
+export interface PlaceConfig {
+  readonly url: string;
+  readonly endpoint?: string;
+  readonly region: string;
+  readonly credentials?: S3Keys;
+}
+
+export interface CommonConfig {
+  readonly namespace: string;
+  readonly logLevel: string;
+  readonly kube: CredentialsConfig;
+  readonly healthPort: number;
+  readonly metricsPort: number;
+}
+
+export interface OperatorConfig extends CommonConfig {
+  readonly leaderElect: boolean;
+  readonly ledger: PlaceConfig;
+  readonly engineImages: readonly EngineImage[];
+  readonly berthImage: string;
+  readonly storeService: string;
+  readonly nodeTypesFile?: string;
+  readonly usagePort: number;
+  readonly shrinkStabilizationMs: number;
+  readonly drainGraceMs: number;
+  readonly nodeLostMs: number;
+  readonly staticCapacityTimeoutMs: number;
+  readonly windowSeconds: number;
+  readonly sealGraceSeconds: number;
+  readonly sealSpreadSeconds: number;
+  readonly metricsNamespaces: readonly string[];
+}
+
+export interface ImporterConfig extends CommonConfig {
+  readonly store: PlaceConfig;
+  readonly allowHttpEndpoints: boolean;
+  readonly importConcurrency: number;
+  readonly progressMs: number;
+  readonly credentialsClusterRole: string;
+  readonly serviceAccount: string;
+}
+
+/** Everything that is wrong with flags and environment, one line each. */
+export class ConfigError extends Error {
+  readonly problems: readonly string[];
+  constructor(problems: readonly string[]) {
+    super(problems.join("\n"));
+    this.name = "ConfigError";
+    this.problems = problems;
+  }
+}
+
+/** Reads single values and keeps what is wrong with them. */
+class Reader {
+  readonly problems: string[] = [];
+  readonly #flags: Readonly<Record<string, unknown>>;
+  readonly #env: Environment;
+  constructor(flags: Readonly<Record<string, unknown>>, env: Environment) {
+    this.#flags = flags;
+    this.#env = env;
+  }
+
+  text(flag: string): string | undefined {
+    const camel = flag.replace(/-([a-z0-9])/g, (_all, letter: string) => letter.toUpperCase());
+    const given = this.#flags[camel] ?? this.#env[`BERTH_${flag.toUpperCase().replaceAll("-", "_")}`];
+    const fallback = [...commonOptions, ...operatorOptions, ...importerOptions].find(
+      (entry) => entry.flag === flag,
+    )?.fallback;
+    return typeof given === "string" && given !== "" ? given : fallback;
+  }
+
+  required(flag: string): string {
+    const value = this.text(flag);
+    if (value === undefined)
+      this.problems.push(`--${flag} is missing: give the flag or set BERTH_${flag.toUpperCase().replaceAll("-", "_")}`);
+    return value ?? "";
+  }
+
+  whole(flag: string, min: number, max: number): number {
+    const text = this.text(flag) ?? "";
+    const value = Number(text);
+    if (!/^\d+$/.test(text) || value < min || value > max)
+      this.problems.push(`--${flag} is "${text}": give a whole number from ${min} to ${max}`);
+    return value;
+  }
+
+  flag(flag: string): boolean {
+    const text = this.text(flag);
+    if (text !== "true" && text !== "false") this.problems.push(`--${flag} is "${text}": give true or false`);
+    return text === "true";
+  }
+
+  url(flag: string, ...schemes: string[]): string {
+    const text = this.required(flag);
+    if (text !== "" && !schemes.some((scheme) => text.startsWith(`${scheme}://`))) {
+      this.problems.push(
+        `--${flag} is "${text}": begin it with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`,
+      );
+    }
+    return text;
+  }
+
+  done(): void {
+    if (this.problems.length > 0) throw new ConfigError(this.problems);
+  }
+}
+
+export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: Environment): OperatorConfig {
+  const read = new Reader(flags, env);
+  const config: OperatorConfig = {
+    ...common(read, env),
+    leaderElect: read.flag("leader-elect"),
+    ledger: place(read, env, "ledger"),
+    engineImages: engineImages(read),
+    berthImage: read.required("berth-image"),
+    storeService: read.url("store-service", "http", "https"),
+    nodeTypesFile: read.text("node-types-file"),
+    usagePort: read.whole("usage-port", 0, 65_535),
+    shrinkStabilizationMs: read.whole("shrink-stabilization-seconds", 0, 86_400) * 1000,
+    drainGraceMs: read.whole("drain-grace-seconds", 0, 86_400) * 1000,
+    nodeLostMs: read.whole("node-lost-seconds", 1, 86_400) * 1000,
+    staticCapacityTimeoutMs: read.whole("static-capacity-timeout-seconds", 1, 86_400) * 1000,
+    windowSeconds: windowSeconds(read),
+    sealGraceSeconds: read.whole("seal-grace-seconds", 0, 86_400),
+    sealSpreadSeconds: read.whole("seal-spread-seconds", 0, 86_400),
+    metricsNamespaces: (read.text("metrics-namespaces") ?? "").split(",").filter((name) => name !== ""),
+  };
+  read.done();
+  return Object.freeze(config);
+}
+
+export function importerConfig(flags: Readonly<Record<string, unknown>>, env: Environment): ImporterConfig {
+  const read = new Reader(flags, env);
+  const config: ImporterConfig = {
+    ...common(read, env),
+    store: place(read, env, "store"),
+    allowHttpEndpoints: read.flag("allow-http-endpoints"),
+    importConcurrency: read.whole("import-concurrency", 1, 64),
+    progressMs: read.whole("progress-seconds", 1, 3600) * 1000,
+    credentialsClusterRole: read.required("credentials-cluster-role"),
+    serviceAccount: read.required("service-account"),
+  };
+  read.done();
+  return Object.freeze(config);
+}
+
+/** What every command that speaks to the cluster needs. */
+export function commonConfig(flags: Readonly<Record<string, unknown>>, env: Environment): CommonConfig {
+  const read = new Reader(flags, env);
+  const config = common(read, env);
+  read.done();
+  return Object.freeze(config);
+}
+
+const LEVELS = ["debug", "info", "warn", "error"];
+
+function common(read: Reader, env: Environment): CommonConfig {
+  const logLevel = read.text("log-level") ?? "info";
+  if (!LEVELS.includes(logLevel)) read.problems.push(`--log-level is "${logLevel}": give one of ${LEVELS.join(", ")}`);
+  const kubeconfig = read.text("kubeconfig");
+  return {
+    namespace: env["POD_NAMESPACE"] ?? read.required("namespace"),
+    logLevel,
+    kube: kubeconfig === undefined ? {} : { kubeconfig },
+    healthPort: read.whole("health-port", 0, 65_535),
+    metricsPort: read.whole("metrics-port", 0, 65_535),
+  };
+}
+
+function place(read: Reader, env: Environment, what: "ledger" | "store"): PlaceConfig {
+  const accessKeyId = env[`BERTH_${what.toUpperCase()}_ACCESS_KEY_ID`];
+  const secretAccessKey = env[`BERTH_${what.toUpperCase()}_SECRET_ACCESS_KEY`];
+  const url = read.url(`${what}-url`, "s3", "file");
+  if ((accessKeyId === undefined) !== (secretAccessKey === undefined)) {
+    read.problems.push(
+      `set both BERTH_${what.toUpperCase()}_ACCESS_KEY_ID and BERTH_${what.toUpperCase()}_SECRET_ACCESS_KEY, or neither`,
+    );
+  }
+  return {
+    url,
+    endpoint: read.text(`${what}-endpoint`),
+    region: read.text(`${what}-region`) ?? "us-east-1",
+    ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
+  };
+}
+
+/** UTC days must be whole numbers of windows, so that hours and days of different windows never overlap. */
+function windowSeconds(read: Reader): number {
+  const seconds = read.whole("window-seconds", 1, 3600);
+  if (seconds > 0 && 3600 % seconds !== 0) read.problems.push(`--window-seconds is ${seconds}: give a divisor of 3600`);
+  return seconds;
+}
+
+function engineImages(read: Reader): readonly EngineImage[] {
+  const text = read.required("engine-images");
+  if (text === "") return [];
+  try {
+    const list: unknown = JSON.parse(text);
+    if (Array.isArray(list) && list.length > 0 && list.every(isEngineImage)) return list;
+  } catch {
+    // Reported below with the same remedy as a wrong shape.
+  }
+  read.problems.push(
+    `--engine-images is not a JSON list of {"version","image"} with at least one entry: ${text.slice(0, 200)}`,
+  );
+  return [];
+}
+
+function isEngineImage(value: unknown): value is EngineImage {
+  if (typeof value !== "object" || value === null) return false;
+  const { version, image } = value as Partial<EngineImage>;
+  return typeof version === "string" && version !== "" && typeof image === "string" && image !== "";
+}
