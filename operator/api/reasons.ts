@@ -1,0 +1,197 @@
+/**
+ * The closed set of condition reasons, per kind: each with what it means and what the user should do.
+ * docs/conditions.md is generated from it (`make generate`); a test holds plans, reasons and docs together.
+ * To add one, append a line to the list of its kind.
+ */
+
+/** [what it means, what to do about it]. */
+export type ReasonText = readonly [means: string, remedy: string];
+type ReasonList = Readonly<Record<string, ReasonText>>;
+
+const NOTHING = "Nothing.";
+const WAIT = "Wait; the message says how far it has come.";
+
+/** Set on ModelDeployments; those of its pool are copied into `CapacityReady` with the pool's message. */
+export const modelDeploymentReasons = {
+  Accepted: ["The licence that the model requires acceptance of was accepted.", NOTHING],
+  NotRequired: ["The model asks for no acceptance of a licence.", NOTHING],
+  AcceptanceRequired: [
+    "The model's licence has to be accepted first.",
+    "Read the licence and set spec.acceptLicense to true.",
+  ],
+  Imported: ["A complete revision of the model is in the store.", NOTHING],
+  Importing: ["The model is being inspected or copied.", WAIT],
+  ImportFailed: [
+    "The importer refused or cannot read the model.",
+    "Look at the Model's Ready condition, whose words the message repeats.",
+  ],
+  ModelNotFound: ["The Model or ClusterModel does not exist.", "Create it, or correct spec.model."],
+  RevisionNotFound: [
+    "No imported revision has the digest of spec.model.revision.",
+    "Take one of the Model's status.revisions, or leave the field out.",
+  ],
+  ModelDeleted: [
+    "The model is gone, and serving goes on with the pinned revision.",
+    "Create the model again before the next change of the spec.",
+  ],
+  ModelBeingDeleted: [
+    "The model is being deleted and stays while this deployment uses it.",
+    "Change spec.model, or delete the deployment.",
+  ],
+  Pinned: [
+    "Serving goes on with an earlier revision, though the model has a problem now.",
+    "Look at the Model's Ready condition.",
+  ],
+  NodeTypeNotFound: [
+    "The NodeType does not exist.",
+    "Ask the platform for it, or create a deployment with one of `kubectl get nodetypes`.",
+  ],
+  NodeTypeDisabled: [
+    "The platform gives out no new nodes of this NodeType.",
+    "Create a deployment with another node type.",
+  ],
+  EngineVersionNotOffered: [
+    "spec.engine.version is not in the administrator's list of engine images.",
+    "Take one of the versions that the message lists.",
+  ],
+  AccountNotAllowed: [
+    "The namespace may not book on spec.billing.account.",
+    "Ask an administrator to allow it with the annotation berth.dev/billing-accounts on the namespace.",
+  ],
+  DoesNotFit: [
+    "Weights and a minimal KV cache exceed the memory of one node's GPUs.",
+    "Take a larger node type or a smaller or quantized model.",
+  ],
+  ContextTooLong: [
+    "spec.contextLength is more than the model was made for or the node can hold.",
+    "Lower it to the number in the message.",
+  ],
+  QuotaExceeded: [
+    "The NodeType's quota, in total or for the namespace, leaves no room.",
+    "Ask for fewer replicas, or ask the platform for more quota.",
+  ],
+  PreviousPoolRemains: ["The pool of an earlier deployment of this name is still being released.", WAIT],
+  PoolBeingDeleted: ["The pool was deleted by hand; its nodes are released and a new pool follows.", WAIT],
+  ShrinkStabilizing: ["Fewer nodes are wanted; they are given back after the stabilization time.", NOTHING],
+  Draining: ["Pods finish their requests before their nodes are given back.", WAIT],
+  Suspended: ["spec.suspend is true: no node is held, nothing is billed.", "Set spec.suspend to false to serve again."],
+  WaitingForTemplate: ["The pod template is rendered when the model and the nodes are known.", WAIT],
+  PodsStarting: ["Pods load the model and do not answer yet.", WAIT],
+  Updating: ["Pods of the former template are still there.", WAIT],
+  PodFailing: ["A container crashes, or its image cannot be had.", "Follow the words of the container in the message."],
+  PodUnschedulable: ["The scheduler finds no place for a pod.", "Follow the scheduler's words in the message."],
+  AllReplicasServing: ["Every replica answers with the newest template.", NOTHING],
+  Serving: ["Everything that the deployment asks for is there and current.", NOTHING],
+  Deleting: ["The deployment is being deleted: pods, nodes and the closing record in this order.", WAIT],
+} as const satisfies ReasonList;
+
+/** Set on GPUNodePools. */
+export const gpuNodePoolReasons = {
+  NodesReady: ["Every node wanted belongs to the pool and is ready with all its GPUs.", NOTHING],
+  Provisioning: ["Nodes are being claimed, bought or started.", WAIT],
+  OutOfStock: [
+    "The provider has no further node of this type now.",
+    "Wait for capacity, lower replicas, or take another node type; the message has the provider's words.",
+  ],
+  ForeignPods: [
+    "The only free nodes carry pods of others.",
+    "Ask the platform to drain the nodes that the message names.",
+  ],
+  NodeNotReady: [
+    "A node of the pool is not ready, or lacks GPUs.",
+    "Wait; past the node-lost time it is replaced. The message names the node.",
+  ],
+  NodeLost: ["A node was not ready for the node-lost time; its claim ended and another is wanted.", WAIT],
+  KarpenterNotInstalled: [
+    "The NodeType needs Karpenter, whose CRDs are not in the cluster.",
+    "Ask the platform to install Karpenter, or take a static node type.",
+  ],
+  StaticCapacityNotActing: [
+    "Karpenter took the NodePool but makes no NodeClaims.",
+    "Ask the platform to start Karpenter with the feature gate StaticCapacity=true.",
+  ],
+  ProviderError: ["The provider refuses for another reason.", "Follow the provider's words in the message."],
+  Draining: ["The pool shrinks or goes, and waits for the pods on its nodes.", WAIT],
+  Released: ["The pool holds no node any more.", NOTHING],
+} as const satisfies ReasonList;
+
+/** Set on Models and ClusterModels. */
+export const modelReasons = {
+  Imported: ["A complete revision is in the store.", NOTHING],
+  Inspected: ["The files were found good; they are copied when the first deployment names the model.", NOTHING],
+  Listing: ["The source's files are being listed.", WAIT],
+  Inspecting: ["Configuration and tensor headers are being read.", WAIT],
+  Copying: ["The files are being copied to the store.", "Wait; status.progress tells bytes and the time left."],
+  InUse: [
+    "The model is being deleted, but deployments still use a revision of it.",
+    "Delete or change the deployments that the message names.",
+  ],
+  Deleting: ["The model's files are being removed from the store.", WAIT],
+  SecretNotFound: [
+    "The Secret of credentialsSecretRef does not exist.",
+    "Create it in the Model's namespace (a ClusterModel's: in the operator's namespace).",
+  ],
+  SecretTypeWrong: [
+    "The Secret is not of the type berth.dev/source-credentials.",
+    "Create a Secret of that type; others are never read.",
+  ],
+  SecretInvalid: ["The Secret lacks accessKeyId or secretAccessKey.", "Set both keys."],
+  EndpointNotAllowed: [
+    "The Secret does not list the endpoint, or the endpoint is not one that may be contacted.",
+    "Add the endpoint to the Secret's annotation berth.dev/endpoints, or correct it.",
+  ],
+  SecretNotReadable: [
+    "Berth has no right to read Secrets in this namespace.",
+    "Run the command in the message, which creates the RoleBinding.",
+  ],
+  AccessDenied: [
+    "The source refuses the credentials.",
+    "Correct the keys, or the bucket's policy; the message has the source's words.",
+  ],
+  BucketNotFound: ["The bucket does not exist at this endpoint.", "Correct spec.source.s3.bucket or endpoint."],
+  SourceUnreachable: ["The endpoint does not answer.", "Correct the endpoint, or wait; the import is tried again."],
+  SourceChanged: ["Files changed while they were read.", "Wait; the import starts again with the new files."],
+  NoFiles: ["No file stands below the prefix.", "Correct spec.source.s3.bucket and prefix."],
+  TooManyFiles: ["More objects stand below the prefix than one model has.", "Point the prefix at one model's folder."],
+  TooLarge: ["The files together exceed spec.maxSize or the platform's bound.", "Raise spec.maxSize, or import less."],
+  OddKey: ["A key is no safe file name.", "Rename or remove the object that the message names."],
+  CustomCode: ["The model brings code of its own, which is never run.", "Use a model without *.py and auto_map."],
+  UnsafeFormat: ["The weights are in a format that can carry code, such as pickle.", "Convert them to safetensors."],
+  NotSafetensors: ["There are no safetensors weights.", "Convert the weights to safetensors, or correct the prefix."],
+  ConfigMissing: ["There is no config.json.", "Point the prefix at the folder that holds it."],
+  ConfigInvalid: ["config.json or a file like it cannot be read.", "Correct the file that the message names."],
+  TokenizerMissing: ["There is no tokenizer beside the weights.", "Add one of the files that the message names."],
+  IndexInvalid: ["The index of the shards does not agree with the files.", "Upload the model again, completely."],
+  SafetensorsInvalid: ["A safetensors header is broken.", "Upload the file that the message names again."],
+  ArchitectureUnsupported: ["vLLM does not serve this architecture.", "Use a model of a listed architecture."],
+  ArchitectureRemoved: [
+    "vLLM no longer serves this architecture.",
+    "Use another model, or an engine of the version that the message names.",
+  ],
+  StoreError: ["The platform's store refuses or fails.", "Ask the platform; the import is tried again."],
+} as const satisfies ReasonList;
+
+/** Set on NodeTypes. */
+export const nodeTypeReasons = {
+  Available: ["Nodes of this type can be had.", NOTHING],
+  LowStock: ["Few nodes of this type are left.", "Add nodes, or expect that large deployments wait."],
+  OutOfStock: [
+    "No node of this type can be had now.",
+    "Add nodes, or raise the provider's quota; the message has the provider's words.",
+  ],
+  Unknown: ["Nobody has asked the provider for this type yet.", NOTHING],
+  Disabled: ["spec.disabled is true: no new node is given out.", "Set spec.disabled to false to offer the type again."],
+  KarpenterNotInstalled: [
+    "The type needs Karpenter, whose CRDs are not in the cluster.",
+    "Install Karpenter, or use provider.static.",
+  ],
+  InUse: [
+    "The type is being deleted while pools still use it; they keep their pinned shape.",
+    "Delete the deployments of the type, or create the NodeType again.",
+  ],
+} as const satisfies ReasonList;
+
+export type ModelDeploymentReason = keyof typeof modelDeploymentReasons;
+export type GPUNodePoolReason = keyof typeof gpuNodePoolReasons;
+export type ModelReason = keyof typeof modelReasons;
+export type NodeTypeReason = keyof typeof nodeTypeReasons;
