@@ -1,0 +1,74 @@
+/**
+ * Windows of metering: half-open stretches of whole UTC seconds, their place in the ledger and the moment at which one
+ * may be sealed. POSIX days have 86,400 s, so neither leap seconds nor daylight saving time exist here.
+ */
+
+/** `start` inclusive, `end` exclusive, both in whole seconds since the Unix epoch. */
+export interface Window {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Whole seconds of an RFC 3339 instant; a fraction is dropped. Throws RangeError on anything else. */
+export function secondsOf(instant: string): number {
+  const ms = Date.parse(instant);
+  if (Number.isNaN(ms)) throw new RangeError(`not an RFC 3339 instant: ${instant.slice(0, 40)}`);
+  return Math.floor(ms / 1000);
+}
+
+/** The only form of time in the ledger: RFC 3339 in UTC with whole seconds. */
+export function instantOfSeconds(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+}
+
+/**
+ * The window of `lengthSeconds` that contains `at`, aligned to the epoch. `notBefore` is the end of what is sealed: after a
+ * change of length the first window is cut there, so that windows still tile.
+ */
+export function windowAt(at: number, lengthSeconds: number, notBefore = -Infinity): Window {
+  const aligned = Math.floor(at / lengthSeconds) * lengthSeconds;
+  return { start: Math.max(aligned, notBefore), end: aligned + lengthSeconds };
+}
+
+/** Folder of a window in the ledger; the order of these keys is the order of time. */
+export function windowFolder(window: Window): string {
+  const [day = "", time = ""] = instantOfSeconds(window.start).slice(0, -1).split("T");
+  const [hours = "", minutes = "", seconds = ""] = time.split(":");
+  const wholeHour = window.start % 3600 === 0 && window.end - window.start === 3600;
+  return `v1/dt=${day}/hr=${wholeHour ? hours : `${hours}${minutes}${seconds}`}`;
+}
+
+export function segmentKey(window: Window): string {
+  return `${windowFolder(window)}/segment-r0.ndjson.gz`;
+}
+
+export function manifestKey(window: Window): string {
+  return `${windowFolder(window)}/manifest.json`;
+}
+
+/** Start in seconds of the window that a manifest's key stands for; undefined for other keys. */
+export function startOfManifestKey(key: string): number | undefined {
+  const match = /^v1\/dt=(\d{4}-\d{2}-\d{2})\/hr=(\d{2})(\d{2})?(\d{2})?\/manifest\.json$/.exec(key);
+  if (!match) return undefined;
+  const [, day, hours, minutes = "00", seconds = "00"] = match;
+  return secondsOf(`${day}T${hours}:${minutes}:${seconds}Z`);
+}
+
+export interface SealTimes {
+  readonly windowSeconds: number;
+  /** Late facts are waited for so long after a window's end. */
+  readonly graceSeconds: number;
+  /** Offset of this cluster within the spread, so that many clusters do not write to one store at the same second. */
+  readonly offsetSeconds: number;
+}
+
+/** End of the newest window that may be sealed at `now` (seconds): everything before it is due. */
+export function dueThrough(now: number, times: SealTimes): number {
+  const ripe = now - times.graceSeconds - times.offsetSeconds;
+  return Math.floor(ripe / times.windowSeconds) * times.windowSeconds;
+}
+
+/** Seconds at which the window after those that are due at `now` becomes due. */
+export function nextDueAt(now: number, times: SealTimes): number {
+  return dueThrough(now, times) + times.windowSeconds + times.graceSeconds + times.offsetSeconds;
+}
