@@ -169,6 +169,14 @@ export const modelReasons = {
     "Use another model, or an engine of the version that the message names.",
   ],
   StoreError: ["The platform's store refuses or fails.", "Ask the platform; the import is tried again."],
+  EndpointRedirects: [
+    "The endpoint redirects to another place, and redirects are never followed.",
+    "Set spec.source.s3.endpoint and region to the place that the message names.",
+  ],
+  SourceError: [
+    "The source answers with an error that has nothing to do with the credentials.",
+    "Look at the source's own words in the message; the import is tried again.",
+  ],
 } as const satisfies ReasonList;
 
 /** Set on NodeTypes. */
