@@ -1,0 +1,29 @@
+{{/* What the schema cannot say. Each message tells what to write instead. */}}
+{{- define "berth.checks" -}}
+{{- $ledgerIsDirectory := hasPrefix "file://" .Values.ledger.url }}
+{{- if and $ledgerIsDirectory (gt (include "berth.operatorReplicas" . | int) 1) }}
+{{- fail (printf "operator.replicas is %s, but ledger.url is a directory (%s), which only one operator may write: set operator.replicas=1, or ledger.url=s3://bucket/prefix" (include "berth.operatorReplicas" .) .Values.ledger.url) }}
+{{- end }}
+{{- if and (hasPrefix "file://" .Values.store.url) (gt (int .Values.importer.replicas) 1) (not (has "ReadWriteMany" .Values.store.persistence.accessModes)) }}
+{{- fail (printf "importer.replicas is %d, but store.url is a directory (%s) on a volume without ReadWriteMany: set importer.replicas=1, or store.persistence.accessModes=[ReadWriteMany] (with a storage class or claim that offers it), or store.url=s3://bucket/prefix" (int .Values.importer.replicas) .Values.store.url) }}
+{{- end }}
+{{- range $name := list "ledger" "store" }}
+{{- $settings := index $.Values $name }}
+{{- if and (hasPrefix "s3://" $settings.url) (not $settings.existingSecret) }}
+{{- fail (printf "%s.url is %s, but %s.existingSecret is empty: name a Secret in namespace %s with the keys %s and %s" $name $settings.url $name $.Release.Namespace $settings.accessKeyIdKey $settings.secretAccessKeyKey) }}
+{{- end }}
+{{- end }}
+{{- if and $ledgerIsDirectory (hasPrefix "file://" .Values.store.url) (eq (include "berth.directory" .Values.ledger.url) (include "berth.directory" .Values.store.url)) }}
+{{- fail (printf "ledger.url and store.url are the same directory (%s): give each its own" .Values.ledger.url) }}
+{{- end }}
+{{- $seen := dict }}
+{{- range .Values.nodeTypes }}
+{{- if hasKey $seen .name }}
+{{- fail (printf "nodeTypes lists %s twice: remove one" .name) }}
+{{- end }}
+{{- $_ := set $seen .name true }}
+{{- end }}
+{{- if and .Values.uninstall.force (not .Values.uninstall.check) }}
+{{- fail "uninstall.force=true needs uninstall.check=true: the hook that removes Berth's finalizers is the same" }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,183 @@
+{{- define "berth.labels" -}}
+app.kubernetes.io/name: berth
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: berth
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* Argument: dict "root" $ "component" "operator". */}}
+{{- define "berth.selector" -}}
+app.kubernetes.io/name: berth
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{- define "berth.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{- define "berth.operatorUser" -}}system:serviceaccount:{{ .Release.Namespace }}:{{ .Release.Name }}-operator{{- end }}
+{{- define "berth.importerUser" -}}system:serviceaccount:{{ .Release.Namespace }}:{{ .Release.Name }}-importer{{- end }}
+{{- define "berth.uninstallUser" -}}system:serviceaccount:{{ .Release.Namespace }}:{{ .Release.Name }}-uninstall{{- end }}
+{{- define "berth.providerUser" -}}system:serviceaccount:{{ .Values.providerServiceAccount.namespace }}:{{ .Values.providerServiceAccount.name }}{{- end }}
+
+{{- define "berth.operatorReplicas" -}}
+{{- if kindIs "invalid" .Values.operator.replicas -}}
+{{ ternary 1 2 (hasPrefix "file://" .Values.ledger.url) }}
+{{- else -}}
+{{ .Values.operator.replicas }}
+{{- end -}}
+{{- end }}
+
+{{/* Directory of a file:// URL. Argument: the URL. */}}
+{{- define "berth.directory" -}}{{ trimPrefix "file://" . | trimSuffix "/" }}{{- end }}
+
+{{- define "berth.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "berth.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Environment with the credentials of an S3 URL. Argument: dict "prefix" "BERTH_LEDGER" "settings" .Values.ledger. */}}
+{{- define "berth.credentials" -}}
+{{- if hasPrefix "s3://" .settings.url }}
+- name: {{ .prefix }}_ACCESS_KEY_ID
+  valueFrom:
+    secretKeyRef:
+      name: {{ .settings.existingSecret }}
+      key: {{ .settings.accessKeyIdKey }}
+- name: {{ .prefix }}_SECRET_ACCESS_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ .settings.existingSecret }}
+      key: {{ .settings.secretAccessKeyKey }}
+{{- end }}
+{{- end }}
+
+{{- define "berth.probes" -}}
+startupProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 2
+  failureThreshold: 60
+livenessProbe:
+  httpGet: {path: /healthz, port: health}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /readyz, port: health}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end }}
+
+{{- define "berth.ownEnvironment" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+{{- end }}
+
+{{/* Scheduling and pull settings of a pod. Argument: dict "root" $ "component" "operator" "settings" .Values.operator. */}}
+{{- define "berth.placement" -}}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .settings.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .settings.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .settings.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "berth.selector" $ | nindent 8 }}
+  {{- end }}
+{{- end }}
+
+{{/* CEL variables: who may write what Berth records. */}}
+{{- define "berth.privilegedVariables" -}}
+- name: user
+  expression: "request.userInfo.username"
+- name: groups
+  expression: "has(request.userInfo.groups) ? request.userInfo.groups : []"
+- name: isPrivileged
+  expression: >-
+    variables.user in ['{{ include "berth.operatorUser" . }}', '{{ include "berth.uninstallUser" . }}', '{{ include "berth.providerUser" . }}',
+    'system:kube-controller-manager', 'system:apiserver']
+    || variables.user.startsWith('system:serviceaccount:kube-system:')
+    || 'system:masters' in variables.groups
+    {{- with .Values.policies.breakGlassGroup }}
+    || '{{ . }}' in variables.groups
+    {{- end }}
+{{- end }}
+
+{{/* Annotations of the objects that exist only while `helm uninstall` runs. Argument: the weight. */}}
+{{- define "berth.uninstallHook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/*
+Says "true" where the policy of dedicated nodes would refuse this pod spec: the same rules as in policies.yaml.
+Argument: the pod spec as `lookup` returns it.
+*/}}
+{{- define "berth.isRefused" -}}
+{{- $label := "berth.node-restriction.kubernetes.io/pool" }}
+{{- $terms := dig "affinity" "nodeAffinity" "requiredDuringSchedulingIgnoredDuringExecution" "nodeSelectorTerms" list . | default list }}
+{{- $keepsOff := gt (len $terms) 0 }}
+{{- $refused := or (hasKey (.nodeSelector | default dict) $label) (ne (.nodeName | default "") "") }}
+{{- range $terms }}
+{{- $termKeepsOff := false }}
+{{- range .matchExpressions | default list }}
+{{- if eq .key $label }}
+{{- if eq .operator "DoesNotExist" }}{{ $termKeepsOff = true }}{{ end }}
+{{- if has .operator (list "In" "Exists" "Gt" "Lt") }}{{ $refused = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- if not $termKeepsOff }}{{ $keepsOff = false }}{{ end }}
+{{- end }}
+{{- range .tolerations | default list }}
+{{- $key := .key | default "" }}
+{{- if eq $key "berth.dev/dedicated" }}{{ $refused = true }}{{ end }}
+{{- if and (eq $key "") (not $keepsOff) }}{{ $refused = true }}{{ end }}
+{{- end }}
+{{- if $refused }}true{{ end }}
+{{- end }}
