@@ -2,7 +2,7 @@
  * Keeps a store equal to the server's objects of one resource: list, watch, and a way back from every failure. Nothing
  * here is terminal but stop(). Protocol: kubernetes.io/docs/reference/using-api/api-concepts (watch, bookmarks, 410).
  */
-import type { Clock, KubeObject, Log, Resource, Store } from "../ports.ts";
+import type { Clock, KubeObject, Log, ManagedFieldsEntry, Resource, Store } from "../ports.ts";
 import { newBackoff } from "./backoff.ts";
 import type { Backoff } from "./backoff.ts";
 import { asObject, listAll, pathOf } from "./client.ts";

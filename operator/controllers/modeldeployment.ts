@@ -1,0 +1,228 @@
+/**
+ * ModelDeployment: which changes wake which deployment, what is read into the snapshot, and the plan carried out.
+ * Everything comes from the caches; no request is made to look.
+ */
+import type { GPUNodePool } from "../api/gpunodepool.ts";
+import { labels } from "../api/keys.ts";
+import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../api/kubernetes.ts";
+import type { ClusterModel, Model } from "../api/model.ts";
+import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../api/modeldeployment.ts";
+import type { NodeType } from "../api/nodetype.ts";
+import { mergeConditions } from "../api/conditions.ts";
+import { workloadName } from "../plan/identity.ts";
+import { planDeployment } from "../plan/deployment/plan.ts";
+import type { Renderer } from "../plan/deployment/rollout.ts";
+import { ownPool, uidOf, type Seen, type Settings } from "../plan/deployment/seen.ts";
+import { wantedNodes } from "../plan/deployment/size.ts";
+import type { Plan } from "../plan/plan.ts";
+import type { Clock, Log, ManagedFieldsEntry, Outcome, Store } from "../ports.ts";
+import { TerminalError, fieldOwnersOf, messageOf } from "../runtime/errors.ts";
+import { keyOf } from "../runtime/store.ts";
+import type { PlanExecutor } from "./apply.ts";
+import type { KeyedLock } from "./keyedlock.ts";
+
+export interface DeploymentStores {
+  readonly deployments: Store<ModelDeployment>;
+  readonly models: Store<Model>;
+  readonly clusterModels: Store<ClusterModel>;
+  readonly nodeTypes: Store<NodeType>;
+  readonly pools: Store<GPUNodePool>;
+  readonly revisions: Store<ControllerRevision>;
+  readonly workloads: Store<Workload>;
+  readonly services: Store<OpaqueSpec>;
+  readonly pods: Store<Pod>;
+  readonly namespaces: Store<Namespace>;
+}
+
+/** Index names of the caches above; wire.ts registers them. */
+export const deploymentIndexes = {
+  /** ModelDeployments by `kind/namespace/name` of their model (namespace empty for a ClusterModel). */
+  model: "model",
+  nodeType: "nodeType",
+  namespace: "namespace",
+  /** Children, revisions and pods by the UID label of their deployment. */
+  deploymentUID: "deploymentUID",
+} as const;
+
+export function modelKeyOf({ metadata, spec }: ModelDeployment): string {
+  return spec.model.kind === "Model"
+    ? `Model/${metadata.namespace}/${spec.model.name}`
+    : `ClusterModel//${spec.model.name}`;
+}
+
+export interface DeploymentDeps {
+  readonly clock: Clock;
+  readonly stores: DeploymentStores;
+  readonly executor: PlanExecutor;
+  readonly settings: Settings;
+  /** Serialises growth of one node type while it has a quota. */
+  readonly lock: KeyedLock;
+  /** Another template renderer; for the test that an upgrade restarts nothing. */
+  readonly render?: Renderer;
+}
+
+/** Counters that change without a condition changing are written at most this often. */
+const COSMETIC_INTERVAL_MS = 1000;
+
+export function newDeploymentReconciler(deps: DeploymentDeps) {
+  const lastStatusAt = new Map<string, number>();
+  return async function reconcile(key: string, log: Log): Promise<Outcome> {
+    const seen = observeDeployment(deps, key);
+    if (!seen) {
+      lastStatusAt.delete(key);
+      return {};
+    }
+    const needsLock = hasQuota(seen) && wantedNodes(seen) > (ownPool(seen)?.spec.size ?? 0);
+    if (!needsLock) return carryOut(deps, seen, log, lastStatusAt);
+    return deps.lock.run(seen.deployment.spec.nodeType, async () => {
+      const again = observeDeployment(deps, key);
+      return again ? carryOut(deps, again, log, lastStatusAt) : {};
+    });
+  };
+}
+
+function hasQuota({ nodeType }: Seen): boolean {
+  const quota = nodeType?.spec.quota;
+  return quota?.total !== undefined || quota?.perNamespace !== undefined;
+}
+
+async function carryOut(
+  deps: DeploymentDeps,
+  seen: Seen,
+  log: Log,
+  lastStatusAt: Map<string, number>,
+): Promise<Outcome> {
+  const plan = planDeployment(seen, deps.render);
+  log.debug({ because: plan.because, steps: plan.steps.length }, "planned");
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    await deps.executor.write(plan.steps);
+  } catch (error) {
+    failure = { error: explained(error, seen) };
+  }
+  const waitMs = await writeStatus(deps, seen, failure ? withFailure(plan, failure.error, seen) : plan, lastStatusAt);
+  deps.executor.emit(seen.deployment, modelDeployments, plan);
+  if (failure) throw failure.error;
+  const waits = [plan.requeueAfterMs, waitMs].filter((ms) => ms !== undefined);
+  return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};
+}
+
+/** Answers how long a merely cosmetic change should wait. */
+async function writeStatus(
+  deps: DeploymentDeps,
+  seen: Seen,
+  plan: Plan<ModelDeploymentStatus>,
+  lastStatusAt: Map<string, number>,
+): Promise<number | undefined> {
+  if (!plan.status) return undefined;
+  const key = keyOf(seen.deployment);
+  const live = deps.stores.deployments.get(seen.deployment.metadata.namespace, seen.deployment.metadata.name);
+  if (!live || live.metadata.uid !== seen.deployment.metadata.uid) return undefined;
+  const sinceMs = deps.clock.monotonicMs() - (lastStatusAt.get(key) ?? -COSMETIC_INTERVAL_MS);
+  if (sinceMs < COSMETIC_INTERVAL_MS && gist(live.status) === gist(plan.status)) return COSMETIC_INTERVAL_MS - sinceMs;
+  // Metering belongs to the sealer; a status without that key leaves it alone.
+  const { metering: _sealer, ...status } = plan.status;
+  if (await deps.executor.status(modelDeployments, live, status)) lastStatusAt.set(key, deps.clock.monotonicMs());
+  return undefined;
+}
+
+/** What programs wait for: phase, and each condition's status and reason. */
+function gist(status: ModelDeploymentStatus | undefined): string {
+  return JSON.stringify([
+    status?.observedGeneration,
+    status?.phase,
+    status?.conditions?.map(({ type, status: value, reason }) => [type, value, reason]),
+  ]);
+}
+
+/** A Service of the deployment's name that belongs to somebody else is the user's to solve, not a race to win. */
+function explained(error: unknown, seen: Seen): unknown {
+  const owners = fieldOwnersOf(error);
+  if (owners.length === 0) return error;
+  const { namespace, name } = seen.deployment.metadata;
+  return new TerminalError(
+    "NameTaken",
+    `Service ${namespace}/${name} exists and is not Berth's (${owners.join("; ")}): delete it, or give the deployment another name`,
+  );
+}
+
+function withFailure(plan: Plan<ModelDeploymentStatus>, error: unknown, seen: Seen): Plan<ModelDeploymentStatus> {
+  if (!plan.status || !(error instanceof TerminalError)) return plan;
+  const { reason } = error;
+  const wanted = (plan.status.conditions ?? [])
+    .filter(({ type }) => type !== "Reconciling" && type !== "Stalled")
+    .map(({ type, status, reason: was, message }) =>
+      type === "Serving" || type === "Ready"
+        ? { type, status: "False" as const, reason, message: messageOf(error) }
+        : { type, status, reason: was, message },
+    );
+  const at = { now: seen.now, generation: seen.deployment.metadata.generation ?? 0 };
+  const conditions = mergeConditions(
+    seen.deployment.status?.conditions,
+    [...wanted, { type: "Stalled", status: "True", reason, message: messageOf(error) }],
+    at,
+  );
+  return { ...plan, status: { ...plan.status, phase: "Error", conditions } };
+}
+
+export function observeDeployment(
+  deps: Pick<DeploymentDeps, "clock" | "stores" | "settings">,
+  key: string,
+): Seen | undefined {
+  const { stores, settings } = deps;
+  const [namespace = "", name = ""] = key.split("/");
+  const deployment = stores.deployments.get(namespace, name);
+  if (!deployment) return undefined;
+  const uid = uidOf(deployment);
+  const { model: modelRef, nodeType } = deployment.spec;
+  const model =
+    modelRef.kind === "Model"
+      ? stores.models.get(namespace, modelRef.name)
+      : stores.clusterModels.get(undefined, modelRef.name);
+  const others = stores.pools
+    .byIndex(deploymentIndexes.nodeType, nodeType)
+    .filter((pool) => pool.spec.deploymentRef.uid !== uid);
+  const sum = (pools: readonly GPUNodePool[]): number => pools.reduce((total, pool) => total + pool.spec.size, 0);
+  const neighbours = deployment.spec.deletionProtection
+    ? []
+    : stores.deployments.byIndex(deploymentIndexes.namespace, namespace);
+  return Object.freeze({
+    now: deps.clock.now(),
+    deployment,
+    replicasSetAt: replicasSetAt(deployment.metadata.managedFields),
+    namespace: stores.namespaces.get(undefined, namespace),
+    nodeType: stores.nodeTypes.get(undefined, nodeType),
+    model,
+    modelScope: modelRef.kind === "Model" ? stores.namespaces.get(undefined, namespace)?.metadata.uid : "cluster",
+    pool: stores.pools.get(namespace, name),
+    others: { total: sum(others), inNamespace: sum(others.filter((pool) => pool.metadata.namespace === namespace)) },
+    revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid),
+    workload: stores.workloads.get(namespace, workloadName(name, uid)),
+    pods: stores.pods.byIndex(deploymentIndexes.deploymentUID, uid),
+    othersProtected: neighbours.some(
+      (other) => other.spec.deletionProtection && other.metadata.uid !== uid && !other.metadata.deletionTimestamp,
+    ),
+    settings,
+  });
+}
+
+/** True for the managedFields entry that owns spec.replicas: its time is when the number was last written. */
+export function ownsReplicas({ fieldsV1 }: ManagedFieldsEntry): boolean {
+  const spec = (fieldsV1 as { "f:spec"?: Record<string, unknown> } | undefined)?.["f:spec"];
+  return spec !== undefined && "f:replicas" in spec;
+}
+
+function replicasSetAt(entries: readonly ManagedFieldsEntry[] | undefined): number | undefined {
+  const times = (entries ?? []).filter(ownsReplicas).map(({ time }) => Date.parse(time ?? ""));
+  return times.length > 0 ? Math.max(...times) : undefined;
+}
+
+/** The deployment that a child, a pod or a pool belongs to: owner first, then the UID label. */
+export function deploymentKeyOf(
+  stores: DeploymentStores,
+  object: { readonly metadata: { readonly labels?: Readonly<Record<string, string>> } },
+): string[] {
+  const uid = object.metadata.labels?.[labels.deploymentUID];
+  const deployment = uid === undefined ? undefined : stores.deployments.byUid(uid);
+  return deployment ? [keyOf(deployment)] : [];
+}
