@@ -12,14 +12,18 @@ export const capacityClaimSpec = rules(
     poolUID: uid.describe("UID of the GPUNodePool that holds the node."),
     sku: z.string().min(1).max(63).describe("Name under which the node's hours are recorded."),
     gpus: z.int().min(1).max(16).describe("Number of GPUs of the node."),
-    providerRef: z
-      .object({
+    providerRef: rules(
+      z.object({
         provider: z.enum(["static", "karpenter"]).describe("Provider that the node came from."),
         kind: z.enum(["Node", "NodeClaim"]).describe("Kind of the object whose times are the evidence."),
         name: dnsSubdomain.describe("Name of that object."),
         uid: uid.describe("UID of that object."),
-      })
-      .describe("The object at the provider that stands for the node."),
+      }),
+      {
+        rule: "(self.provider == 'static') == (self.kind == 'Node')",
+        message: "provider static holds a Node and provider karpenter a NodeClaim: correct kind",
+      },
+    ).describe("The object at the provider that stands for the node."),
   }),
   IMMUTABLE("spec", "a claim is a record of what happened"),
 ).describe("Which node is held by whom; it never changes.");

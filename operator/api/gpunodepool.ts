@@ -15,7 +15,9 @@ import {
   uid,
 } from "./schema.ts";
 
-const tags = z.record(z.string().min(1).max(63), z.string().max(128)).meta({ maxProperties: 16 });
+const tags = z
+  .record(z.string(), z.string().max(128).describe("Value of one tag, copied as it is."))
+  .meta({ maxProperties: 16 });
 
 export const poolTemplate = rules(
   z.object({

@@ -19,7 +19,10 @@ export function lastClaimOf(node: KubeObject): LastClaim | undefined {
   try {
     const { claim, sequence, pool, held } = JSON.parse(text) as Partial<Record<keyof LastClaim, unknown>>;
     const wellFormed =
-      typeof claim === "string" && typeof pool === "string" && Number.isSafeInteger(sequence) && typeof held === "boolean";
+      typeof claim === "string" &&
+      typeof pool === "string" &&
+      Number.isSafeInteger(sequence) &&
+      typeof held === "boolean";
     return wellFormed ? { claim, sequence: sequence as number, pool, held } : undefined;
   } catch {
     return undefined;

@@ -2,39 +2,54 @@
 import { z } from "zod";
 import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
 import { GROUP, VERSION } from "./keys.ts";
-import { byteQuantity, conditions, dnsSubdomain, instant, mapList, rules, sha256Digest } from "./schema.ts";
+import { byteQuantity, conditions, dnsSubdomain, instant, mapList, matching, rules, sha256Digest } from "./schema.ts";
+
+/** Scheme, host (a name, IPv4 or bracketed IPv6) and an optional port. */
+const HOST_ONLY = "^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?/?$";
 
 const s3Source = z.object({
   endpoint: rules(
-    z
-      .string()
-      .min(8)
-      .max(512)
-      .regex(/^https?:\/\/[^\s/?#@]+\/?$/),
+    z.string().max(512),
+    {
+      rule: "self.startsWith('https://') || self.startsWith('http://')",
+      message: "endpoint needs a scheme: write it as https://host or https://host:port",
+    },
     {
       rule: "!self.contains('@')",
       message: "endpoint must not carry credentials: put them into the Secret that credentialsSecretRef names",
     },
+    {
+      rule: `!self.matches(r'^https?://') || self.contains('@') || self.matches(r'${HOST_ONLY}')`,
+      message:
+        "endpoint is only scheme, host and port: write the bucket into spec.source.s3.bucket and the folder into spec.source.s3.prefix",
+    },
   ).describe("URL of the S3 service with scheme and host, without bucket or path, for example https://s3.example.org."),
-  region: z
-    .string()
-    .min(1)
-    .max(64)
-    .regex(/^[a-zA-Z0-9-]+$/)
+  region: matching(
+    z.string().max(64),
+    "^[a-zA-Z0-9-]+$",
+    "region is one word such as us-east-1 or eu-central-1: leave it out for services without regions",
+  )
     .default("us-east-1")
     .describe("Region that requests are signed for; services without regions take the default us-east-1."),
-  bucket: z
-    .string()
-    .min(3)
-    .max(63)
-    .regex(/^[a-z0-9][a-z0-9.-]*[a-z0-9]$/)
-    .describe("Bucket that holds the model's files."),
+  bucket: matching(
+    z.string().max(255),
+    "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+    "bucket is the bare name, without s3:// and without a folder: 3 to 63 lower-case letters, digits, '.' and '-'",
+  ).describe("Bucket that holds the model's files."),
   prefix: rules(
     z.string().max(512).default(""),
     { rule: "!self.startsWith('/')", message: "prefix must not begin with '/': write it as models/llama/" },
     {
       rule: "!self.split('/').exists(p, p == '..' || p == '.')",
-      message: "prefix must not contain '.' or '..' segments",
+      message: "prefix must not contain '.' or '..' segments: write the folder's full name",
+    },
+    {
+      rule: "!self.contains('//')",
+      message: "prefix must not contain '//': write the folder inside the bucket, without s3:// and the bucket's name",
+    },
+    {
+      rule: "!self.matches(r'[\\x00-\\x1f\\x7f\\\\]')",
+      message: "prefix must not contain control characters or backslashes: separate folders by '/'",
     },
   ).describe("Folder inside the bucket, for example models/llama-8b/; all files below it belong to the model."),
   credentialsSecretRef: z
@@ -56,10 +71,11 @@ const modelSpecShape = {
   license: z
     .object({
       name: z.string().min(1).max(128).describe("Short name of the licence, for example apache-2.0 or llama3.1."),
-      url: z
-        .string()
-        .max(512)
-        .regex(/^https?:\/\/\S+$/)
+      url: matching(
+        z.string().max(512),
+        "^https?://[^\\s/?#]+[^\\s]*$",
+        "url must be an http or https address, for example https://example.org/licence",
+      )
         .optional()
         .describe("Address at which the licence text can be read."),
       acceptanceRequired: z

@@ -2,7 +2,17 @@
 import { z } from "zod";
 import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
 import { GROUP, VERSION } from "./keys.ts";
-import { IMMUTABLE, conditions, dnsSubdomain, instant, labelValue, rules, sha256Digest } from "./schema.ts";
+import {
+  IMMUTABLE,
+  conditions,
+  dnsSubdomain,
+  freeTags,
+  instant,
+  labelValue,
+  matching,
+  rules,
+  sha256Digest,
+} from "./schema.ts";
 
 export const billing = z
   .object({
@@ -12,18 +22,12 @@ export const billing = z
       .describe(
         "Billing account that the capacity is recorded for; an administrator must have allowed it for the namespace. Default: the namespace's name.",
       ),
-    tags: rules(z.record(z.string().min(1).max(63), z.string().max(128)), {
-      rule: "self.size() <= 16",
-      message: "billing.tags holds at most 16 entries: remove some",
-    })
-      .meta({ maxProperties: 16 })
-      .optional()
-      .describe("Free key-value pairs that are copied into every usage record, at most 16."),
+    tags: freeTags.optional().describe("Free key-value pairs that are copied into every usage record, at most 16."),
   })
   .describe("Who the provisioned hours are recorded for; a change splits the hour's record at that instant.");
 
-export const modelDeploymentSpec = rules(
-  z.object({
+export const modelDeploymentSpec = z
+  .object({
     model: z
       .object({
         name: dnsSubdomain.describe("Name of the Model in this namespace, or of the ClusterModel."),
@@ -31,7 +35,11 @@ export const modelDeploymentSpec = rules(
           .enum(["Model", "ClusterModel"])
           .default("Model")
           .describe("Model for the tenant's own import, ClusterModel for one of the platform's catalogue."),
-        revision: sha256Digest
+        revision: matching(
+          z.string().max(128),
+          "^sha256:[0-9a-f]{64}$",
+          "revision is a digest as the Model's status.revisions shows it: sha256: and 64 hexadecimal digits",
+        )
           .optional()
           .describe(
             "Digest of one imported revision to stay on; by default the newest one at the time of the rollout is used.",
@@ -46,10 +54,11 @@ export const modelDeploymentSpec = rules(
       dnsSubdomain,
       IMMUTABLE("spec.nodeType", "create a new ModelDeployment with the other node type and delete this one"),
     ).describe("NodeType whose nodes are dedicated to this deployment, one node per replica; it cannot be changed."),
-    replicas: z
-      .int()
-      .min(1)
-      .max(50)
+    replicas: rules(
+      z.int().min(1).max(50),
+      { rule: "self >= 1", message: "replicas is at least 1: set spec.suspend to true to run none" },
+      { rule: "self <= 50", message: "replicas is at most 50: create a second ModelDeployment for more" },
+    )
       .default(1)
       .describe("Number of vLLM servers, each with all GPUs of one dedicated node; use spec.suspend for none."),
     contextLength: z
@@ -62,11 +71,11 @@ export const modelDeploymentSpec = rules(
       ),
     engine: z
       .object({
-        version: z
-          .string()
-          .min(1)
-          .max(64)
-          .regex(/^[0-9A-Za-z][0-9A-Za-z.+_-]*$/)
+        version: matching(
+          z.string().max(64),
+          "^[0-9A-Za-z][0-9A-Za-z.+_-]*$",
+          "version is one of the administrator's list of engine images, for example 0.32.0",
+        )
           .optional()
           .describe(
             "vLLM version out of the administrator's list of engine images; by default the first of that list.",
@@ -85,8 +94,8 @@ export const modelDeploymentSpec = rules(
         "True makes the API server refuse deletion of this object and of its namespace until it is set to false.",
       ),
     billing: billing.default({}),
-  }),
-).describe("What the user wants: which model on which nodes, how many replicas, paid by whom.");
+  })
+  .describe("What the user wants: which model on which nodes, how many replicas, paid by whom.");
 
 export const modelDeploymentStatus = z
   .object({
@@ -119,7 +128,7 @@ export const modelDeploymentStatus = z
       .object({
         image: z.string().max(512).optional().describe("Container image of the engine that the template runs."),
         args: z
-          .array(z.string().max(4096))
+          .array(z.string().max(4096).describe("One argument as the process receives it."))
           .max(256)
           .meta({ "x-kubernetes-list-type": "atomic" })
           .optional()

@@ -1,19 +1,31 @@
 /** NodeType: a shape of GPU node that the platform offers. Schema, types and resource. */
 import { z } from "zod";
 import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION } from "./keys.ts";
-import { atomicList, byteQuantity, conditions, dnsSubdomain, labelValue, rules } from "./schema.ts";
+import { GROUP, VERSION, labels } from "./keys.ts";
+import { atomicList, byteQuantity, conditions, dnsSubdomain, labelValue, matching, rules } from "./schema.ts";
+import type { CelRule } from "./schema.ts";
+
+const atLeast = (bytes: string, message: string): CelRule => ({
+  rule: `!isQuantity(self) || quantity(self).compareTo(quantity('${bytes}')) >= 0`,
+  message,
+});
+
+/** A label's name with its optional domain, as Kubernetes takes it. */
+const QUALIFIED_NAME = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
 
 export const gpuShape = z
   .object({
     product: z.string().min(1).max(64).describe("Commercial name of the GPU for people, for example NVIDIA H100 80GB."),
     count: z.int().min(1).max(16).describe("Number of GPUs in one node; a replica uses all of them."),
-    memory: byteQuantity.describe("Memory of one GPU that the driver reports as usable, for example 80Gi."),
-    resourceName: z
-      .string()
-      .min(3)
-      .max(253)
-      .regex(/^[a-z0-9.-]+\/[a-zA-Z0-9._-]+$/)
+    memory: rules(
+      byteQuantity,
+      atLeast("1Gi", "gpu.memory counts bytes: write it with a suffix, for example 80Gi"),
+    ).describe("Memory of one GPU that the driver reports as usable, for example 80Gi."),
+    resourceName: matching(
+      z.string().max(253),
+      "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[a-zA-Z0-9]([-a-zA-Z0-9._]*[a-zA-Z0-9])?$",
+      "resourceName is an extended resource with its domain, for example nvidia.com/gpu",
+    )
       .default("nvidia.com/gpu")
       .describe("Extended resource under which the device plugin advertises the GPUs."),
   })
@@ -23,12 +35,23 @@ export const providerShape = rules(
   z.object({
     static: z
       .object({
-        nodeSelector: rules(z.record(z.string().min(1).max(317), labelValue), {
-          rule: "self.size() >= 1",
-          message: "static.nodeSelector needs at least one label: an empty selector would match every node",
-        })
-          .meta({ maxProperties: 16 })
-          .describe("Labels that a node must carry to be of this type; nodes are claimed among those that match."),
+        nodeSelector: rules(
+          z
+            .record(z.string(), labelValue.describe("Value that the node's label must have."))
+            .meta({ maxProperties: 16 }),
+          {
+            rule: "self.size() >= 1",
+            message: "nodeSelector needs at least one label: an empty one would match every node",
+          },
+          {
+            rule: `self.all(key, key.size() <= 317 && key.matches(r'${QUALIFIED_NAME}'))`,
+            message: "nodeSelector's keys are label names such as example.com/gpu or node.kubernetes.io/instance-type",
+          },
+          {
+            rule: `!('${labels.pool}' in self)`,
+            message: `nodeSelector must not name ${labels.pool}: Berth sets that label itself when it claims a node`,
+          },
+        ).describe("Labels that a node must carry to be of this type; nodes are claimed among those that match."),
       })
       .optional()
       .describe("Nodes that the platform already has; Berth claims free ones and gives them back."),
@@ -36,29 +59,53 @@ export const providerShape = rules(
       .object({
         nodeClassRef: z
           .object({
-            group: z.string().min(1).max(253).describe("API group of the node class, for example karpenter.k8s.aws."),
-            kind: z.string().min(1).max(63).describe("Kind of the node class, for example EC2NodeClass."),
+            group: dnsSubdomain.describe("API group of the node class, for example karpenter.k8s.aws."),
+            kind: matching(
+              z.string().max(63),
+              "^[A-Z][A-Za-z0-9]*$",
+              "kind is written in CamelCase, for example EC2NodeClass",
+            ).describe("Kind of the node class, for example EC2NodeClass."),
             name: dnsSubdomain.describe("Name of the node class object."),
           })
           .describe("Karpenter's provider-specific node class that new nodes are made from."),
         requirements: atomicList(
           z
             .array(
-              z
-                .object({
-                  key: z
-                    .string()
-                    .min(1)
-                    .max(316)
-                    .describe("Node label that is constrained, for example node.kubernetes.io/instance-type."),
+              rules(
+                z.object({
+                  key: rules(
+                    matching(
+                      z.string().max(316),
+                      QUALIFIED_NAME,
+                      "key is the name of a node label, for example node.kubernetes.io/instance-type",
+                    ),
+                    {
+                      rule: `self != '${labels.pool}'`,
+                      message: `key must not be ${labels.pool}: Berth sets that label itself`,
+                    },
+                  ).describe("Node label that is constrained, for example node.kubernetes.io/instance-type."),
                   operator: z
                     .enum(["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"])
                     .describe("How the values constrain the label, as in Karpenter's NodePool."),
-                  values: atomicList(z.array(z.string().max(63)).max(50))
+                  values: atomicList(
+                    z.array(labelValue.describe("One value of the node label, compared by the operator.")).max(50),
+                  )
                     .optional()
                     .describe("Values for the operator; empty for Exists and DoesNotExist."),
-                })
-                .describe("One constraint on the nodes that Karpenter may buy."),
+                }),
+                {
+                  rule: "!(self.operator in ['In', 'NotIn']) || (has(self.values) && self.values.size() > 0)",
+                  message: "operators In and NotIn need values: list at least one",
+                },
+                {
+                  rule: "!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || self.values.size() == 0",
+                  message: "operators Exists and DoesNotExist take no values: remove them, or use In",
+                },
+                {
+                  rule: "!(self.operator in ['Gt', 'Lt']) || (has(self.values) && self.values.size() == 1 && self.values[0].matches(r'^[0-9]+$'))",
+                  message: "operators Gt and Lt need exactly one whole number as value",
+                },
+              ).describe("One constraint on the nodes that Karpenter may buy."),
             )
             .min(1)
             .max(30),
@@ -73,11 +120,14 @@ export const providerShape = rules(
   },
 ).describe("Where nodes of this type come from.");
 
-export const nodeTypeSpec = rules(
-  z.object({
+export const nodeTypeSpec = z
+  .object({
     gpu: gpuShape,
     vcpus: z.int().min(1).max(1024).describe("Virtual CPUs of one node; the serving pod requests most of them."),
-    memory: byteQuantity.describe("Main memory of one node; the serving pod requests most of it."),
+    memory: rules(
+      byteQuantity,
+      atLeast("1Gi", "memory counts bytes: write it with a suffix, for example 256Gi"),
+    ).describe("Main memory of one node; the serving pod requests most of it."),
     provider: providerShape,
     sku: labelValue
       .min(1)
@@ -87,8 +137,8 @@ export const nodeTypeSpec = rules(
       .boolean()
       .default(false)
       .describe("True stops new claims of this type; deployments that run keep their nodes."),
-    quota: z
-      .object({
+    quota: rules(
+      z.object({
         total: z
           .int()
           .min(0)
@@ -101,11 +151,16 @@ export const nodeTypeSpec = rules(
           .max(100_000)
           .optional()
           .describe("Largest number of nodes of this type in any one namespace."),
-      })
+      }),
+      {
+        rule: "!has(self.total) || !has(self.perNamespace) || self.perNamespace <= self.total",
+        message: "quota.perNamespace must not exceed quota.total: lower it, or raise the total",
+      },
+    )
       .default({})
       .describe("Bounds that are checked before a node is bought or claimed."),
-  }),
-).describe("What one node of this type has, where it comes from and how many may be used.");
+  })
+  .describe("What one node of this type has, where it comes from and how many may be used.");
 
 export const nodeTypeStatus = z
   .object({

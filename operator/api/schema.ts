@@ -10,9 +10,19 @@ export interface CelRule {
   readonly optionalOldSelf?: boolean;
 }
 
-/** Attaches CEL rules to a schema node; crd.ts carries them into the CRD. */
+/** Adds CEL rules to those that a schema node has already; structural.ts carries them into the CRD. */
 export function rules<T extends z.ZodType>(schema: T, ...list: CelRule[]): T {
-  return schema.meta({ ...schema.meta(), "x-kubernetes-validations": list }) as T;
+  const meta = schema.meta();
+  const before = (meta?.["x-kubernetes-validations"] ?? []) as readonly CelRule[];
+  return schema.meta({ ...meta, "x-kubernetes-validations": [...before, ...list] }) as T;
+}
+
+/**
+ * A string of a given form, checked by CEL in place of a `pattern`, whose refusal would show the expression only.
+ * `expression` is RE2 without quotes; anchors are its own business.
+ */
+export function matching<T extends z.ZodType>(schema: T, expression: string, message: string): T {
+  return rules(schema, { rule: `self.matches(r'${expression}')`, message });
 }
 
 /** Marks a list as keyed map, so that server-side apply merges it by key. */
@@ -29,22 +39,22 @@ export const IMMUTABLE = (field: string, remedy: string): CelRule => ({
   message: `${field} cannot be changed: ${remedy}`,
 });
 
-export const dnsLabel = z
-  .string()
-  .min(1)
-  .max(63)
-  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/);
-export const dnsSubdomain = z
-  .string()
-  .min(1)
-  .max(253)
-  .regex(/^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/);
-/** Positive quantity of bytes: integers with an optional binary or decimal suffix. */
-export const byteQuantity = z
-  .string()
-  .min(1)
-  .max(20)
-  .regex(/^[1-9][0-9]*(\.[0-9]{1,3})?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$/);
+export const dnsLabel = matching(
+  z.string().max(63),
+  "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+  "must be the name of an object: lower-case letters, digits and '-', beginning and ending with a letter or digit",
+);
+export const dnsSubdomain = matching(
+  z.string().max(253),
+  "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+  "must be the name of an object: lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+);
+/** Positive quantity of bytes: a number with an optional binary or decimal suffix. */
+export const byteQuantity = matching(
+  z.string().max(20),
+  "^[1-9][0-9]*(\\.[0-9]{1,3})?(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$",
+  "must be a positive number of bytes with a suffix such as Gi or G: write 80Gi, 500G or 1.5Ti",
+);
 export const uid = z
   .string()
   .min(1)
@@ -56,10 +66,27 @@ export const sha256Digest = z
   .max(71);
 /** RFC 3339 instant in UTC with seconds, as the API server writes it. */
 export const instant = z.string().max(32).meta({ format: "date-time" });
-export const labelValue = z
-  .string()
-  .max(63)
-  .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/);
+export const labelValue = matching(
+  z.string().max(63),
+  "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
+  "must be usable as a label's value: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+);
+
+/** Key-value pairs of a user's own; the loose bound lets the rule speak before the server's own words. */
+export const freeTags = rules(
+  z
+    .record(z.string(), z.string().max(128).describe("Value of one tag: at most 128 characters of any script."))
+    .meta({ maxProperties: 64 }),
+  { rule: "self.size() <= 16", message: "tags holds at most 16 entries: remove some" },
+  {
+    rule: "self.all(key, key.size() <= 63 && key.matches(r'^[A-Za-z0-9]([-A-Za-z0-9_./]*[A-Za-z0-9])?$'))",
+    message: "keys of tags have at most 63 letters, digits, '-', '_', '.' and '/': write cost-centre or team/name",
+  },
+  {
+    rule: "self.all(key, !self[key].matches(r'[\\x00-\\x1f\\x7f]'))",
+    message: "values of tags must not contain control characters such as line breaks",
+  },
+);
 
 export const condition = z
   .object({
