@@ -16,6 +16,9 @@
 {{- if and $ledgerIsDirectory (hasPrefix "file://" .Values.store.url) (eq (include "berth.directory" .Values.ledger.url) (include "berth.directory" .Values.store.url)) }}
 {{- fail (printf "ledger.url and store.url are the same directory (%s): give each its own" .Values.ledger.url) }}
 {{- end }}
+{{- if ne (mod 3600 (int .Values.timing.windowSeconds)) 0 }}
+{{- fail (printf "timing.windowSeconds is %d: give a divisor of 3600, so that windows begin on the hour" (int .Values.timing.windowSeconds)) }}
+{{- end }}
 {{- $seen := dict }}
 {{- range .Values.nodeTypes }}
 {{- if hasKey $seen .name }}
