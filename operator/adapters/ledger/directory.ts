@@ -1,0 +1,98 @@
+/**
+ * A ledger in a directory, for one node: a private file is written and synced, then linked to its name, which fails where the
+ * name is taken; at last the folder is synced. A reader never sees half an object, a crash leaves at most a private file.
+ */
+import { randomUUID } from "node:crypto";
+import { link, mkdir, open, readFile, readdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+
+import type { Ledger } from "../../ports.ts";
+import { RetryError, TerminalError, messageOf } from "../../runtime/errors.ts";
+import { checkKey } from "./keys.ts";
+import { probeLedger } from "./probe.ts";
+
+const privatePrefix = ".writing-";
+
+/** `root` is an absolute path; it is made where it is missing. */
+export function newDirectoryLedger(root: string): Ledger {
+  const pathOf = (key: string) => join(root, checkKey(key));
+  const plain: Omit<Ledger, "probe"> = {
+    putOnce: (key, body) => translated(root, () => writeOnce(pathOf(key), body)),
+    get: (key) => translated(root, () => readFile(pathOf(key)).catch(undefinedIfMissing)),
+    remove: (key) => translated(root, () => rm(pathOf(key), { force: true })),
+    async list(prefix, options = {}) {
+      const keys = await translated(root, () => keysBelow(root, prefix));
+      const { startAfter = "" } = options;
+      return keys.filter((key) => key.startsWith(prefix) && key > startAfter).sort();
+    },
+  };
+  return { ...plain, probe: () => probeLedger(plain) };
+}
+
+async function writeOnce(path: string, body: Uint8Array): Promise<"created" | "exists"> {
+  const folder = dirname(path);
+  const made = await mkdir(folder, { recursive: true });
+  const temporary = join(folder, `${privatePrefix}${randomUUID()}`);
+  try {
+    await writeSynced(temporary, body);
+    await link(temporary, path);
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return "exists";
+    throw error;
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  for (let at = folder; ; at = dirname(at)) {
+    await syncFolder(at);
+    if (made === undefined || at.length < made.length) return "created";
+  }
+}
+
+async function writeSynced(path: string, body: Uint8Array): Promise<void> {
+  const file = await open(path, "wx", 0o640);
+  try {
+    await file.writeFile(body);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  try {
+    await folder.sync();
+  } finally {
+    await folder.close();
+  }
+}
+
+async function keysBelow(root: string, prefix: string): Promise<string[]> {
+  const folder = prefix.slice(0, prefix.lastIndexOf("/") + 1);
+  const entries = await readdir(join(root, folder), { recursive: true, withFileTypes: true }).catch(undefinedIfMissing);
+  return (entries ?? [])
+    .filter((entry) => entry.isFile() && !entry.name.startsWith(privatePrefix))
+    .map((entry) => join(entry.parentPath, entry.name).slice(join(root, "/").length));
+}
+
+function undefinedIfMissing(error: unknown): undefined {
+  if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+  throw error;
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
+}
+
+async function translated<T>(root: string, run: () => Promise<T>): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof TerminalError) throw error;
+    if (codeOf(error) === "EACCES" || codeOf(error) === "EROFS" || codeOf(error) === "EPERM") {
+      const message = `the ledger's directory ${root} cannot be written: ${messageOf(error)}; mount it writable for the operator's user`;
+      throw new TerminalError("LedgerAccessDenied", message, { cause: error });
+    }
+    throw new RetryError(error);
+  }
+}

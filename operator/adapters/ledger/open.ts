@@ -1,0 +1,41 @@
+/** The ledger behind a URL: `s3://bucket/prefix` or `file:///path`. */
+import { fileURLToPath } from "node:url";
+
+import type { Ledger } from "../../ports.ts";
+import { TerminalError } from "../../runtime/errors.ts";
+import { newS3Client } from "../s3/client.ts";
+import { newDirectoryLedger } from "./directory.ts";
+import { newS3Ledger } from "./s3.ts";
+
+export interface LedgerPlace {
+  readonly url: string;
+  /** S3 only: URL of the server; undefined means AWS itself. */
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+}
+
+/** Opens without a request; `probe()` makes the first one. Throws TerminalError for a URL of another form. */
+export function openLedger({ url, endpoint, region = "us-east-1", credentials }: LedgerPlace): Ledger {
+  const wrong = (why: string) =>
+    new TerminalError(
+      "LedgerURLInvalid",
+      `--ledger-url ${JSON.stringify(url)} ${why}: write s3://bucket/prefix or file:///path`,
+    );
+  if (!URL.canParse(url)) throw wrong("is no URL");
+  const parsed = new URL(url);
+  if (parsed.protocol === "file:") {
+    if (parsed.host !== "") throw wrong("names a host");
+    return newDirectoryLedger(fileURLToPath(parsed));
+  }
+  if (parsed.protocol !== "s3:") throw wrong("has another scheme");
+  if (parsed.hostname === "") throw wrong("names no bucket");
+  if (!credentials) {
+    throw new TerminalError(
+      "LedgerCredentialsMissing",
+      "an S3 ledger needs BERTH_LEDGER_ACCESS_KEY_ID and BERTH_LEDGER_SECRET_ACCESS_KEY in the environment",
+    );
+  }
+  const client = newS3Client({ region, credentials, ...(endpoint === undefined ? {} : { endpoint }), maxSockets: 16 });
+  return newS3Ledger({ client, bucket: parsed.hostname, prefix: parsed.pathname.replace(/^\/+|\/+$/g, "") });
+}
