@@ -101,7 +101,7 @@ export function rootSchema(kind: KindDefinition): SchemaNode {
         type: "string",
       },
       kind: { description: `Kind of this object: always ${kind.resource.kind}.`, type: "string" },
-      metadata: { type: "object" },
+      metadata: { type: "object", properties: { name: { type: "string" } } },
       spec: structural(kind.spec, "spec"),
       status: structural(kind.status, "status"),
     },

@@ -3,17 +3,7 @@ import { z } from "zod";
 import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
 import { GROUP, VERSION } from "./keys.ts";
 import { gpuShape, providerShape } from "./nodetype.ts";
-import {
-  IMMUTABLE,
-  atomicList,
-  conditions,
-  dnsLabel,
-  dnsSubdomain,
-  instant,
-  labelValue,
-  rules,
-  uid,
-} from "./schema.ts";
+import { IMMUTABLE, atomicList, conditions, dnsLabel, dnsSubdomain, instant, labelName, rules, uid } from "./schema.ts";
 
 const tags = z
   .record(z.string(), z.string().max(128).describe("Value of one tag, copied as it is."))
@@ -21,7 +11,7 @@ const tags = z
 
 export const poolTemplate = rules(
   z.object({
-    sku: labelValue.min(1).describe("Name under which the pool's hours are recorded, copied from the node type."),
+    sku: labelName.describe("Name under which the pool's hours are recorded, copied from the node type."),
     gpu: gpuShape,
     provider: providerShape,
   }),
@@ -41,7 +31,7 @@ export const gpuNodePoolSpec = z
       IMMUTABLE("spec.deploymentRef", "a pool serves one deployment for all its life"),
     ).describe("The only deployment that these nodes serve."),
     size: z.int().min(0).max(50).describe("Number of nodes wanted; each change is logged with the API server's time."),
-    account: labelValue.min(1).describe("Billing account that the nodes are recorded for from the last change on."),
+    account: labelName.describe("Billing account that the nodes are recorded for from the last change on."),
     tags: tags.default({}).describe("Tags that are copied into the usage records from the last change on."),
     template: poolTemplate,
   })

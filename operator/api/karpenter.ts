@@ -57,3 +57,8 @@ export const coreEvents: Resource<CoreEvent> = {
 
 /** Label on every NodeClaim and Node of a NodePool. */
 export const NODEPOOL_LABEL = "karpenter.sh/nodepool";
+
+/** Pool UID in the name of a NodePool or NodeClaim of ours (`berth-<pool UID>[-<suffix>]`); undefined for any other name. */
+export function nodePoolOf(name: string): string | undefined {
+  return /^berth-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:-|$)/.exec(name)?.[1];
+}

@@ -72,12 +72,13 @@ const SERVICE_NAME: CelRule = {
   rule: "self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
   message:
     "metadata.name becomes the name of a Service: use at most 52 lower-case letters, digits and '-', beginning with a letter and ending with a letter or digit",
-  reason: "FieldValueInvalid",
+  fieldPath: ".metadata.name",
 };
 
-const labelName = (kind: string): CelRule => ({
+const recordedName = (kind: string): CelRule => ({
   rule: "self.metadata.name.size() <= 63",
   message: `metadata.name of a ${kind} is recorded in labels and usage records: use at most 63 characters`,
+  fieldPath: ".metadata.name",
 });
 
 const modelColumns: readonly Column[] = [
@@ -152,7 +153,7 @@ const nodeType: KindDefinition = {
   description: "NodeType is a shape of GPU node that the platform offers, with its origin, its bounds and its stock.",
   spec: nodeTypeSpec,
   status: nodeTypeStatus,
-  rules: [labelName("NodeType")],
+  rules: [recordedName("NodeType")],
   columns: [
     column("GPU", "string", ".spec.gpu.product", "Commercial name of the GPU."),
     column("GPUs", "integer", ".spec.gpu.count", "Number of GPUs in one node."),

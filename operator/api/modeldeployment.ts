@@ -8,7 +8,7 @@ import {
   dnsSubdomain,
   freeTags,
   instant,
-  labelValue,
+  labelName,
   matching,
   rules,
   sha256Digest,
@@ -16,8 +16,7 @@ import {
 
 export const billing = z
   .object({
-    account: labelValue
-      .min(1)
+    account: labelName
       .optional()
       .describe(
         "Billing account that the capacity is recorded for; an administrator must have allowed it for the namespace. Default: the namespace's name.",

@@ -2,7 +2,16 @@
 import { z } from "zod";
 import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
 import { GROUP, VERSION, labels } from "./keys.ts";
-import { atomicList, byteQuantity, conditions, dnsSubdomain, labelValue, matching, rules } from "./schema.ts";
+import {
+  atomicList,
+  byteQuantity,
+  conditions,
+  dnsSubdomain,
+  labelName,
+  labelValue,
+  matching,
+  rules,
+} from "./schema.ts";
 import type { CelRule } from "./schema.ts";
 
 const atLeast = (bytes: string, message: string): CelRule => ({
@@ -129,8 +138,7 @@ export const nodeTypeSpec = z
       atLeast("1Gi", "memory counts bytes: write it with a suffix, for example 256Gi"),
     ).describe("Main memory of one node; the serving pod requests most of it."),
     provider: providerShape,
-    sku: labelValue
-      .min(1)
+    sku: labelName
       .optional()
       .describe("Name under which hours of this type are recorded; the NodeType's own name by default."),
     disabled: z
@@ -153,7 +161,7 @@ export const nodeTypeSpec = z
           .describe("Largest number of nodes of this type in any one namespace."),
       }),
       {
-        rule: "!has(self.total) || !has(self.perNamespace) || self.perNamespace <= self.total",
+        rule: "!has(self.total) || !has(self.perNamespace) || self.total < 0 || self.perNamespace <= self.total",
         message: "quota.perNamespace must not exceed quota.total: lower it, or raise the total",
       },
     )

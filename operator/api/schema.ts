@@ -71,6 +71,12 @@ export const labelValue = matching(
   "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$",
   "must be usable as a label's value: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
 );
+/** A label's value that says something: names of accounts and SKUs. */
+export const labelName = matching(
+  z.string().max(63),
+  "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+  "must be a name of letters, digits, '-', '_' and '.', beginning and ending with a letter or digit",
+);
 
 /** Key-value pairs of a user's own; the loose bound lets the rule speak before the server's own words. */
 export const freeTags = rules(
