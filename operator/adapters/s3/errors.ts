@@ -1,0 +1,111 @@
+/**
+ * What an S3 server or the way to it says, in our words. A refusal is TerminalError; what may pass by itself is RetryError
+ * with a TerminalError of the same shape as its cause, so that the reason survives. Messages quote the server, shortened,
+ * with the credentials that were used cut out.
+ */
+import { RetryError, TerminalError } from "../../runtime/errors.ts";
+
+interface RawError {
+  readonly name: string;
+  readonly message: string;
+  readonly status: number | undefined;
+  /** Node's code of a failed connection. */
+  readonly code: string | undefined;
+  readonly retryAfterMs: number | undefined;
+}
+
+function rawOf(error: unknown): RawError {
+  const seen = error as {
+    name?: string;
+    message?: string;
+    code?: string;
+    $metadata?: { httpStatusCode?: number };
+    $response?: { headers?: Record<string, string>; statusCode?: number };
+    errors?: readonly { code?: string }[];
+  } | null;
+  const retryAfter = Number(seen?.$response?.headers?.["retry-after"]);
+  return {
+    name: String(seen?.name ?? "Error"),
+    message: String(seen?.message ?? ""),
+    status: seen?.$metadata?.httpStatusCode ?? seen?.$response?.statusCode,
+    code: seen?.code ?? seen?.errors?.[0]?.code,
+    retryAfterMs: Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter * 1000, 300_000) : undefined,
+  };
+}
+
+/** Bounded, on one line, without the secrets in `hidden`. */
+export function quoted(text: string, hidden: readonly string[]): string {
+  let shown = text;
+  for (const secret of hidden) if (secret.length >= 4) shown = shown.replaceAll(secret, "***");
+  shown = shown.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, " ").trim();
+  return shown.length > 300 ? `${shown.slice(0, 297)}...` : shown;
+}
+
+const refusals = new Set(
+  "InvalidAccessKeyId SignatureDoesNotMatch AccessDenied ExpiredToken InvalidToken AllAccessDisabled AccountProblem".split(
+    " ",
+  ),
+);
+const changed = new Set(["PreconditionFailed", "NoSuchKey", "NotFound", "InvalidRange"]);
+const connection =
+  /^(ENOTFOUND|EAI_|ECONN|ETIMEDOUT|EHOST|ENET|EPIPE|CERT_|ERR_TLS|ERR_SSL|DEPTH_ZERO|SELF_SIGNED|UNABLE_TO|EPROTO|HPE_)/;
+
+/** The name of a connection's failure in words that say where to look. */
+function unreachable(raw: RawError): string {
+  if (raw.code === "ENOTFOUND" || raw.code?.startsWith("EAI_")) return `its name does not resolve (${raw.code})`;
+  if (raw.code === "ECONNREFUSED") return "the connection is refused (ECONNREFUSED)";
+  return `no connection (${raw.code ?? raw.name})`;
+}
+
+export interface S3Place {
+  readonly endpoint: string;
+  readonly bucket: string;
+  /** Strings that no message may carry. */
+  readonly hidden: readonly string[];
+}
+
+/** A failed request to a tenant's source, translated. */
+export function sourceError(error: unknown, place: S3Place): TerminalError | RetryError {
+  if (error instanceof TerminalError || error instanceof RetryError) return error;
+  const raw = rawOf(error);
+  const words = quoted(
+    raw.message === raw.name || raw.message === "" ? raw.name : `${raw.name}: ${raw.message}`,
+    place.hidden,
+  );
+  const says = `${place.endpoint} says ${words}`;
+  const terminal = (reason: string, message: string): TerminalError => new TerminalError(reason, message);
+  const passing = (reason: string, message: string): RetryError =>
+    new RetryError(terminal(reason, message), raw.retryAfterMs);
+  if (raw.name === "NoSuchBucket") return terminal("BucketNotFound", `bucket ${place.bucket}: ${says}`);
+  if (changed.has(raw.name) || raw.status === 412 || raw.status === 416 || raw.status === 404) {
+    return passing("SourceChanged", `an object changed or vanished while it was read: ${says}`);
+  }
+  const isRedirect = raw.status !== undefined && raw.status >= 300 && raw.status < 400;
+  if (isRedirect) return terminal("EndpointRedirects", `bucket ${place.bucket}: ${says} (HTTP ${String(raw.status)})`);
+  if (refusals.has(raw.name) || raw.status === 401 || raw.status === 403) {
+    return terminal("AccessDenied", `bucket ${place.bucket}: ${says}`);
+  }
+  if (raw.status === undefined && (raw.name === "TimeoutError" || connection.test(raw.code ?? ""))) {
+    return passing("SourceUnreachable", `${place.endpoint} cannot be reached: ${unreachable(raw)}`);
+  }
+  if (raw.status !== undefined && raw.status >= 400 && raw.status < 500 && raw.status !== 429 && raw.status !== 408) {
+    return terminal("SourceError", `bucket ${place.bucket}: ${says}`);
+  }
+  return passing(
+    "SourceError",
+    raw.status === undefined ? `${place.endpoint}: ${words}` : `${says} (HTTP ${String(raw.status)})`,
+  );
+}
+
+/** A failed request to the platform's own store: always tried again, since only the platform can mend it. */
+export function storeError(error: unknown, url: string, hidden: readonly string[]): RetryError {
+  if (error instanceof RetryError) return error;
+  const raw = rawOf(error);
+  const words = quoted(raw.code ? `${raw.code}: ${raw.message}` : `${raw.name}: ${raw.message}`, hidden);
+  return new RetryError(new TerminalError("StoreError", `the store ${url} fails: ${words}`), raw.retryAfterMs);
+}
+
+/** HTTP status of a raw error of the SDK, if it has one. */
+export function statusOf(error: unknown): number | undefined {
+  return rawOf(error).status;
+}

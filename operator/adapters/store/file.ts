@@ -1,0 +1,185 @@
+/**
+ * The store on a POSIX folder. An object is written under `.incoming/` and linked to its place when complete: link(2)
+ * fails where the name is taken, which is what "if absent" needs. Files and folders are flushed before success is told.
+ */
+import { randomBytes } from "node:crypto";
+import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { dirname, join, resolve, sep } from "node:path";
+import type { ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
+import { storeError } from "../s3/errors.ts";
+
+const INCOMING = ".incoming";
+
+function codeOf(error: unknown): string | undefined {
+  return (error as { code?: string } | null)?.code;
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, "r");
+  await folder.sync().finally(() => folder.close());
+}
+
+/** Links or moves a finished file to its key; the folder may have been swept away beside us, so it is made anew once. */
+async function publish(temporary: string, target: string, ifAbsent: boolean): Promise<"written" | "exists"> {
+  for (let attempt = 0; ; attempt++) {
+    await mkdir(dirname(target), { recursive: true });
+    try {
+      await (ifAbsent ? link(temporary, target) : rename(temporary, target));
+      await syncFolder(dirname(target));
+      return "written";
+    } catch (error) {
+      if (codeOf(error) === "EEXIST") return "exists";
+      if (codeOf(error) !== "ENOENT" || attempt > 2) throw error;
+    }
+  }
+}
+
+async function* walk(folder: string, key: string): AsyncIterable<StoredObject> {
+  let entries;
+  try {
+    entries = await readdir(folder, { withFileTypes: true });
+  } catch (error) {
+    if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return;
+    throw error;
+  }
+  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    if (key === "" && entry.name === INCOMING) continue;
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) yield* walk(path, `${key}${entry.name}/`);
+    else if (entry.isFile()) {
+      const found = await stat(path).catch(() => undefined);
+      if (found) yield { key: key + entry.name, sizeBytes: found.size };
+    }
+  }
+}
+
+/** Removes the folders above a removed file as far as they are empty, but not the root. */
+async function sweep(root: string, from: string): Promise<void> {
+  for (let folder = from; folder !== root && folder.startsWith(root); folder = dirname(folder)) {
+    try {
+      await rmdir(folder);
+    } catch {
+      return;
+    }
+  }
+}
+
+async function readAt(path: string, offset: number, lengthBytes: number): Promise<Uint8Array> {
+  const file = await open(path, "r");
+  try {
+    const bytes = Buffer.allocUnsafe(lengthBytes);
+    let at = 0;
+    while (at < lengthBytes) {
+      const { bytesRead } = await file.read(bytes, at, lengthBytes - at, offset + at);
+      if (bytesRead === 0) break;
+      at += bytesRead;
+    }
+    return bytes.subarray(0, at);
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
+    at += bytesWritten;
+  }
+}
+
+/** `folder` is an absolute path; it is made at the first write. */
+export function newFileStore(folder: string): ObjectStore {
+  const root = resolve(folder);
+  const url = `file://${root}`;
+  const pathOf = (key: string): string => {
+    const path = resolve(root, key);
+    if (key.startsWith("/") || key.includes("\0") || !path.startsWith(root + sep))
+      throw new Error("key leaves the store");
+    return path;
+  };
+  const guard = async <T>(work: () => Promise<T>): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      throw storeError(error, url, []);
+    }
+  };
+  const begin = async (key: string): Promise<{ file: FileHandle; path: string }> => {
+    const path = join(root, INCOMING, `${key}.${randomBytes(6).toString("hex")}`);
+    await mkdir(dirname(path), { recursive: true });
+    return { file: await open(path, "wx", 0o640), path };
+  };
+  const discard = async (path: string): Promise<void> => {
+    await unlink(path).catch(() => undefined);
+    await sweep(join(root, INCOMING), dirname(path));
+  };
+
+  const finish = async (file: FileHandle, path: string, key: string, ifAbsent: boolean) => {
+    await file.sync().finally(() => file.close());
+    const outcome = await publish(path, pathOf(key), ifAbsent);
+    await discard(path);
+    return outcome;
+  };
+
+  async function upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload> {
+    pathOf(key);
+    const { file, path } = await begin(key);
+    await file.truncate(sizeBytes);
+    return {
+      part: (number, bytes) => guard(() => writeAt(file, bytes, number * partBytes)),
+      commit: () => guard(() => finish(file, path, key, true)),
+      abort: async () => {
+        await file.close().catch(() => undefined);
+        await discard(path);
+      },
+    };
+  }
+
+  async function* list(prefix: string): AsyncIterable<StoredObject> {
+    try {
+      yield* walk(prefix === "" ? root : pathOf(prefix), prefix);
+    } catch (error) {
+      throw storeError(error, url, []);
+    }
+  }
+
+  return {
+    url,
+    head: (key) =>
+      guard(async () => {
+        const found = await stat(pathOf(key)).catch((error: unknown) => {
+          if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return undefined;
+          throw error;
+        });
+        return found?.isFile() ? { key, sizeBytes: found.size } : undefined;
+      }),
+    get: (key, maxBytes) =>
+      guard(async () => {
+        const found = await stat(pathOf(key)).catch(() => undefined);
+        if (!found?.isFile()) return undefined;
+        if (found.size > maxBytes) throw new Error(`${key} has ${String(found.size)} bytes, more than expected`);
+        return readAt(pathOf(key), 0, found.size);
+      }),
+    read: (key, offset, lengthBytes) => guard(() => readAt(pathOf(key), offset, lengthBytes)),
+    put: (key, bytes, options) =>
+      guard(async () => {
+        pathOf(key);
+        const { file, path } = await begin(key);
+        await writeAt(file, bytes, 0);
+        return finish(file, path, key, options?.ifAbsent ?? false);
+      }),
+    upload: (key, sizeBytes, partBytes) => guard(() => upload(key, sizeBytes, partBytes)),
+    list,
+    remove: (key) =>
+      guard(async () => {
+        await rm(pathOf(key), { force: true });
+        await sweep(root, dirname(pathOf(key)));
+      }),
+    abortUploads: (prefix) =>
+      guard(async () => {
+        await rm(join(root, INCOMING, prefix), { recursive: true, force: true });
+      }),
+    close: () => undefined,
+  };
+}

@@ -1,0 +1,22 @@
+/** The store by its URL. */
+import { fileURLToPath } from "node:url";
+import type { ObjectStore } from "../../ports.ts";
+import { newFileStore } from "./file.ts";
+import { newS3Store } from "./s3.ts";
+
+export interface StorePlace {
+  /** `s3://bucket/prefix` or `file:///absolute/path`. */
+  readonly url: string;
+  readonly endpoint?: string;
+  readonly region: string;
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+}
+
+/** Throws on a URL of another scheme; nothing is contacted yet. */
+export function openStore(place: StorePlace): ObjectStore {
+  const url = new URL(place.url);
+  if (url.protocol === "file:") return newFileStore(fileURLToPath(url));
+  if (url.protocol !== "s3:") throw new Error(`the store's URL begins with ${url.protocol}//: use s3:// or file://`);
+  const { endpoint, region, credentials } = place;
+  return newS3Store({ bucket: url.hostname, prefix: decodeURIComponent(url.pathname), endpoint, region, credentials });
+}

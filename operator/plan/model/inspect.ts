@@ -1,0 +1,153 @@
+/** From a listing, its small files and its safetensors headers to the facts of the model, or the first reason to refuse it. */
+import type { ModelStatus } from "../../api/model.ts";
+import { architectureOf, autoMapIn, contextLengthOf, isJson, parseConfig, quantizationOf, taskOf } from "./config.ts";
+import type { Json } from "./config.ts";
+import type { Listing } from "./listing.ts";
+import { isProblem, printable, refusal, some } from "./problem.ts";
+import type { ModelProblem } from "./problem.ts";
+import type { Tensor } from "./safetensors.ts";
+import { kvBytesPerTokenOf, shapeOf } from "./shape.ts";
+import { dtypeOf, parametersOf } from "./weights.ts";
+
+/** What the headers tell, in the words of the Model's status. */
+export type ModelFacts = Pick<
+  ModelStatus,
+  | "sizeBytes"
+  | "weightBytes"
+  | "architecture"
+  | "task"
+  | "parameters"
+  | "dtype"
+  | "quantization"
+  | "contextLength"
+  | "kvBytesPerToken"
+  | "shape"
+>;
+
+export const INDEX_PATH = "model.safetensors.index.json";
+const sentencePath = "sentence_bert_config.json";
+/** Small files that are read for inspection where they exist, with the most bytes that each may have. */
+export const inspectedFiles: Readonly<Record<string, number>> = {
+  "config.json": 1 << 20,
+  "tokenizer_config.json": 16 << 20,
+  "processor_config.json": 1 << 20,
+  "preprocessor_config.json": 1 << 20,
+  "video_preprocessor_config.json": 1 << 20,
+  [sentencePath]: 1 << 20,
+  [INDEX_PATH]: 64 << 20,
+};
+
+/** An inspected file that is too large to be one. */
+export function oversized(listing: Listing): ModelProblem | undefined {
+  for (const file of listing.files) {
+    const most = Object.hasOwn(inspectedFiles, file.path) ? inspectedFiles[file.path] : undefined;
+    if (most === undefined || file.sizeBytes <= most) continue;
+    return refusal(
+      "ConfigInvalid",
+      `${file.path} has ${String(file.sizeBytes)} bytes: at most ${String(most)} are read`,
+    );
+  }
+  return undefined;
+}
+
+/** Files at the top whose tensors are the model's weights: those that the index names, else all. */
+function weightFiles(listing: Listing, index: ReadonlyMap<string, string> | undefined): string[] {
+  const top = listing.files.map((file) => file.path).filter((path) => /^[^/]+\.safetensors$/.test(path));
+  if (!index) return top;
+  const named = new Set(index.values());
+  return top.filter((path) => named.has(path));
+}
+
+const badIndex = (what: string): ModelProblem => refusal("IndexInvalid", `${INDEX_PATH} ${what}`);
+
+/** Tensor name → file by the index; undefined where there is none. */
+function readIndex(texts: ReadonlyMap<string, string>): ReadonlyMap<string, string> | ModelProblem | undefined {
+  const text = texts.get(INDEX_PATH);
+  if (text === undefined) return undefined;
+  const json = parseConfig(INDEX_PATH, text);
+  if (isProblem(json)) return badIndex("is not a JSON object");
+  const map = json["weight_map"];
+  if (!isJson(map) || Object.keys(map).length === 0) return badIndex("has no weight_map");
+  for (const file of Object.values(map)) {
+    if (typeof file !== "string" || !/^[\w.-]+\.safetensors$/.test(file))
+      return badIndex("names a file that is no *.safetensors beside it");
+  }
+  return new Map(Object.entries(map) as [string, string][]);
+}
+
+function indexFault(
+  index: ReadonlyMap<string, string>,
+  headers: ReadonlyMap<string, readonly Tensor[]>,
+): ModelProblem | undefined {
+  const missing = [...new Set(index.values())].filter((file) => !headers.has(file));
+  if (missing.length > 0) return badIndex(`names files that are not there: ${some(missing)}`);
+  const held = new Map([...headers].map(([file, tensors]) => [file, new Set(tensors.map((t) => t.name))]));
+  const lost = [...index].find(([tensor, file]) => !held.get(file)?.has(tensor));
+  return lost && badIndex(`says that '${printable(lost[0])}' is in ${lost[1]}, but it is not`);
+}
+
+function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json> | ModelProblem {
+  const parsed = new Map<string, Json>();
+  for (const [path, text] of texts) {
+    if (path === INDEX_PATH) continue;
+    const json = parseConfig(path, text);
+    if (isProblem(json)) return json;
+    const code = autoMapIn(path, json);
+    if (code) return code;
+    parsed.set(path, json);
+  }
+  return parsed;
+}
+
+/** Configuration and architecture alone, decided before any safetensors header is read. */
+export function inspectConfig(texts: ReadonlyMap<string, string>): ModelProblem | undefined {
+  const configs = parseAll(texts);
+  if (isProblem(configs)) return configs;
+  const architecture = architectureOf(configs.get("config.json") ?? {});
+  if (typeof architecture !== "string") return architecture;
+  const index = readIndex(texts);
+  return index && isProblem(index) ? index : undefined;
+}
+
+/** A hostile configuration may hold numbers whose product no status field can carry: unknown, then. */
+function isFact(value: unknown): boolean {
+  return value !== undefined && (typeof value !== "number" || Number.isSafeInteger(value));
+}
+
+/**
+ * Facts of the model. `texts` holds the inspected files that exist, `headers` the tensors of every safetensors file of
+ * the listing by path.
+ */
+export function inspect(
+  listing: Listing,
+  texts: ReadonlyMap<string, string>,
+  headers: ReadonlyMap<string, readonly Tensor[]>,
+): ModelFacts | ModelProblem {
+  const configs = parseAll(texts);
+  if (isProblem(configs)) return configs;
+  const config = configs.get("config.json") ?? {};
+  const architecture = architectureOf(config);
+  if (typeof architecture !== "string") return architecture;
+  const index = readIndex(texts);
+  if (index && isProblem(index)) return index;
+  const fault = index && indexFault(index, headers);
+  if (fault) return fault;
+  const tensors = weightFiles(listing, index).flatMap((path) => headers.get(path) ?? []);
+  const paths = new Set(listing.files.map((file) => file.path));
+  const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
+  const quantization = quantizationOf(config);
+  const shape = shapeOf(config, tensors);
+  const facts: ModelFacts = {
+    sizeBytes: listing.sizeBytes,
+    weightBytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
+    architecture,
+    task,
+    parameters: parametersOf(tensors, config, quantization),
+    dtype: dtypeOf(tensors),
+    quantization,
+    contextLength: contextLengthOf(config, configs.get(sentencePath)),
+    kvBytesPerToken: kvBytesPerTokenOf(architecture, task, config, shape),
+    ...(Object.keys(shape).length > 0 ? { shape } : {}),
+  };
+  return Object.fromEntries(Object.entries(facts).filter(([, value]) => isFact(value)));
+}

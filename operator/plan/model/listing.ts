@@ -1,0 +1,198 @@
+/**
+ * From the keys of a bucket to the files of a model: which are served, which are left out, and which make us refuse.
+ * Keys are hostile input; a key that could escape, collide or confuse refuses the whole model rather than being repaired.
+ */
+import type { SourceObject } from "../../ports.ts";
+import { printable, refusal, some } from "./problem.ts";
+import type { ModelProblem } from "./problem.ts";
+
+/** Largest number of objects that a source may list. */
+export const MAX_OBJECTS = 10_000;
+const maxSegmentBytes = 240;
+const maxPathBytes = 768;
+const maxLevels = 8;
+
+/** A file of the model; `path` is its place below the prefix. */
+export interface ModelFile {
+  readonly path: string;
+  readonly key: string;
+  readonly sizeBytes: number;
+  readonly etag: string;
+}
+
+export interface Listing {
+  /** Files that are imported, sorted by path. */
+  readonly files: readonly ModelFile[];
+  /** Paths that no server needs: hidden files, pictures, other formats of the same weights. */
+  readonly leftOut: readonly string[];
+  readonly sizeBytes: number;
+}
+
+/** The prefix to list: a folder, so that `models/llama` does not match `models/llama-70b/…`. */
+export function folderOf(prefix: string): string {
+  return prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`;
+}
+
+const servedExtensions = new Set(["safetensors", "json", "txt", "model", "jinja", "tiktoken", "md"]);
+const servedNames = /^(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[^/]*$/i;
+/** Formats whose loading can run code. */
+const unsafeExtensions = new Set(
+  "bin pt pth ckpt pkl pickle npy npz h5 hdf5 keras joblib dill msgpack pb nemo mar".split(" "),
+);
+const codeExtensions = new Set("py pyc pyx pyd so dll dylib exe sh bash bat ps1 ipynb js mjs jar whl egg".split(" "));
+
+/** The extension in lower case; empty without one. */
+export function extensionOf(path: string): string {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const dot = name.lastIndexOf(".");
+  return dot > 0 ? name.slice(dot + 1).toLowerCase() : "";
+}
+
+/** What is wrong with a path as a file name, if anything. */
+export function pathFault(path: string): string | undefined {
+  const segments = path.split("/");
+  if (path.startsWith("/")) return "begins with '/'";
+  if (segments.some((s) => s === "..")) return "contains a '..' segment";
+  if (segments.some((s) => s === "." || s === "")) return "contains an empty or '.' segment";
+  if (path.includes("\\")) return "contains a backslash";
+  // Control, format and separator characters, lone surrogates: a name must look like what it is.
+  if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(path)) return "contains a control character";
+  if (segments.length > maxLevels) return `is more than ${String(maxLevels)} levels deep`;
+  const bytes = new TextEncoder();
+  if (segments.some((s) => bytes.encode(s).length > maxSegmentBytes))
+    return `has a segment longer than ${String(maxSegmentBytes)} bytes`;
+  if (bytes.encode(path).length > maxPathBytes) return `is longer than ${String(maxPathBytes)} bytes`;
+  if (path.toUpperCase() === "MANIFEST.JSON") return "is the name of the store's own manifest";
+  return undefined;
+}
+
+const folded = (path: string): string => path.normalize("NFC").toLowerCase();
+
+/** Two paths that a file system may take for one, or a file that is also a folder. */
+function collisionOf(paths: readonly string[]): readonly [string, string] | undefined {
+  const seen = new Map<string, string>();
+  for (const path of paths) {
+    const twin = seen.get(folded(path));
+    if (twin !== undefined) return [twin, path];
+    seen.set(folded(path), path);
+  }
+  for (const path of paths) {
+    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
+      const folder = seen.get(folded(path.slice(0, end)));
+      if (folder !== undefined) return [folder, path];
+    }
+  }
+  return undefined;
+}
+
+function oddKey(paths: readonly string[]): ModelProblem | undefined {
+  for (const path of paths) {
+    const fault = pathFault(path);
+    if (fault) return refusal("OddKey", `the key '${printable(path)}' ${fault}: rename or remove the object`);
+  }
+  const collision = collisionOf(paths);
+  if (!collision) return undefined;
+  const [one, other] = collision.map(printable);
+  return refusal(
+    "OddKey",
+    `the keys '${String(one)}' and '${String(other)}' collide as file names: rename one of them`,
+  );
+}
+
+function dangerous(paths: readonly string[]): ModelProblem | undefined {
+  const code = paths.filter((path) => codeExtensions.has(extensionOf(path)));
+  if (code.length > 0) {
+    const what = "the source holds program code, which is never imported";
+    return refusal("CustomCode", `${what}: remove ${some(code)}`);
+  }
+  const unsafe = paths.filter((path) => unsafeExtensions.has(extensionOf(path)));
+  if (unsafe.length === 0) return undefined;
+  const what = "the source holds files in formats that can run code when loaded";
+  return refusal("UnsafeFormat", `${what}: convert them to safetensors and remove ${some(unsafe)}`);
+}
+
+const tokenizerNames = new Set(["tokenizer.json", "tokenizer.model", "tekken.json", "tiktoken.model", "vocab.txt"]);
+
+function hasTokenizer(paths: ReadonlySet<string>): boolean {
+  if (paths.has("vocab.json") && paths.has("merges.txt")) return true;
+  return [...paths].some((path) => tokenizerNames.has(path) || /^[^/]+\.tiktoken$/.test(path));
+}
+
+function incomplete(paths: ReadonlySet<string>, folder: string): ModelProblem | undefined {
+  const where = folder === "" ? "the bucket's root" : `'${printable(folder)}'`;
+  if (!paths.has("config.json")) {
+    return refusal(
+      "ConfigMissing",
+      `there is no config.json in ${where}: point spec.source.s3.prefix at the folder that holds it`,
+    );
+  }
+  const weights = [...paths].filter((path) => /^[^/]+\.safetensors$/.test(path));
+  if (weights.length === 0) {
+    const others = [...paths].filter((path) => ["gguf", "onnx", "tflite", "mlmodel"].includes(extensionOf(path)));
+    const found = others.length > 0 ? ` (found ${some(others)})` : "";
+    return refusal(
+      "NotSafetensors",
+      `there are no *.safetensors weights in ${where}${found}: only safetensors is imported`,
+    );
+  }
+  if (hasTokenizer(paths)) return undefined;
+  const wanted = "tokenizer.json, tokenizer.model, tekken.json, vocab.txt, or vocab.json with merges.txt";
+  return refusal("TokenizerMissing", `there is no tokenizer in ${where}: add ${wanted}`);
+}
+
+function isServed(path: string, hasShards: boolean): boolean {
+  if (path.split("/").some((segment) => segment.startsWith("."))) return false;
+  // Mistral's second copy of the same weights: one layout is enough.
+  if (hasShards && /^consolidated.*\.safetensors$/.test(path)) return false;
+  return servedExtensions.has(extensionOf(path)) || servedNames.test(path);
+}
+
+const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.path);
+
+/** Order of paths by code point, which is also the order of their UTF-8 bytes. */
+export function comparePaths(a: string, b: string): number {
+  const [left, right] = [[...a], [...b]];
+  for (let i = 0; i < Math.min(left.length, right.length); i++) {
+    const difference = (left[i]?.codePointAt(0) ?? 0) - (right[i]?.codePointAt(0) ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return left.length - right.length;
+}
+
+/**
+ * The files of a model from everything that stands below its prefix, or the first reason to refuse it.
+ * `objects` may hold one more than MAX_OBJECTS: a lister stops there.
+ */
+export function filesOf(
+  objects: readonly SourceObject[],
+  prefix: string,
+  maxSizeBytes: number,
+): Listing | ModelProblem {
+  const folder = folderOf(prefix);
+  if (objects.length > MAX_OBJECTS) {
+    return refusal(
+      "TooManyFiles",
+      `more than ${String(MAX_OBJECTS)} objects stand below '${printable(folder)}': point the prefix at one model`,
+    );
+  }
+  // "folder/" of size 0 is how consoles of S3 services show a folder.
+  const all = objects
+    .filter((o) => o.key.startsWith(folder) && !(o.key.endsWith("/") && o.sizeBytes === 0))
+    .map((o) => ({ path: o.key.slice(folder.length), key: o.key, sizeBytes: o.sizeBytes, etag: o.etag }));
+  if (all.length === 0) {
+    const where = folder === "" ? "the bucket is empty" : `nothing stands below '${printable(folder)}'`;
+    return refusal("NoFiles", `${where}: check spec.source.s3.bucket and prefix`);
+  }
+  const paths = all.map((file) => file.path);
+  const problem = oddKey(paths) ?? dangerous(paths) ?? incomplete(new Set(paths), folder);
+  if (problem) return problem;
+  const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
+  const files = all.filter((file) => isServed(file.path, hasShards)).sort(byPath);
+  const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes > maxSizeBytes) {
+    const limit = `spec.maxSize allows ${String(maxSizeBytes)}`;
+    return refusal("TooLarge", `the files sum up to ${String(sizeBytes)} bytes, but ${limit}: raise it or import less`);
+  }
+  const leftOut = paths.filter((path) => !isServed(path, hasShards));
+  return { files, leftOut, sizeBytes };
+}

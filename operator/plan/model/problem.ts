@@ -1,0 +1,31 @@
+/** Why a model cannot be imported, as data. */
+import type { ModelReason } from "../../api/reasons.ts";
+
+export interface ModelProblem {
+  readonly reason: ModelReason;
+  /** Sentence for people: what is wrong, where, and what to do. Never carries a secret. */
+  readonly message: string;
+  /** True where waiting may help; false where only a change of the Model, its source or its Secret does. */
+  readonly retryable: boolean;
+}
+
+/** A refusal: looked at again only slowly, or when something changes. */
+export function refusal(reason: ModelReason, message: string): ModelProblem {
+  return { reason, message, retryable: false };
+}
+
+export function isProblem(value: object): value is ModelProblem {
+  return "reason" in value && "retryable" in value;
+}
+
+/** `a, b, c and 4 more`: names in messages stay bounded and printable. */
+export function some(names: readonly string[], shown = 3): string {
+  const head = names.slice(0, shown).map(printable).join(", ");
+  return names.length > shown ? `${head} and ${String(names.length - shown)} more` : head;
+}
+
+/** A hostile name made fit for a message: JSON escapes, at most 120 characters. */
+export function printable(name: string): string {
+  const escaped = JSON.stringify(name).slice(1, -1);
+  return escaped.length > 120 ? `${escaped.slice(0, 117)}...` : escaped;
+}

@@ -1,0 +1,105 @@
+/**
+ * The header of a safetensors file, checked by the format's own rules: an unsigned 64-bit little-endian length N, N bytes
+ * of JSON that map a tensor's name to {dtype, shape, data_offsets}, then the data without holes or overlaps
+ * (https://github.com/huggingface/safetensors, README "Format" and the validation in safetensors/src/tensor.rs).
+ */
+import { printable, refusal } from "./problem.ts";
+import type { ModelProblem } from "./problem.ts";
+
+/** The format's own limit for the JSON header, in bytes. */
+export const MAX_HEADER_BYTES = 100_000_000;
+const maxTensors = 200_000;
+const maxDimensions = 16;
+
+/** Bits of one element by data type. */
+const dtypeBits: Readonly<Record<string, number>> = {
+  BOOL: 8, F4: 4, F6_E2M3: 6, F6_E3M2: 6, U8: 8, I8: 8, F8_E5M2: 8, F8_E4M3: 8, F8_E8M0: 8, F8_E4M3FNUZ: 8,
+  F8_E5M2FNUZ: 8, I16: 16, U16: 16, F16: 16, BF16: 16, I32: 32, U32: 32, F32: 32, C64: 64, F64: 64, I64: 64, U64: 64,
+}; // prettier-ignore
+
+export interface Tensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly elements: number;
+  readonly bytes: number;
+}
+
+const broken = (path: string, what: string): ModelProblem =>
+  refusal("SafetensorsInvalid", `${printable(path)} is not a valid safetensors file: ${what}`);
+
+/** Length of the JSON header by the file's first 8 bytes, checked against the file's size. */
+export function headerLength(path: string, first: Uint8Array, fileBytes: number): number | ModelProblem {
+  if (first.length < 8 || fileBytes < 10) return broken(path, "it is shorter than a header");
+  const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
+  if (length > BigInt(MAX_HEADER_BYTES)) return broken(path, `its header claims ${String(length)} bytes`);
+  if (length > BigInt(fileBytes - 8)) return broken(path, "its header is longer than the file");
+  return Number(length);
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/** Product of a shape; undefined where it cannot be a real tensor. */
+function elementsOf(shape: readonly number[]): number | undefined {
+  const product = shape.reduce((all, next) => all * BigInt(next), 1n);
+  return product <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(product) : undefined;
+}
+
+interface Placed extends Tensor {
+  readonly begin: number;
+  readonly end: number;
+}
+
+function tensorOf(name: string, entry: unknown): Placed | string {
+  const called = `tensor '${printable(name)}'`;
+  if (!isRecord(entry)) return `${called} is not an object`;
+  const { dtype, shape, data_offsets: offsets } = entry;
+  const bits = typeof dtype === "string" && Object.hasOwn(dtypeBits, dtype) ? dtypeBits[dtype] : undefined;
+  if (typeof dtype !== "string" || bits === undefined) return `${called} has an unknown dtype`;
+  if (!Array.isArray(shape) || shape.length > maxDimensions || !shape.every(isCount))
+    return `${called} has a bad shape`;
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isCount)) return `${called} has bad offsets`;
+  const elements = elementsOf(shape);
+  const [begin, end] = offsets as [number, number];
+  if (elements === undefined || BigInt(elements) * BigInt(bits) !== BigInt(end - begin) * 8n) {
+    return `the bytes of ${called} do not match its shape and dtype`;
+  }
+  return { name, dtype, shape, elements, bytes: end - begin, begin, end };
+}
+
+function parseJson(header: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(header)) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
+/** All tensors of a file by its JSON header, or why the file is refused. `fileBytes` is the size of the whole file. */
+export function parseHeader(path: string, header: Uint8Array, fileBytes: number): readonly Tensor[] | ModelProblem {
+  const json = header[0] === 0x7b ? parseJson(header) : undefined;
+  if (!isRecord(json)) return broken(path, "its header is not a JSON object");
+  const entries = Object.entries(json).filter(([name]) => name !== "__metadata__");
+  if (entries.length > maxTensors) return broken(path, `it lists more than ${String(maxTensors)} tensors`);
+  const tensors: Placed[] = [];
+  for (const [name, entry] of entries) {
+    const tensor = tensorOf(name, entry);
+    if (typeof tensor === "string") return broken(path, tensor);
+    tensors.push(tensor);
+  }
+  tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
+  let at = 0;
+  for (const tensor of tensors) {
+    if (tensor.begin !== at)
+      return broken(path, `tensor '${printable(tensor.name)}' leaves a hole or overlaps another`);
+    at = tensor.end;
+  }
+  if (8 + header.length + at !== fileBytes) {
+    return broken(path, `its tensors end at byte ${String(8 + header.length + at)}, but it has ${String(fileBytes)}`);
+  }
+  return tensors;
+}

@@ -1,0 +1,166 @@
+/**
+ * Copies the files of one revision. Parts of all files share a fixed number of places, so memory is bounded by
+ * places × part size; a file's parts are hashed in order while later ones are still on their way.
+ */
+import { createHash } from "node:crypto";
+import type { ObjectSource, ObjectStore, ObjectUpload } from "../ports.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { MANIFEST, parseRecord, recordKey, recordText } from "../plan/model/manifest.ts";
+import type { FileRecord } from "../plan/model/manifest.ts";
+import type { ModelFile } from "../plan/model/listing.ts";
+import { withRetries } from "./retry.ts";
+import type { RetryOptions } from "./retry.ts";
+import type { Slots } from "./slots.ts";
+import { newSlots } from "./slots.ts";
+
+/** S3 allows 10,000 parts of at least 5 MiB. */
+export const PART_BYTES = 8 << 20;
+const maxParts = 9_000;
+const filesAtOnce = 4;
+const maxRecordBytes = 16 * 1024;
+
+export interface CopyJob {
+  readonly source: ObjectSource;
+  readonly store: ObjectStore;
+  /** Folder of the revision in the store; ends with '/'. */
+  readonly folder: string;
+  readonly files: readonly ModelFile[];
+  readonly retry: RetryOptions;
+  /** Places for parts, shared with other imports of this process. */
+  readonly slots: Slots;
+  /** Called after each part that is in the store, and once per file that was there already (`copied` false). */
+  readonly onBytes: (bytes: number, copied: boolean) => void;
+  readonly onFile: () => void;
+}
+
+function partBytesOf(sizeBytes: number): number {
+  const least = Math.ceil(sizeBytes / maxParts / (1 << 20)) * (1 << 20);
+  return Math.max(PART_BYTES, least);
+}
+
+/** The record of an earlier (or concurrent) attempt, if its file is the one wanted now, whole and in its place. */
+async function findDone(job: CopyJob, file: ModelFile): Promise<FileRecord | undefined> {
+  const bytes = await job.store.get(job.folder + recordKey(file.path), maxRecordBytes);
+  const record = bytes && parseRecord(new TextDecoder().decode(bytes));
+  if (record?.path !== file.path || record.etag !== file.etag || record.sizeBytes !== file.sizeBytes) return undefined;
+  return (await job.store.head(job.folder + file.path))?.sizeBytes === file.sizeBytes ? record : undefined;
+}
+
+/** Takes away what stands here without a matching record: of a killed attempt, or of an earlier state of the source. */
+async function clearPlace(job: CopyJob, file: ModelFile): Promise<void> {
+  if (await job.store.head(job.folder + MANIFEST)) {
+    throw new RetryError(new TerminalError("StoreError", `another import completed ${job.folder} meanwhile`));
+  }
+  await job.store.remove(job.folder + recordKey(file.path));
+  await job.store.remove(job.folder + file.path);
+}
+
+interface Part {
+  readonly number: number;
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
+function partsOf(sizeBytes: number, partBytes: number): Part[] {
+  const parts: Part[] = [];
+  for (let offset = 0; offset < sizeBytes || parts.length === 0; offset += partBytes) {
+    parts.push({ number: parts.length, offset, lengthBytes: Math.min(partBytes, sizeBytes - offset) });
+  }
+  return parts;
+}
+
+/** Moves all parts; resolves with the file's SHA-256 when every one is in the store. */
+async function moveParts(job: CopyJob, file: ModelFile, upload: ObjectUpload, partBytes: number): Promise<string> {
+  const { source, retry, slots } = job;
+  const hash = createHash("sha256");
+  let hashed: Promise<unknown> = Promise.resolve();
+  const running: Promise<void>[] = [];
+  let failed = false;
+  for (const part of partsOf(file.sizeBytes, partBytes)) {
+    // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.
+    const release = await slots.take(retry.signal);
+    if (failed) {
+      release();
+      break;
+    }
+    const fetched =
+      part.lengthBytes === 0
+        ? Promise.resolve(new Uint8Array(0))
+        : withRetries(retry, () => source.read(file, part.offset, part.lengthBytes, retry.signal));
+    hashed = Promise.all([fetched, hashed]).then(([bytes]) => void hash.update(bytes));
+    const turn = hashed;
+    const move = async (): Promise<void> => {
+      try {
+        const bytes = await fetched;
+        await withRetries(retry, () => upload.part(part.number, bytes));
+        await turn;
+        job.onBytes(part.lengthBytes, true);
+      } catch (error) {
+        failed = true;
+        throw error;
+      } finally {
+        release();
+      }
+    };
+    turn.catch(() => undefined);
+    running.push(move());
+    running.at(-1)?.catch(() => undefined);
+  }
+  await settleAll(running);
+  return hash.digest("hex");
+}
+
+/** Waits for all, then throws the first failure: nothing may still write when the caller cleans up. */
+async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(work);
+  const failure = results.find((result) => result.status === "rejected");
+  if (failure) throw failure.reason;
+}
+
+async function copyFile(job: CopyJob, file: ModelFile): Promise<FileRecord> {
+  const key = job.folder + file.path;
+  const partBytes = partBytesOf(file.sizeBytes);
+  await clearPlace(job, file);
+  const upload = await withRetries(job.retry, () => job.store.upload(key, file.sizeBytes, partBytes));
+  let sha256: string;
+  try {
+    sha256 = await moveParts(job, file, upload, partBytes);
+    if ((await upload.commit()) === "exists") {
+      throw new RetryError(new TerminalError("StoreError", `another import wrote ${key} at the same time`));
+    }
+  } catch (error) {
+    await upload.abort().catch(() => undefined);
+    throw error;
+  }
+  const record = { path: file.path, sizeBytes: file.sizeBytes, sha256, etag: file.etag };
+  await withRetries(job.retry, () =>
+    job.store.put(job.folder + recordKey(file.path), new TextEncoder().encode(recordText(record))),
+  );
+  return record;
+}
+
+/** Copies what is not there yet and returns the record of every file, in the order of `files`. */
+export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
+  await job.store.abortUploads(job.folder);
+  const files = newSlots(filesAtOnce);
+  let failed = false;
+  const one = async (file: ModelFile): Promise<FileRecord | undefined> => {
+    const release = await files.take(job.retry.signal);
+    try {
+      if (failed) return undefined;
+      const done = await findDone(job, file);
+      if (done) job.onBytes(file.sizeBytes, false);
+      const result = done ?? (await copyFile(job, file));
+      job.onFile();
+      return result;
+    } catch (error) {
+      failed = true;
+      throw error;
+    } finally {
+      release();
+    }
+  };
+  const work = job.files.map(one);
+  await settleAll(work);
+  return (await Promise.all(work)).filter((record) => record !== undefined);
+}

@@ -1,0 +1,123 @@
+/**
+ * One import from beginning to end: list, inspect, copy, commit. May be killed at any point and called again with the same
+ * arguments; it then goes on with the files that are not in the store yet. Knows nothing of Kubernetes.
+ */
+import type { Clock, ObjectSource, ObjectStore } from "../ports.ts";
+import { instantOf } from "../api/conditions.ts";
+import type { ModelRevision } from "../api/model.ts";
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import { filesOf } from "../plan/model/listing.ts";
+import type { Listing } from "../plan/model/listing.ts";
+import { fingerprintText, nextNumber, revisionFolder } from "../plan/model/manifest.ts";
+import type { FoundRevision, ImportRecord, StoreOwner } from "../plan/model/manifest.ts";
+import { isProblem } from "../plan/model/problem.ts";
+import type { ModelProblem } from "../plan/model/problem.ts";
+import { copyFiles } from "./copy.ts";
+import { sha256Digest } from "./hash.ts";
+import { inspectSource } from "./headers.ts";
+import { listSource } from "./listing.ts";
+import type { RetryOptions } from "./retry.ts";
+import { commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
+import type { Slots } from "./slots.ts";
+
+export interface ImportJob {
+  readonly source: ObjectSource;
+  readonly store: ObjectStore;
+  readonly owner: StoreOwner;
+  /** Where the source is, for the record beside the manifest. */
+  readonly origin: ImportRecord["source"];
+  readonly maxSizeBytes: number;
+  /** False: list and inspect only. */
+  readonly copy: boolean;
+  readonly clock: Clock;
+  readonly slots: Slots;
+  readonly signal?: AbortSignal;
+  readonly observer: ImportObserver;
+  /** First pause between two tries of one request; 200 ms by default. */
+  readonly retryBaseMs?: number;
+}
+
+export interface ImportObserver {
+  /** The source was listed and inspected: what will be copied (nothing if `bytes` is already complete in the store). */
+  inspected(facts: ModelFacts, listing: Listing): void;
+  /** `copied` is false for bytes that an earlier attempt had brought. */
+  bytes(count: number, copied: boolean): void;
+  file(): void;
+  committing(): void;
+}
+
+export type ImportResult =
+  | { readonly kind: "refused"; readonly problem: ModelProblem }
+  | { readonly kind: "inspected"; readonly facts: ModelFacts; readonly revisions: readonly ModelRevision[] }
+  | {
+      readonly kind: "imported";
+      readonly facts: ModelFacts;
+      readonly revisions: readonly ModelRevision[];
+      /** False where the store already held this state of the source. */
+      readonly copied: boolean;
+    };
+
+/** A revision as the Model's status lists it. */
+function revisionOf(found: FoundRevision, now: number): ModelRevision {
+  return {
+    number: found.number,
+    digest: found.manifest.digest,
+    sizeBytes: found.manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    importedAt: found.importedAt ?? instantOf(now),
+    ...(found.fingerprint === undefined ? {} : { sourceFingerprint: found.fingerprint }),
+  };
+}
+
+async function copyRevision(
+  job: ImportJob,
+  retry: RetryOptions,
+  listing: Listing,
+  facts: ModelFacts,
+  number: number,
+): Promise<FoundRevision> {
+  const { source, store, owner, slots, observer, clock, origin } = job;
+  const folder = revisionFolder(owner, number);
+  const onBytes = (bytes: number, copied: boolean): void => observer.bytes(bytes, copied);
+  const records = await copyFiles({
+    source,
+    store,
+    folder,
+    files: listing.files,
+    retry,
+    slots,
+    onBytes,
+    onFile: observer.file,
+  });
+  observer.committing();
+  const fingerprint = sha256Digest(fingerprintText(listing.files));
+  const importedAt = instantOf(clock.now());
+  const etags = Object.fromEntries(listing.files.map((file) => [file.path, file.etag]));
+  const manifest = await commitRevision(store, folder, records, {
+    fingerprint,
+    source: origin,
+    importedAt,
+    facts,
+    etags,
+  });
+  await removeLeftovers(store, folder, manifest.files);
+  return { number, manifest, fingerprint, importedAt };
+}
+
+/** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
+export async function importModel(job: ImportJob): Promise<ImportResult> {
+  const { source, store, owner, clock, signal } = job;
+  const retry: RetryOptions = { clock, signal, tries: 5, baseMs: job.retryBaseMs ?? 200 };
+  const listing = filesOf(await listSource(source, job.origin.prefix, retry), job.origin.prefix, job.maxSizeBytes);
+  if (isProblem(listing)) return { kind: "refused", problem: listing };
+  const facts = await inspectSource({ source, retry }, listing);
+  if (isProblem(facts)) return { kind: "refused", problem: facts };
+  job.observer.inspected(facts, listing);
+  const found = await findRevisions(store, owner);
+  const now = clock.now();
+  const same = found.at(-1)?.fingerprint === sha256Digest(fingerprintText(listing.files));
+  const known = found.map((revision) => revisionOf(revision, now));
+  if (same) return { kind: "imported", facts, revisions: known, copied: false };
+  if (!job.copy) return { kind: "inspected", facts, revisions: known };
+  const added = await copyRevision(job, retry, listing, facts, nextNumber(found));
+  return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true };
+}

@@ -1,0 +1,34 @@
+/** Tries one small step again where the fault may pass: a part of a file must not fail the whole import. */
+import type { Clock } from "../ports.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { pause } from "../runtime/clock.ts";
+import { abortError } from "./slots.ts";
+
+export interface RetryOptions {
+  readonly clock: Clock;
+  readonly signal?: AbortSignal;
+  /** Tries in all. */
+  readonly tries: number;
+  /** First pause, doubled each time up to 20 s, with full jitter. */
+  readonly baseMs: number;
+}
+
+/** Faults that stay the same however soon one asks again. */
+function isLasting(error: RetryError): boolean {
+  return error.cause instanceof TerminalError && error.cause.reason === "SourceChanged";
+}
+
+/** The last error is thrown as it came; an abort ends the pauses too. */
+export async function withRetries<T>(options: RetryOptions, work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    if (options.signal?.aborted) throw abortError();
+    try {
+      return await work();
+    } catch (error) {
+      if (options.signal?.aborted) throw abortError();
+      if (!(error instanceof RetryError) || isLasting(error) || attempt >= options.tries) throw error;
+      const ceilingMs = Math.min(20_000, options.baseMs * 2 ** (attempt - 1));
+      await pause(options.clock, error.afterMs ?? Math.random() * ceilingMs, options.signal);
+    }
+  }
+}
