@@ -63,6 +63,7 @@ export interface DeploymentDeps {
 
 /** Counters that change without a condition changing are written at most this often. */
 const COSMETIC_INTERVAL_MS = 1000;
+const NAME_RECHECK_MS = 15_000;
 
 export function newDeploymentReconciler(deps: DeploymentDeps) {
   const lastStatusAt = new Map<string, number>();
@@ -102,6 +103,8 @@ async function carryOut(
   }
   const waitMs = await writeStatus(deps, seen, failure ? withFailure(plan, failure.error, seen) : plan, lastStatusAt);
   deps.executor.emit(seen.deployment, modelDeployments, plan);
+  // Nobody tells us when the foreign Service goes: look again.
+  if (failure?.error instanceof TerminalError && failure.error.reason === "NameTaken") return { requeueAfterMs: NAME_RECHECK_MS };
   if (failure) throw failure.error;
   const waits = [plan.requeueAfterMs, waitMs].filter((ms) => ms !== undefined);
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};

@@ -48,6 +48,7 @@ export interface ReflectorDeps {
 }
 
 export interface Reflector<T extends KubeObject = KubeObject> {
+  readonly resource: Resource<T>;
   readonly store: Store<T>;
   /** Starts to list and watch; once. */
   start(): void;
@@ -85,6 +86,7 @@ export function newReflector<T extends KubeObject>(options: ReflectorOptions<T>,
 }
 
 class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
+  readonly resource: Resource<T>;
   readonly store: MutableStore<T>;
   readonly synced: Promise<void>;
   absent = false;
@@ -108,6 +110,7 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
     this.#options = options;
     this.#deps = deps;
     const { resource } = options;
+    this.resource = resource;
     this.#name = resource.group ? `${resource.plural}.${resource.group}` : resource.plural;
     this.#log = deps.log.child({ reflector: this.#name });
     this.#selects = labelMatcher(options.labelSelector ?? "");

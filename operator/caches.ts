@@ -1,0 +1,119 @@
+/** Every cache of the operator role: what is watched, which of it is kept, and by what it can be found. Part of the composition root. */
+import { capacityClaims } from "./api/capacityclaim.ts";
+import { gpuNodePools } from "./api/gpunodepool.ts";
+import { MANAGED_BY, fieldManagers, labels } from "./api/keys.ts";
+import {
+  controllerRevisions,
+  namespaces,
+  networkPolicies,
+  nodes,
+  podDisruptionBudgets,
+  pods,
+  services,
+  workloads,
+  type Node,
+  type Pod,
+} from "./api/kubernetes.ts";
+import { clusterModels, models } from "./api/model.ts";
+import { modelDeployments } from "./api/modeldeployment.ts";
+import { nodeTypes } from "./api/nodetype.ts";
+import { deploymentIndexes, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
+import type { KubeObject, Resource, Store } from "./ports.ts";
+import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/reflector.ts";
+
+const OURS = `${labels.managedBy}=${MANAGED_BY}`;
+
+const byDeployment = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.deploymentUID];
+const byPool = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.poolUID];
+
+/** A pod's template is pinned elsewhere; of the pod itself only its node and its state are read. */
+function slimPod(pod: Pod): Pod {
+  return {
+    apiVersion: pod.apiVersion,
+    kind: pod.kind,
+    metadata: pod.metadata,
+    spec: { nodeName: pod.spec?.nodeName },
+    status: pod.status,
+  };
+}
+
+/** Of a node only what decides whether it can be used; its list of images alone may be hundreds of kilobytes. */
+function slimNode({ apiVersion, kind, metadata, spec, status }: Node): Node {
+  const { allocatable, conditions } = status ?? {};
+  return {
+    apiVersion,
+    kind,
+    metadata,
+    spec: { taints: spec?.taints, unschedulable: spec?.unschedulable, providerID: spec?.providerID },
+    status: { allocatable, conditions },
+  };
+}
+
+export type Caches = ReturnType<typeof newCaches>;
+
+export function newCaches(deps: ReflectorDeps) {
+  const child = { labelSelector: OURS, indexes: { [deploymentIndexes.deploymentUID]: byDeployment } };
+  return {
+    deployments: newReflector(
+      {
+        resource: modelDeployments,
+        keepEntry: ownsReplicas,
+        indexes: {
+          [deploymentIndexes.model]: modelKeyOf,
+          [deploymentIndexes.nodeType]: ({ spec }) => spec.nodeType,
+          [deploymentIndexes.namespace]: ({ metadata }) => metadata.namespace,
+        },
+      },
+      deps,
+    ),
+    models: newReflector({ resource: models }, deps),
+    clusterModels: newReflector({ resource: clusterModels }, deps),
+    nodeTypes: newReflector({ resource: nodeTypes }, deps),
+    pools: newReflector(
+      {
+        resource: gpuNodePools,
+        keepManagers: [fieldManagers.size],
+        indexes: {
+          [deploymentIndexes.nodeType]: ({ spec }) => spec.nodeType,
+          [deploymentIndexes.deploymentUID]: ({ spec }) => spec.deploymentRef.uid,
+        },
+      },
+      deps,
+    ),
+    claims: newReflector(
+      {
+        resource: capacityClaims,
+        indexes: { pool: ({ spec }) => spec.poolUID, deploymentUID: ({ spec }) => spec.deploymentUID },
+      },
+      deps,
+    ),
+    revisions: newReflector({ resource: controllerRevisions, ...child }, deps),
+    workloads: newReflector({ resource: workloads, ...child }, deps),
+    services: newReflector({ resource: services, ...child }, deps),
+    budgets: newReflector({ resource: podDisruptionBudgets, ...child }, deps),
+    policies: newReflector({ resource: networkPolicies, ...child }, deps),
+    pods: newReflector(
+      {
+        resource: pods,
+        labelSelector: OURS,
+        transform: slimPod,
+        indexes: { [deploymentIndexes.deploymentUID]: byDeployment, pool: byPool },
+      },
+      deps,
+    ),
+    namespaces: newReflector(
+      { resource: namespaces, transform: ({ metadata, status }) => ({ metadata, status: { phase: status?.phase } }) },
+      deps,
+    ),
+    nodes: newReflector({ resource: nodes, keepManagers: [fieldManagers.claim], transform: slimNode }, deps),
+  };
+}
+
+/** The store of a resource among these caches, for writes that are skipped where nothing would change. */
+export function storeFinder(
+  reflectors: readonly Reflector[],
+): <T extends KubeObject>(resource: Resource<T>) => Store<T> | undefined {
+  const idOf = ({ plural, group }: Resource): string => `${plural}.${group}`;
+  const stores = new Map(reflectors.map(({ resource, store }) => [idOf(resource), store]));
+  return <T extends KubeObject>(resource: Resource<T>) => stores.get(idOf(resource)) as Store<T> | undefined;
+}

@@ -1,0 +1,83 @@
+/** The program: sub-commands, signals and exit codes. The only file that ends the process. */
+import { Command } from "commander";
+import {
+  ConfigError,
+  commonOptions,
+  importerConfig,
+  importerOptions,
+  operatorConfig,
+  operatorOptions,
+} from "./config.ts";
+import { VERSION, type Running } from "./process.ts";
+
+type Options = typeof commonOptions;
+
+/** Codes: 0 done, 1 failed, 2 wrong flags or environment, 3 leadership lost. */
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+function withOptions(command: Command, ...groups: Options[]): Command {
+  for (const { flag, argument, about, fallback } of groups.flat()) {
+    command.option(
+      `--${flag} <${argument ?? "value"}>`,
+      fallback === undefined || fallback === "" ? about : `${about} (default: ${fallback})`,
+    );
+  }
+  return command;
+}
+
+/** Runs a role until a signal or until it ends by itself. A second signal ends it at once. */
+async function serve(start: () => Promise<Running>): Promise<void> {
+  const running = await start();
+  const signalled = new Promise<number>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.once(signal, () => {
+        resolve(0);
+        process.once(signal, () => process.exit(EXIT_FAILED));
+      });
+    }
+  });
+  const code = await Promise.race([signalled, running.ended]);
+  if (code === 0) await running.stop();
+  process.exit(code);
+}
+
+function program(): Command {
+  const berth = new Command("berth")
+    .description(
+      "Dedicated model deployments for Kubernetes: nodes that serve one model of one tenant, metered by the hour",
+    )
+    .version(VERSION)
+    .showHelpAfterError("(--help lists what can be given)");
+  withOptions(
+    berth.command("operator").description("run the controllers: deployments, node pools, metering"),
+    commonOptions,
+    operatorOptions,
+  ).action((flags: Record<string, unknown>) =>
+    serve(async () => (await import("./wire.ts")).startOperator(operatorConfig(flags, process.env), process.env)),
+  );
+  withOptions(
+    berth.command("importer").description("run the importer: models from object storage into the platform's store"),
+    commonOptions,
+    importerOptions,
+  ).action((flags: Record<string, unknown>) =>
+    serve(async () =>
+      (await import("./wireimporter.ts")).startImporterRole(importerConfig(flags, process.env), process.env),
+    ),
+  );
+  return berth;
+}
+
+try {
+  await program().parseAsync();
+} catch (error) {
+  const usage = error instanceof ConfigError;
+  process.stderr.write(
+    usage
+      ? `berth cannot start:\n${error.problems.map((line) => `  ${line}`).join("\n")}\n`
+      : `berth: ${error instanceof Error ? error.message : String(error)}\n`,
+  );
+  if (!usage && process.env["BERTH_LOG_LEVEL"] === "debug" && error instanceof Error)
+    process.stderr.write(`${error.stack}\n`);
+  process.exit(usage ? EXIT_USAGE : EXIT_FAILED);
+}
