@@ -1,0 +1,114 @@
+/** Which nodes of the platform belong to a pool, read from the Node objects and the claims on record. */
+import type { CapacityClaim } from "../../../api/capacityclaim.ts";
+import { fieldManagers, labels } from "../../../api/keys.ts";
+import type { Node } from "../../../api/kubernetes.ts";
+import { lastClaimOf, staticClaimName } from "../../../api/lastclaim.ts";
+import type { CapacityQuery, CapacityUnit, Evidence } from "../../../ports.ts";
+import { healthOf, isMarked } from "../node.ts";
+
+/**
+ * The unit of one open claim. `node` is the Node with the claim's UID, undefined when it is gone. Evidence of claim and
+ * release is the time of field manager `berth-claim` in managedFields, whose patches do nothing but these two.
+ */
+export function unitOfClaim(claim: CapacityClaim, node: Node | undefined, query: CapacityQuery): CapacityUnit {
+  const base = {
+    claimName: claim.metadata.name,
+    ref: claim.spec.providerRef,
+    ready: false,
+    damaged: false,
+    residue: false,
+  };
+  const began = claim.status?.claimedAt;
+  if (!node) return { ...base, state: "ended", ...(began && { claimedAt: began }) };
+  const last = lastClaimOf(node);
+  const nodeName = node.metadata.name;
+  if (last?.claim === base.claimName && !last.held) return released(claim, node, base);
+  if (last?.claim === base.claimName || (began && (last?.sequence ?? 0) <= sequence(claim))) {
+    return { ...base, ...held(claim, node, query), damaged: !last?.held || !isMarked(node, query.poolUID) };
+  }
+  if (began) return { ...base, state: "ended", nodeName, claimedAt: began };
+  return { ...base, state: "intended", nodeName, object: node };
+}
+
+function sequence(claim: CapacityClaim): number {
+  return Number(claim.metadata.name.slice(claim.spec.providerRef.uid.length + 1)) || 0;
+}
+
+function released(
+  claim: CapacityClaim,
+  node: Node,
+  base: Pick<CapacityUnit, "claimName" | "ref" | "ready" | "damaged" | "residue">,
+): CapacityUnit {
+  const end = patchTime(node);
+  const began = claim.status?.claimedAt;
+  return {
+    ...base,
+    state: "ended",
+    nodeName: node.metadata.name,
+    ...(began && { claimedAt: began }),
+    ...(end && { releasedAt: end }),
+    object: node,
+  };
+}
+
+function held(
+  claim: CapacityClaim | undefined,
+  node: Node,
+  query: CapacityQuery,
+): Pick<
+  CapacityUnit,
+  "state" | "nodeName" | "claimedAt" | "readyAt" | "ready" | "problem" | "unreadySince" | "object"
+> {
+  const health = healthOf(node, query.template?.gpu);
+  const claimedAt = claim?.status?.claimedAt ?? patchTime(node) ?? fallback(claim, node);
+  const readyAt: Evidence = { time: later(claimedAt.time, health.since), evidence: `Node/${node.metadata.name} Ready` };
+  return {
+    state: "held",
+    nodeName: node.metadata.name,
+    claimedAt,
+    ...(health.ready && { readyAt }),
+    ready: health.ready,
+    ...(health.problem !== undefined && { problem: health.problem }),
+    ...(health.unreadySince !== undefined && {
+      unreadySince: Math.max(health.unreadySince, Date.parse(claimedAt.time)),
+    }),
+    object: node,
+  };
+}
+
+/** A node that carries the pool's label though no open claim says so. */
+export function unitOfLabel(node: Node, query: CapacityQuery, ended: ReadonlySet<string>): CapacityUnit {
+  const last = lastClaimOf(node);
+  const { name, uid = "" } = node.metadata;
+  const ref = { provider: "static", kind: "Node", name, uid } as const;
+  const base = { ref, ready: false, damaged: false, residue: false } as const;
+  if (last?.held && last.pool === query.poolUID && !ended.has(last.claim)) {
+    return { ...base, claimName: last.claim, ...held(undefined, node, query), damaged: !isMarked(node, query.poolUID) };
+  }
+  // Its claim is over (the node was given up), or the label was put there by hand.
+  const claimName = last?.claim ?? staticClaimName(uid, 0);
+  return { ...base, claimName, state: "ended", residue: true, nodeName: name, object: node };
+}
+
+export function labelledPool(node: Node): string | undefined {
+  return node.metadata.labels?.[labels.pool];
+}
+
+/** Instant of the last patch of `berth-claim`: the claim's while the node is held, else the release's. */
+function patchTime(node: Node): Evidence | undefined {
+  const entry = node.metadata.managedFields?.find(({ manager }) => manager === fieldManagers.claim);
+  const evidence = `Node/${node.metadata.name} managedFields[${fieldManagers.claim}].time`;
+  return entry?.time === undefined ? undefined : { time: entry.time, evidence };
+}
+
+/** managedFields were cleared by hand: the record's own creation came just before the claim. */
+function fallback(claim: CapacityClaim | undefined, node: Node): Evidence {
+  const { creationTimestamp: time } = claim?.metadata ?? {};
+  if (time) return { time, evidence: `CapacityClaim/${claim?.metadata.name} creationTimestamp`, estimated: true };
+  const created = node.metadata.creationTimestamp ?? "1970-01-01T00:00:00Z";
+  return { time: created, evidence: `Node/${node.metadata.name} creationTimestamp`, estimated: true };
+}
+
+function later(a: string, b: string): string {
+  return Date.parse(a) >= Date.parse(b) ? a : b;
+}

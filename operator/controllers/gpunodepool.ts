@@ -1,0 +1,175 @@
+/** Controller of GPUNodePools: caches and provider to a snapshot, plan, writes, status. Also sweeps up after vanished pools. */
+import type { CapacityClaim } from "../api/capacityclaim.ts";
+import { gpuNodePools } from "../api/gpunodepool.ts";
+import type { GPUNodePool } from "../api/gpunodepool.ts";
+import { fieldManagers } from "../api/keys.ts";
+import type { Pod } from "../api/kubernetes.ts";
+import { BY_POOL } from "../api/poolindexes.ts";
+import type { ModelDeployment } from "../api/modeldeployment.ts";
+import { planPool } from "../plan/pool/plan.ts";
+import { isLiving } from "../plan/pool/snapshot.ts";
+import type { PoolPlan, PoolSettings, PoolSnapshot } from "../plan/pool/snapshot.ts";
+import { poolStatus } from "../plan/pool/status.ts";
+import { missingNodes } from "../plan/pool/units.ts";
+import type {
+  CapacityProvider,
+  CapacityQuery,
+  Clock,
+  KubeReader,
+  Ledger,
+  Log,
+  Outcome,
+  ProviderName,
+  Store,
+} from "../ports.ts";
+import { ConflictError, messageOf } from "../runtime/errors.ts";
+import type { PlanExecutor } from "./apply.ts";
+import { putClosing } from "./closing.ts";
+import { sweptUID } from "./poolkeys.ts";
+
+export interface PoolDeps {
+  readonly clock: Clock;
+  readonly reader: KubeReader;
+  readonly stores: {
+    /** Keeps manager `berth-size`; indexes `poolIndexes`. */
+    readonly pools: Store<GPUNodePool>;
+    readonly deployments: Store<ModelDeployment>;
+    /** With `claimIndexes`. */
+    readonly claims: Store<CapacityClaim>;
+    /** Serving pods, with `podIndexes`. */
+    readonly pods: Store<Pod>;
+  };
+  readonly providers: Readonly<Record<ProviderName, CapacityProvider>>;
+  readonly executor: PlanExecutor;
+  readonly ledger: Ledger;
+  /** UID of the namespace kube-system. */
+  readonly clusterId: string;
+  readonly settings: PoolSettings;
+}
+
+/** Passes within one reconcile, while each changes what the next one sees. */
+const MOST_ROUNDS = 6;
+
+/** `reconcile(key)`: `namespace/name` of a pool, or the key of a vanished one (poolkeys.ts). */
+export function newPoolReconciler(deps: PoolDeps): (key: string, log: Log) => Promise<Outcome> {
+  return async function reconcile(key, log) {
+    for (let round = 1; ; round++) {
+      const target = await targetOf(deps, key);
+      if (!target) return {};
+      try {
+        const seen = await observe(deps, target);
+        const plan = planPool(seen);
+        if (plan.steps.length > 0) log.info({ because: plan.because, steps: plan.steps.length }, "planned");
+        await carryOut(deps, seen, plan);
+        if (!plan.again || round >= MOST_ROUNDS) return outcomeOf(plan, round);
+      } finally {
+        target.provider.settle(target.poolUID);
+      }
+    }
+  };
+}
+
+function outcomeOf(plan: PoolPlan, round: number): Outcome {
+  if (plan.again && round >= MOST_ROUNDS) return { requeueAfterMs: 1_000 };
+  return plan.requeueAfterMs === undefined ? {} : { requeueAfterMs: plan.requeueAfterMs };
+}
+
+interface Target {
+  readonly poolUID: string;
+  readonly pool: GPUNodePool | undefined;
+  readonly provider: CapacityProvider;
+}
+
+async function targetOf(deps: PoolDeps, key: string): Promise<Target | undefined> {
+  const uid = sweptUID(key);
+  if (uid !== undefined) return vanishedTarget(deps, uid);
+  const [namespace = "", name = ""] = key.split("/");
+  const pool = deps.stores.pools.get(namespace, name);
+  if (!pool) return undefined;
+  const provider = deps.providers[pool.spec.template.provider.static ? "static" : "karpenter"];
+  return { poolUID: pool.metadata.uid ?? "", pool, provider };
+}
+
+/** Something still carries the UID of a pool that is in no cache. */
+async function vanishedTarget(deps: PoolDeps, poolUID: string): Promise<Target | undefined> {
+  if (deps.stores.pools.byUid(poolUID)) return undefined;
+  for (const provider of Object.values(deps.providers)) {
+    const facts = await provider.observe(queryOf(deps, poolUID, undefined));
+    if (facts.units.length === 0 && !facts.order) continue;
+    // The pool's watch may only be late: nothing is taken from a living pool, so one quorum list decides.
+    const { items } = await deps.reader.list(gpuNodePools, undefined);
+    if (items.some((pool) => pool.metadata.uid === poolUID)) return undefined;
+    return { poolUID, pool: undefined, provider };
+  }
+  return undefined;
+}
+
+function queryOf(deps: PoolDeps, poolUID: string, pool: GPUNodePool | undefined): CapacityQuery {
+  const sizeSince = pool && sizeSetAt(pool);
+  return {
+    poolUID,
+    ...(pool && { template: pool.spec.template }),
+    size: pool?.spec.size ?? 0,
+    ...(sizeSince !== undefined && { sizeSince }),
+    now: deps.clock.now(),
+    nodeLostMs: deps.settings.nodeLostMs,
+  };
+}
+
+/** API server's time of the last change by manager `berth-size`. */
+export function sizeSetAt({ metadata }: GPUNodePool): string | undefined {
+  return metadata.managedFields?.find(({ manager }) => manager === fieldManagers.size)?.time;
+}
+
+async function observe(deps: PoolDeps, { poolUID, pool, provider }: Target): Promise<PoolSnapshot> {
+  const { stores, settings } = deps;
+  const query = queryOf(deps, poolUID, pool);
+  const facts = await provider.observe(query);
+  const base = { now: query.now, pool, facts, settings };
+  const missing = missingNodes(base);
+  const { offers, obstacle } =
+    missing > 0 ? await provider.offers(query, missing) : { offers: [], obstacle: undefined };
+  const deployment = pool && stores.deployments.byUid(pool.spec.deploymentRef.uid);
+  return Object.freeze({
+    ...base,
+    poolUID,
+    sizeSince: query.sizeSince,
+    sealedThrough: deployment?.status?.metering?.sealedThrough,
+    offers,
+    obstacle,
+    claims: stores.claims.byIndex(BY_POOL, poolUID),
+    pods: stores.pods.byIndex(BY_POOL, poolUID),
+  });
+}
+
+/** Closing object, steps, status, events. The status is written also when a write failed, so that the user sees why. */
+async function carryOut(deps: PoolDeps, seen: PoolSnapshot, plan: PoolPlan): Promise<void> {
+  let failure: { readonly error: unknown } | undefined;
+  try {
+    if (plan.close) await close(deps, seen);
+    await deps.executor.write(plan.steps);
+  } catch (error) {
+    failure = { error };
+  }
+  if (isLiving(seen)) {
+    const { namespace, name, uid } = seen.pool.metadata;
+    const live = deps.stores.pools.get(namespace, name);
+    const status = failure ? failedStatus(seen, plan, failure.error) : plan.status;
+    if (status && live && live.metadata.uid === uid) await deps.executor.status(gpuNodePools, live, status);
+    deps.executor.emit(seen.pool, gpuNodePools, plan);
+  }
+  if (failure) throw failure.error;
+}
+
+function failedStatus(seen: PoolSnapshot, plan: PoolPlan, error: unknown): ReturnType<typeof poolStatus> | undefined {
+  if (!isLiving(seen) || error instanceof ConflictError) return plan.status;
+  const reason = plan.close ? "Draining" : "ProviderError";
+  const message = plan.close ? `the closing record cannot be written: ${messageOf(error)}` : messageOf(error);
+  return poolStatus(seen, { status: "False", reason, message });
+}
+
+async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {
+  if (!isLiving(seen)) return;
+  const deployment = deps.stores.deployments.byUid(seen.pool.spec.deploymentRef.uid);
+  await putClosing(deps.ledger, { deployment, pool: seen.pool, claims: seen.claims, clusterId: deps.clusterId });
+}

@@ -1,0 +1,119 @@
+/** CapacityClaims: recorded before a node is taken, dated from the evidence, removed when nothing is owed any more. */
+import { capacityClaims } from "../../api/capacityclaim.ts";
+import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim.ts";
+import type { GPUNodePool } from "../../api/gpunodepool.ts";
+import { fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";
+import type { CapacityOffer, CapacityUnit, Evidence } from "../../ports.ts";
+import { canonicalJson } from "../identity.ts";
+import type { Write } from "../plan.ts";
+import type { PoolSnapshot } from "./snapshot.ts";
+
+/** The record of one node of the pool, as it is created. */
+export function claimFor(
+  pool: GPUNodePool,
+  what: Pick<CapacityUnit | CapacityOffer, "claimName" | "ref">,
+): CapacityClaim {
+  const { deploymentRef, template } = pool.spec;
+  return {
+    metadata: {
+      name: what.claimName,
+      labels: {
+        [labels.managedBy]: MANAGED_BY,
+        [labels.poolUID]: pool.metadata.uid ?? "",
+        [labels.deploymentUID]: deploymentRef.uid,
+      },
+      finalizers: [finalizers.metering],
+    },
+    spec: {
+      deploymentUID: deploymentRef.uid,
+      deploymentName: deploymentRef.name,
+      namespace: pool.metadata.namespace ?? "",
+      poolUID: pool.metadata.uid ?? "",
+      sku: template.sku,
+      gpus: template.gpu.count,
+      providerRef: what.ref,
+    },
+  };
+}
+
+export function createClaim(pool: GPUNodePool, what: Pick<CapacityUnit | CapacityOffer, "claimName" | "ref">): Write {
+  return { op: "create", resource: capacityClaims, object: claimFor(pool, what), manager: fieldManagers.operator };
+}
+
+/**
+ * Status patches that write down what the units' evidence says. An instant that was written stays; the node that is
+ * given up (`lost`) ends at its last proof of life.
+ */
+export function claimDates(seen: PoolSnapshot, lost: readonly CapacityUnit[]): readonly Write[] {
+  const claims = new Map(seen.claims.map((claim) => [claim.metadata.name, claim]));
+  return seen.facts.units.flatMap((unit) => {
+    const claim = claims.get(unit.claimName);
+    if (!claim) return [];
+    const end = lost.includes(unit) ? (unit.proofOfLife ?? lastKnown(claim)) : unit.releasedAt;
+    const dated = datedStatus(claim.status ?? {}, unit, end);
+    return canonicalJson(dated) === canonicalJson(claim.status ?? {}) ? [] : [statusPatch(claim, dated)];
+  });
+}
+
+function datedStatus(status: CapacityClaimStatus, unit: CapacityUnit, end: Evidence | undefined): CapacityClaimStatus {
+  const claimedAt = status.claimedAt ?? unit.claimedAt;
+  if (!claimedAt) return status;
+  const ended = status.releasedAt ?? notBefore(end, claimedAt.time);
+  const readyAt = status.readyAt ?? (ended ? undefined : unit.readyAt);
+  return {
+    ...status,
+    claimedAt,
+    ...(readyAt && { readyAt }),
+    ...(ended && { releasedAt: ended }),
+  };
+}
+
+function notBefore(instant: Evidence | undefined, earliest: string): Evidence | undefined {
+  return instant && Date.parse(instant.time) < Date.parse(earliest) ? { ...instant, time: earliest } : instant;
+}
+
+/** The last instant at which the claim's own record shows that the node was there. */
+export function lastKnown(claim: CapacityClaim): Evidence | undefined {
+  const { lastSeenAt, readyAt, claimedAt } = claim.status ?? {};
+  const known = [lastSeenAt, readyAt?.time, claimedAt?.time].filter((time) => time !== undefined);
+  const time = known.sort((a, b) => Date.parse(a) - Date.parse(b)).at(-1);
+  if (time === undefined) return undefined;
+  return { time, evidence: `CapacityClaim/${claim.metadata.name} last recorded sign of life`, estimated: true };
+}
+
+function statusPatch(claim: CapacityClaim, status: CapacityClaimStatus): Write {
+  return {
+    op: "patch",
+    resource: capacityClaims,
+    name: claim.metadata.name,
+    body: { status },
+    manager: fieldManagers.status,
+    subresource: "status",
+  };
+}
+
+/** Removes records: the finalizer first, so that the delete takes effect at once. */
+export function removeClaims(claims: readonly CapacityClaim[]): readonly (readonly Write[])[] {
+  const held = claims.filter((claim) => (claim.metadata.finalizers ?? []).length > 0);
+  const unhold = held.map(({ metadata: { name, resourceVersion, finalizers: all = [] } }): Write => ({
+    op: "patch",
+    resource: capacityClaims,
+    name,
+    body: { metadata: { resourceVersion, finalizers: all.filter((entry) => entry !== finalizers.metering) } },
+    manager: fieldManagers.operator,
+  }));
+  const remove = claims
+    .filter((claim) => !claim.metadata.deletionTimestamp)
+    .map(({ metadata: { name, uid } }): Write => ({ op: "delete", resource: capacityClaims, name, uid }));
+  return [unhold, remove];
+}
+
+/** Claims of nodes that never came to belong to the pool: nothing happened, nothing is owed. */
+export function voidClaims(seen: PoolSnapshot, taken: ReadonlySet<string>): readonly CapacityClaim[] {
+  const units = new Map(seen.facts.units.map((unit) => [unit.claimName, unit]));
+  return seen.claims.filter((claim) => {
+    if (claim.status?.claimedAt || taken.has(claim.metadata.name)) return false;
+    const unit = units.get(claim.metadata.name);
+    return !unit || (unit.claimedAt === undefined && (unit.state === "ended" || unit.ref.kind === "Node"));
+  });
+}

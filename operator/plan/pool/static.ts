@@ -1,0 +1,89 @@
+/**
+ * Requests for nodes that the platform owns. Claim and release are each one merge patch of label, whole taint list and
+ * last-claim annotation under resourceVersion, by a field manager of their own, whose time is the instant that is metered.
+ */
+import { annotations, fieldManagers, labels, taints } from "../../api/keys.ts";
+import { nodes } from "../../api/kubernetes.ts";
+import type { Node, Taint } from "../../api/kubernetes.ts";
+import { lastClaimOf, lastClaimText, sequenceOf } from "../../api/lastclaim.ts";
+import type { LastClaim } from "../../api/lastclaim.ts";
+import type { CapacityOffer, CapacityUnit } from "../../ports.ts";
+import type { Write } from "../plan.ts";
+import { createClaim } from "./claims.ts";
+import type { LivingSnapshot, ProviderActs, ResizeTarget } from "./snapshot.ts";
+
+export const staticActs: ProviderActs = {
+  resize: (seen, target) => [...takeOffers(seen, target), target.victims.flatMap((unit) => release(unit))],
+  release,
+  restore,
+  clear: release,
+  close: () => [],
+};
+
+/** Record first, then take: a crash between the two leaves a claim that never began. */
+function takeOffers(seen: LivingSnapshot, { offers }: ResizeTarget): readonly (readonly Write[])[] {
+  const unrecorded = offers.filter((offer) => !offer.recorded);
+  return [
+    unrecorded.map((offer) => createClaim(seen.pool, offer)),
+    offers.map((offer) => claimPatch(offer, seen.poolUID)),
+  ];
+}
+
+function claimPatch(offer: CapacityOffer, pool: string): Write {
+  const last: LastClaim = { claim: offer.claimName, sequence: offer.sequence, pool, held: true };
+  return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim });
+}
+
+function release(unit: CapacityUnit): readonly Write[] {
+  // What was only recorded has nothing to give back.
+  if (!unit.object || unit.state === "intended") return [];
+  const before = lastClaimOf(unit.object);
+  const last = before
+    ? { ...before, held: false }
+    : { claim: unit.claimName, sequence: sequenceOf(unit.claimName), pool: "", held: false };
+  return [nodePatch(unit.object, { pool: undefined, last, manager: fieldManagers.claim })];
+}
+
+/** By another manager than the claim's own, so that the instant of the claim stays. */
+function restore(unit: CapacityUnit, pool: string): readonly Write[] {
+  if (!unit.object) return [];
+  const last = { claim: unit.claimName, sequence: sequenceOf(unit.claimName), pool, held: true };
+  return [nodePatch(unit.object, { pool, last, manager: fieldManagers.operator })];
+}
+
+interface NodeMark {
+  /** undefined: belongs to nobody. */
+  readonly pool: string | undefined;
+  readonly last: LastClaim;
+  readonly manager: string;
+}
+
+function nodePatch(node: Node, { pool, last, manager }: NodeMark): Write {
+  return {
+    op: "patch",
+    resource: nodes,
+    name: node.metadata.name,
+    manager,
+    body: {
+      metadata: {
+        resourceVersion: node.metadata.resourceVersion,
+        labels: { [labels.pool]: pool ?? null },
+        annotations: { [annotations.lastClaim]: lastClaimText(last) },
+      },
+      spec: { taints: markedTaints(node, pool) },
+    },
+  };
+}
+
+/** The node's other taints and ours; a list is replaced as a whole by a merge patch. */
+export function markedTaints(node: Node, pool: string | undefined): readonly Taint[] {
+  const others = (node.spec?.taints ?? []).filter((taint) => taint.key !== taints.dedicated);
+  return pool === undefined ? others : [...others, ...dedicatedTaints(pool)];
+}
+
+export function dedicatedTaints(pool: string): readonly Taint[] {
+  return [
+    { key: taints.dedicated, value: pool, effect: "NoSchedule" },
+    { key: taints.dedicated, value: pool, effect: "NoExecute" },
+  ];
+}
