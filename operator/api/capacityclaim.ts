@@ -17,7 +17,7 @@ export const capacityClaimSpec = rules(
         provider: z.enum(["static", "karpenter"]).describe("Provider that the node came from."),
         kind: z.enum(["Node", "NodeClaim"]).describe("Kind of the object whose times are the evidence."),
         name: dnsSubdomain.describe("Name of that object."),
-        uid: uid.describe("UID of that object."),
+        uid: uid.describe("UID of that object, since its name may be used again."),
       }),
       {
         rule: "(self.provider == 'static') == (self.kind == 'Node')",
