@@ -1,0 +1,186 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import { emptyModel } from "../../operator/transfer/revisions.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { llamaFolder } from "../models/llama.ts";
+import { miniLmFolder } from "../models/minilm.ts";
+import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { digestOf, hashesOf, jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+
+let s3: S3Server;
+before(async () => {
+  s3 = await startS3();
+  await s3.createBucket("source");
+  const client = s3.client();
+  await uploadFolder(client, "source", "models/llama/", llamaFolder());
+  client.destroy();
+});
+after(() => s3.stop());
+
+async function stored(store: Awaited<ReturnType<typeof newStore>>, key: string): Promise<string> {
+  return new TextDecoder().decode(await store.get(key, 1 << 24));
+}
+
+for (const kind of kinds) {
+  test(`a generated Llama model arrives whole in a ${kind} store, under the digest of its files`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const observer = newObserver();
+    const result = await importModel(
+      jobFor({ source: newSource(t, s3, "source"), store, prefix: "models/llama", observer }),
+    );
+    assert.equal(result.kind, "imported");
+    assert.ok(result.kind === "imported");
+    const folder = llamaFolder();
+    const paths = filesBelow(folder);
+    assert.equal(result.revisions.at(-1)?.digest, digestOf(folder, paths));
+    const manifest = JSON.parse(await stored(store, "models/ns-uid/model-uid/1/MANIFEST.json")) as {
+      files: { path: string; sha256: string }[];
+    };
+    assert.deepEqual(new Map(manifest.files.map((f) => [f.path, f.sha256])), hashesOf(folder));
+    assert.equal(observer.copiedBytes, result.facts.sizeBytes);
+    const { architecture, task, dtype, contextLength, kvBytesPerToken, parameters, weightBytes, shape, quantization } =
+      result.facts;
+    assert.deepEqual(
+      [architecture, task, dtype, contextLength, quantization],
+      ["LlamaForCausalLM", "Generate", "BF16", 2048, undefined],
+    );
+    assert.equal(weightBytes, (parameters ?? 0) * 2);
+    assert.equal(kvBytesPerToken, (shape?.layers ?? 0) * 4 * 32 * 2 * 2);
+
+    const again = await importModel(jobFor({ source: newSource(t, s3, "source"), store, prefix: "models/llama" }));
+    assert.ok(again.kind === "imported");
+    assert.equal(again.copied, false, "an unchanged source is not copied again");
+    assert.ok((await emptyModel(store, { namespaceUID: "ns-uid", modelUID: "model-uid" })) > paths.length);
+    for await (const object of store.list("")) assert.fail(`${object.key} was left behind`);
+  });
+}
+
+test("the real MiniLM arrives with its own SHA-256 and its facts", async (t) => {
+  const model = await miniLmFolder();
+  if ("missing" in model) {
+    t.diagnostic(`${model.missing}: only the generated model was imported`);
+    return;
+  }
+  const client = s3.client();
+  await uploadFolder(client, "source", "minilm/", model.folder);
+  client.destroy();
+  const store = await newStore(t, s3, "s3");
+  const result = await importModel(jobFor({ source: newSource(t, s3, "source"), store, prefix: "minilm/" }));
+  assert.ok(result.kind === "imported");
+  const paths = filesBelow(model.folder).filter((path) => !path.startsWith("."));
+  assert.equal(result.revisions.at(-1)?.digest, digestOf(model.folder, paths));
+  assert.deepEqual(
+    { ...result.facts, sizeBytes: undefined },
+    {
+      sizeBytes: undefined,
+      weightBytes: 90_868_376 - 8 - 11_408,
+      architecture: "BertModel",
+      task: "Embed",
+      parameters: 22_713_728,
+      dtype: "F32",
+      contextLength: 256,
+      kvBytesPerToken: 0,
+      shape: { layers: 6, hiddenSize: 384, attentionHeads: 12, keyValueHeads: 12, headSize: 32, vocabularySize: 30522 },
+    },
+  );
+});
+
+test("an import that was stopped goes on with the files that are missing", async (t) => {
+  const store = await newStore(t, s3, "s3");
+  const source = newSource(t, s3, "source");
+  const stop = new AbortController();
+  const first = newObserver({ file: () => first.files === 7 && stop.abort() });
+  await assert.rejects(
+    importModel(jobFor({ source, store, prefix: "models/llama", observer: first, signal: stop.signal })),
+    { name: "AbortError" },
+  );
+  const second = newObserver();
+  const result = await importModel(jobFor({ source, store, prefix: "models/llama", observer: second }));
+  assert.ok(result.kind === "imported");
+  assert.ok(second.skippedBytes > 0, "finished files are not copied twice");
+  assert.equal(second.skippedBytes + second.copiedBytes, result.facts.sizeBytes);
+  assert.equal(result.revisions.at(-1)?.digest, digestOf(llamaFolder(), filesBelow(llamaFolder())));
+});
+
+test("a source that changes while it is copied is not imported as a mixture", async (t) => {
+  const client = s3.client();
+  t.after(() => client.destroy());
+  await uploadFolder(client, "source", "moving/", llamaFolder());
+  const store = await newStore(t, s3, "s3");
+  const source = newSource(t, s3, "source");
+  let overwritten: Promise<unknown> | undefined;
+  const replace = (): void => {
+    const Body = new TextEncoder().encode("something else");
+    overwritten ??= client.send(new PutObjectCommand({ Bucket: "source", Key: "moving/tokenizer.json", Body }));
+  };
+  const held: typeof source = {
+    ...source,
+    read: async (object, ...rest) => {
+      if (object.key === "moving/tokenizer.json") {
+        replace();
+        await overwritten;
+      }
+      return source.read(object, ...rest);
+    },
+  };
+  await assert.rejects(importModel(jobFor({ source: held, store, prefix: "moving" })), (error: unknown) => {
+    assert.ok(error instanceof RetryError && error.cause instanceof TerminalError);
+    assert.equal(error.cause.reason, "SourceChanged");
+    return true;
+  });
+  assert.equal(await store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
+  const result = await importModel(jobFor({ source, store, prefix: "moving" }));
+  assert.ok(result.kind === "imported");
+  assert.equal(await stored(store, "models/ns-uid/model-uid/1/tokenizer.json"), "something else");
+});
+
+test("a changed source becomes a revision beside the old one", async (t) => {
+  const client = s3.client();
+  t.after(() => client.destroy());
+  await uploadFolder(client, "source", "growing/", llamaFolder());
+  const store = await newStore(t, s3, "file");
+  const source = newSource(t, s3, "source");
+  const one = await importModel(jobFor({ source, store, prefix: "growing" }));
+  await client.send(new PutObjectCommand({ Bucket: "source", Key: "growing/LICENSE", Body: "another" }));
+  const two = await importModel(jobFor({ source, store, prefix: "growing" }));
+  assert.ok(one.kind === "imported" && two.kind === "imported");
+  assert.deepEqual(
+    two.revisions.map((r) => r.number),
+    [1, 2],
+  );
+  assert.deepEqual(two.revisions[0], one.revisions[0]);
+  assert.equal(await stored(store, "models/ns-uid/model-uid/2/LICENSE"), "another");
+});
+
+test("two imports of one model at once end with one manifest", async (t) => {
+  const store = await newStore(t, s3, "s3");
+  const run = async () => {
+    // Whoever is disturbed by the other begins again, as the queue would have it.
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await importModel(jobFor({ source: newSource(t, s3, "source"), store, prefix: "models/llama" }));
+      } catch (error) {
+        if (!(error instanceof RetryError) || attempt > 5) throw error;
+      }
+    }
+  };
+  const results = await Promise.all([run(), run()]);
+  const folder = llamaFolder();
+  for (const result of results) {
+    assert.ok(result.kind === "imported");
+    assert.deepEqual(
+      result.revisions.map((r) => r.digest),
+      [digestOf(folder, filesBelow(folder))],
+    );
+  }
+  const manifest = JSON.parse(await stored(store, "models/ns-uid/model-uid/1/MANIFEST.json")) as {
+    files: { path: string; size: number }[];
+  };
+  for (const { path, size } of manifest.files) {
+    assert.equal((await store.head(`models/ns-uid/model-uid/1/${path}`))?.sizeBytes, size);
+  }
+});
