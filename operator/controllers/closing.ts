@@ -1,0 +1,59 @@
+/** Closing objects in the ledger: written before a pool's claims go, read by the sealer, removed once they are sealed. */
+import { closing as closingSchema } from "../api/ledger.ts";
+import type { Closing } from "../api/ledger.ts";
+import { CLOSING_PREFIX, closingBody, closingKey } from "../plan/metering/closing.ts";
+import type { ClosingInput } from "../plan/metering/closing.ts";
+import type { Ledger } from "../ports.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+
+/**
+ * Leaves a pool's times in the ledger; call it before the first claim or finalizer goes. "same": equal bytes were there.
+ * "kept": other bytes were there, from an earlier pass that still saw every claim; they stay. In all three cases the
+ * caller may go on. Throws the ledger's error (RetryError, TerminalError) where nothing is proven to be there.
+ */
+export async function putClosing(ledger: Ledger, input: ClosingInput): Promise<"created" | "same" | "kept"> {
+  const body = Buffer.from(closingBody(input));
+  const key = closingKey(input.pool.spec.deploymentRef.uid, input.pool.metadata.uid ?? "");
+  const outcome = await ledger.putOnce(key, body);
+  const stored = await ledger.get(key);
+  // Sealed and removed by another leader between the two requests: the next pass writes it anew.
+  if (!stored) throw new RetryError(new Error(`${key} was written to the ledger and is not there`));
+  if (body.equals(stored)) return outcome === "created" ? "created" : "same";
+  if (outcome === "exists") return "kept";
+  throw new TerminalError("LedgerObjectDamaged", `${key} does not hold the bytes that were written to it`);
+}
+
+export interface StoredClosing {
+  readonly key: string;
+  readonly closing: Closing;
+}
+
+/** Every closing object that was not consumed yet. */
+export async function readClosings(ledger: Ledger): Promise<readonly StoredClosing[]> {
+  const keys = (await ledger.list(CLOSING_PREFIX)).filter((key) => key.endsWith(".json"));
+  const found = await inTurns(keys, 8, async (key) => ({ key, bytes: await ledger.get(key) }));
+  return found.flatMap(({ key, bytes }) => {
+    if (!bytes) return []; // consumed between list and get
+    const parsed = closingSchema.safeParse(parseJson(bytes));
+    if (parsed.success) return [{ key, closing: parsed.data }];
+    const message = `${key} in the ledger is no closing object of Berth; windows are not sealed until it is restored or removed`;
+    throw new TerminalError("LedgerObjectDamaged", message, { cause: parsed.error });
+  });
+}
+
+function parseJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString());
+  } catch {
+    return undefined;
+  }
+}
+
+/** Runs over `items` with at most `width` at once; answers keep the order. */
+export async function inTurns<T, R>(items: readonly T[], width: number, run: (item: T) => Promise<R>): Promise<R[]> {
+  const answers: R[] = [];
+  for (let from = 0; from < items.length; from += width) {
+    answers.push(...(await Promise.all(items.slice(from, from + width).map(run))));
+  }
+  return answers;
+}

@@ -1,0 +1,42 @@
+/** Prometheus series of the sealer. */
+import { Counter, Gauge } from "prom-client";
+import type { Registry } from "prom-client";
+
+export type LedgerMetrics = ReturnType<typeof newLedgerMetrics>;
+
+/** Registers the series; `lagSeconds` is asked at each scrape. */
+export function newLedgerMetrics(registry: Registry) {
+  let lagSeconds = (): number => 0;
+  new Gauge({
+    name: "berth_ledger_seal_lag_seconds",
+    help: "Seconds since the end of the oldest window that is due and not sealed; 0 where nothing is due or another replica leads",
+    registers: [registry],
+    collect() {
+      this.set(lagSeconds());
+    },
+  });
+  return {
+    followLag: (source: () => number): void => void (lagSeconds = source),
+    windowsSealed: new Counter({
+      name: "berth_ledger_windows_sealed_total",
+      help: "Windows sealed by this process",
+      registers: [registry],
+    }),
+    conflicts: new Counter({
+      name: "berth_ledger_conflicts_total",
+      help: "Objects that were found in the ledger with other bytes than this process would have written; they were kept",
+      registers: [registry],
+    }),
+    failures: new Counter({
+      name: "berth_ledger_failures_total",
+      help: "Passes of the sealer that failed and are repeated",
+      registers: [registry],
+    }),
+    nodeSeconds: new Counter({
+      name: "berth_capacity_node_seconds_total",
+      help: "Node-seconds of the windows that this process sealed, by basis",
+      labelNames: ["namespace", "deployment", "deployment_uid", "sku", "basis"] as const,
+      registers: [registry],
+    }),
+  };
+}

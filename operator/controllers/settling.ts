@@ -1,0 +1,86 @@
+/** Carries out what a sealed window allows: marks, deletions of claims, status of deployments, removal of closing objects. */
+import type { UsageRecord } from "../api/ledger.ts";
+import type { PoolHistory } from "../plan/metering/history.ts";
+import { isConsumed, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
+import type { Write } from "../plan/plan.ts";
+import type { KubeWriter } from "../ports.ts";
+import { ConflictError } from "../runtime/errors.ts";
+import { inTurns } from "./closing.ts";
+import type { SeenFacts } from "./facts.ts";
+import type { SealerDeps } from "./sealer.ts";
+import { readSealed, sealedKeys } from "./segments.ts";
+import type { SealedWindow } from "./segments.ts";
+
+/** Requests in flight: a window of thousands of claims must not crowd out the controllers. */
+const width = 8;
+
+interface Sealing {
+  readonly facts: SeenFacts;
+  readonly histories: readonly PoolHistory[];
+  /** Windows of this pass. */
+  readonly sealed: readonly SealedWindow[];
+  readonly sealedThrough: number | undefined;
+}
+
+/** Idempotent: what was settled before costs no write. An object that changed meanwhile is settled with the next window. */
+export async function settle(
+  deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log">,
+  { facts, histories, sealed, sealedThrough }: Sealing,
+): Promise<void> {
+  if (sealedThrough !== undefined) {
+    const records = await recordsOwed(deps, { facts, histories, sealed, sealedThrough });
+    const owed = [
+      ...facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim))),
+      ...facts.deployments.map((deployment) =>
+        settleDeployment(deployment, { histories, records: records(deployment.metadata.uid ?? ""), sealedThrough }),
+      ),
+    ];
+    await inTurns(
+      owed.filter((writes) => writes.length > 0),
+      width,
+      (writes) => carryOut(deps.kube, writes),
+    );
+  }
+  const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
+  await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
+}
+
+/** Records by deployment UID of every sealed window that some deployment's status does not contain yet. */
+async function recordsOwed(
+  deps: Pick<SealerDeps, "ledger">,
+  at: Sealing & { readonly sealedThrough: number },
+): Promise<(deploymentUID: string) => readonly UsageRecord[]> {
+  const { facts, histories, sealed, sealedThrough } = at;
+  const starts = facts.deployments.flatMap((deployment) => unsettledSince(deployment, histories) ?? []);
+  const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
+  const inHand = new Map(sealed.map((one) => [one.window.start, one]));
+  const oldest = Math.min(sealedThrough, ...inHand.keys());
+  const windows = [...sealed];
+  if (since < oldest) {
+    // A window that holds `since` may begin up to a window's length before it.
+    const keys = await sealedKeys(deps.ledger, since - 3600, oldest);
+    windows.push(...(await inTurns(keys, width, (key) => readSealed(deps.ledger, key))));
+  }
+  const byDeployment = Map.groupBy(
+    windows.flatMap((window) => window.records),
+    (record) => record.deploymentUID,
+  );
+  return (deploymentUID) => byDeployment.get(deploymentUID) ?? [];
+}
+
+async function carryOut(kube: Pick<KubeWriter, "mergePatch" | "remove">, writes: readonly Write[]): Promise<void> {
+  try {
+    for (const write of writes) await carryOutOne(kube, write);
+  } catch (error) {
+    if (!(error instanceof ConflictError)) throw error;
+  }
+}
+
+async function carryOutOne(kube: Pick<KubeWriter, "mergePatch" | "remove">, write: Write): Promise<void> {
+  if (write.op === "patch") {
+    const { resource, namespace, name, body, manager, subresource } = write;
+    await kube.mergePatch(resource, namespace, name, body, { manager, ...(subresource ? { subresource } : {}) });
+  } else if (write.op === "delete") {
+    await kube.remove(write.resource, write.namespace, write.name, write.uid ? { uid: write.uid } : {});
+  } else throw new TypeError(`settling does not ${write.op}`);
+}
