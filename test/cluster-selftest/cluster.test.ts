@@ -5,6 +5,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { ApiError, apiPath } from "../cluster/client.ts";
 import type { KubeObject } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
+import type { Truthy } from "../cluster/eventually.ts";
 import { addGpuNode, killNode, removeNode } from "../cluster/nodes.ts";
 import type { PodPlay } from "../cluster/stages.ts";
 import { requires, testCluster, testNamespace, uniqueName } from "../cluster/session.ts";
@@ -50,7 +51,7 @@ function podOn(node: string, name: string, extra: object = {}): object {
   };
 }
 
-function podSeen<T>(namespace: string, name: string, what: string, look: (pod: Pod) => T): Promise<NonNullable<T>> {
+function podSeen<T>(namespace: string, name: string, what: string, look: (pod: Pod) => T): Promise<Truthy<T>> {
   const path = apiPath("v1", "pods", { namespace });
   const read = async (): Promise<T> => look(await cluster.admin.get<Pod>(`${path}/${name}`));
   return eventually(read, { what, watch: { client: cluster.admin, paths: [path] }, logDir: cluster.logDir });

@@ -14,6 +14,9 @@ export interface EventuallyOptions {
   readonly logDir?: string;
 }
 
+/** A value that ends a wait. */
+export type Truthy<T> = Exclude<T, undefined | null | false | 0 | "">;
+
 /** Thrown at the deadline; the message holds the last value or failure of the condition. */
 export class TimedOut extends Error {}
 
@@ -66,7 +69,7 @@ function show(value: unknown): string {
 export async function eventually<T>(
   condition: () => Promise<T> | T,
   options: EventuallyOptions = {},
-): Promise<NonNullable<T>> {
+): Promise<Truthy<T>> {
   const { deadlineMs = 30_000, what = "the condition holds", watch, logDir } = options;
   const recheckMs = options.recheckMs ?? (watch ? 1000 : 100);
   const bell = new Bell();
@@ -80,7 +83,7 @@ export async function eventually<T>(
     for (;;) {
       try {
         const value = await condition();
-        if (value) return value;
+        if (value) return value as Truthy<T>;
         last = value;
       } catch (error) {
         last = error;

@@ -61,7 +61,7 @@ export async function applyCrds(admin: ApiClient, folder: string): Promise<void>
       if (conditions.some(({ type, status }) => type === "Established" && status === "True")) return;
     }
   };
-  await Promise.all(crds.map((crd) => (crd ? established(crd) : undefined)));
+  await Promise.all(crds.flatMap((crd) => (crd ? [established(crd)] : [])));
 }
 
 /** Karpenter's CRDs. */
