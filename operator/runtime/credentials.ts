@@ -57,17 +57,23 @@ export async function loadCredentials(
   if (!host) {
     throw new Error("no API server: set a server with token and CA files, or KUBECONFIG, or run inside a cluster");
   }
-  return inClusterCredentials(host, environment["KUBERNETES_SERVICE_PORT"] ?? "443", clock);
+  const folder = environment["BERTH_SERVICE_ACCOUNT_DIR"] ?? serviceAccountFolder;
+  return inClusterCredentials(host, environment["KUBERNETES_SERVICE_PORT"] ?? "443", clock, folder);
 }
 
 /** The service account that every pod gets: token and CA from its mounted folder. */
-export function inClusterCredentials(host: string, port: string, clock: Clock): Credentials {
+export function inClusterCredentials(
+  host: string,
+  port: string,
+  clock: Clock,
+  folder = serviceAccountFolder,
+): Credentials {
   const name = host.includes(":") ? `[${host}]` : host;
   return fileCredentials(
     {
       server: `https://${name}:${port}`,
-      tokenFile: `${serviceAccountFolder}/token`,
-      caFile: `${serviceAccountFolder}/ca.crt`,
+      tokenFile: `${folder}/token`,
+      caFile: `${folder}/ca.crt`,
     },
     clock,
   );
