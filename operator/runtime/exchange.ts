@@ -47,6 +47,8 @@ export function newExchange(options: ExchangeOptions): {
   readonly answer: Promise<RawAnswer>;
 } {
   const { promise, resolve, reject } = Promise.withResolvers<RawAnswer>();
+  // Whoever dispatches may fail before it awaits the answer.
+  promise.catch(() => undefined);
   const state: State = { controller: undefined, failure: undefined, status: 0, headers: {}, chunks: [] };
   const fail = (error: Error): void => {
     if (state.failure) return;

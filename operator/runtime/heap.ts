@@ -3,6 +3,8 @@
 export interface HeapEntry {
   /** Order; smaller first. */
   dueMs: number;
+  /** Order among equals. */
+  readonly serial: number;
   /** Place in the heap; -1 outside. Written by the heap alone. */
   place: number;
 }
@@ -46,7 +48,7 @@ export class Heap<E extends HeapEntry> {
   #rise(entry: E): void {
     while (entry.place > 0) {
       const parent = this.#entries[(entry.place - 1) >> 1];
-      if (parent === undefined || parent.dueMs <= entry.dueMs) return;
+      if (parent === undefined || isBefore(parent, entry)) return;
       this.#swap(parent, entry);
     }
   }
@@ -55,8 +57,8 @@ export class Heap<E extends HeapEntry> {
     for (;;) {
       const left = this.#entries[2 * entry.place + 1];
       const right = this.#entries[2 * entry.place + 2];
-      const child = right !== undefined && left !== undefined && right.dueMs < left.dueMs ? right : left;
-      if (child === undefined || child.dueMs >= entry.dueMs) return;
+      const child = right !== undefined && left !== undefined && isBefore(right, left) ? right : left;
+      if (child === undefined || isBefore(entry, child)) return;
       this.#swap(entry, child);
     }
   }
@@ -66,4 +68,8 @@ export class Heap<E extends HeapEntry> {
     this.#put(above, below.place);
     this.#put(below, place);
   }
+}
+
+function isBefore(a: HeapEntry, b: HeapEntry): boolean {
+  return a.dueMs < b.dueMs || (a.dueMs === b.dueMs && a.serial < b.serial);
 }

@@ -69,6 +69,7 @@ interface Entry extends Links<Entry> {
   readonly key: string;
   priority: number;
   dueMs: number;
+  readonly serial: number;
   place: number;
   /** When it became due; for the metric. */
   readySinceMs: number;
@@ -96,6 +97,7 @@ class KeyedQueue implements Queue {
   readonly #takers: ((lease: Lease | undefined) => void)[] = [];
   #cancelTimer: (() => void) | undefined;
   #timerMs = Infinity;
+  #serial = 0;
   #paused = false;
   #shut = false;
 
@@ -195,8 +197,13 @@ class KeyedQueue implements Queue {
     }
     const entry = this.#waiting.get(key);
     if (entry) this.#merge(entry, level, dueMs);
-    else this.#insert({ key, priority: level, dueMs, place: -1, readySinceMs: 0, before: undefined, after: undefined });
+    else this.#insert(this.#newEntry(key, level, dueMs));
     this.#serve();
+  }
+
+  #newEntry(key: string, level: number, dueMs: number): Entry {
+    const serial = this.#serial++;
+    return { key, priority: level, dueMs, serial, place: -1, readySinceMs: 0, before: undefined, after: undefined };
   }
 
   #insert(entry: Entry): void {
@@ -249,8 +256,7 @@ class KeyedQueue implements Queue {
   }
 
   #ripen(): void {
-    // Timers may fire a fraction of a millisecond early.
-    const nowMs = this.#clock.monotonicMs() + 1;
+    const nowMs = this.#clock.monotonicMs();
     for (let entry = this.#delayed.first(); entry && entry.dueMs <= nowMs; entry = this.#delayed.first()) {
       this.#delayed.remove(entry);
       this.#makeDue(entry);
