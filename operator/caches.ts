@@ -11,12 +11,21 @@ import {
   pods,
   services,
   workloads,
-  type Node,
   type Pod,
 } from "./api/kubernetes.ts";
 import { clusterModels, models } from "./api/model.ts";
 import { modelDeployments } from "./api/modeldeployment.ts";
 import { nodeTypes } from "./api/nodetype.ts";
+import {
+  claimIndexes,
+  eventIndexes,
+  nodeClaimIndexes,
+  nodeIndexes,
+  podIndexes,
+  poolIndexes,
+  slimNode,
+} from "./api/poolindexes.ts";
+import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
 import { deploymentIndexes, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
 import type { KubeObject, Resource, Store } from "./ports.ts";
 import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/reflector.ts";
@@ -24,7 +33,6 @@ import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/refl
 const OURS = `${labels.managedBy}=${MANAGED_BY}`;
 
 const byDeployment = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.deploymentUID];
-const byPool = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.poolUID];
 
 /** A pod's template is pinned elsewhere; of the pod itself only its node and its state are read. */
 function slimPod(pod: Pod): Pod {
@@ -34,18 +42,6 @@ function slimPod(pod: Pod): Pod {
     metadata: pod.metadata,
     spec: { nodeName: pod.spec?.nodeName },
     status: pod.status,
-  };
-}
-
-/** Of a node only what decides whether it can be used; its list of images alone may be hundreds of kilobytes. */
-function slimNode({ apiVersion, kind, metadata, spec, status }: Node): Node {
-  const { allocatable, conditions } = status ?? {};
-  return {
-    apiVersion,
-    kind,
-    metadata,
-    spec: { taints: spec?.taints, unschedulable: spec?.unschedulable, providerID: spec?.providerID },
-    status: { allocatable, conditions },
   };
 }
 
@@ -73,17 +69,14 @@ export function newCaches(deps: ReflectorDeps) {
       {
         resource: gpuNodePools,
         keepManagers: [fieldManagers.size],
-        indexes: {
-          [deploymentIndexes.nodeType]: ({ spec }) => spec.nodeType,
-          [deploymentIndexes.deploymentUID]: ({ spec }) => spec.deploymentRef.uid,
-        },
+        indexes: { ...poolIndexes, [deploymentIndexes.deploymentUID]: ({ spec }) => spec.deploymentRef.uid },
       },
       deps,
     ),
     claims: newReflector(
       {
         resource: capacityClaims,
-        indexes: { pool: ({ spec }) => spec.poolUID, deploymentUID: ({ spec }) => spec.deploymentUID },
+        indexes: { ...claimIndexes, [deploymentIndexes.deploymentUID]: ({ spec }) => spec.deploymentUID },
       },
       deps,
     ),
@@ -97,7 +90,7 @@ export function newCaches(deps: ReflectorDeps) {
         resource: pods,
         labelSelector: OURS,
         transform: slimPod,
-        indexes: { [deploymentIndexes.deploymentUID]: byDeployment, pool: byPool },
+        indexes: { [deploymentIndexes.deploymentUID]: byDeployment, ...podIndexes },
       },
       deps,
     ),
@@ -105,7 +98,17 @@ export function newCaches(deps: ReflectorDeps) {
       { resource: namespaces, transform: ({ metadata, status }) => ({ metadata, status: { phase: status?.phase } }) },
       deps,
     ),
-    nodes: newReflector({ resource: nodes, keepManagers: [fieldManagers.claim], transform: slimNode }, deps),
+    nodePools: newReflector({ resource: nodePools, labelSelector: OURS }, deps),
+    nodeClaims: newReflector({ resource: nodeClaims, labelSelector: labels.pool, indexes: nodeClaimIndexes }, deps),
+    // Karpenter says in events why a node could not be had, and deletes the claim that could have told later.
+    claimEvents: newReflector(
+      { resource: coreEvents, fieldSelector: "involvedObject.kind=NodeClaim", indexes: eventIndexes },
+      deps,
+    ),
+    nodes: newReflector(
+      { resource: nodes, keepManagers: [fieldManagers.claim], transform: slimNode, indexes: nodeIndexes },
+      deps,
+    ),
   };
 }
 

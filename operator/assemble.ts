@@ -1,0 +1,167 @@
+/** Controllers of the operator role, each put together from its parts. Part of the composition root. */
+import type { Caches } from "./caches.ts";
+import { storeFinder } from "./caches.ts";
+import type { OperatorConfig } from "./config.ts";
+import { newKarpenterProvider } from "./adapters/providers/karpenter/provider.ts";
+import { newStaticProvider } from "./adapters/providers/static/provider.ts";
+import { newPlanExecutor, type PlanExecutor } from "./controllers/apply.ts";
+import { newPoolReconciler } from "./controllers/gpunodepool.ts";
+import { newKeyedLock } from "./controllers/keyedlock.ts";
+import {
+  deploymentIndexes,
+  deploymentKeyOf,
+  newDeploymentReconciler,
+  type DeploymentStores,
+} from "./controllers/modeldeployment.ts";
+import { feedPoolController } from "./controllers/poolkeys.ts";
+import type { Renderer } from "./plan/deployment/rollout.ts";
+import type { Ledger } from "./ports.ts";
+import type { Base } from "./process.ts";
+import { feedController, newController, type Controller } from "./runtime/controller.ts";
+import { priority } from "./runtime/queue.ts";
+import type { Reflector } from "./runtime/reflector.ts";
+import { keyOf } from "./runtime/store.ts";
+
+/** What a test may replace: nothing of the product but the renderer whose change must restart no pod. */
+export interface Replaceable {
+  readonly render?: Renderer;
+}
+
+export function planExecutorOf(base: Base, caches: Caches): PlanExecutor {
+  return newPlanExecutor({ writer: base.kube, storeOf: storeFinder(Object.values(caches)), events: base.events });
+}
+
+export function poolController(
+  base: Base,
+  caches: Caches,
+  config: OperatorConfig,
+  ledger: Ledger,
+  clusterId: string,
+): Controller {
+  const { pools, deployments, claims, pods, nodes, nodePools, nodeClaims, claimEvents } = caches;
+  const providers = {
+    static: newStaticProvider({ nodes: nodes.store, claims: claims.store, reader: base.kube, clock: base.clock }),
+    karpenter: newKarpenterProvider({
+      nodes: nodes.store,
+      claims: claims.store,
+      nodePools: nodePools.store,
+      nodeClaims: nodeClaims.store,
+      events: claimEvents.store,
+      installed: () => !nodePools.absent,
+    }),
+  };
+  const controller = newController(
+    {
+      name: "gpunodepool",
+      concurrency: 16,
+      reconcile: newPoolReconciler({
+        clock: base.clock,
+        reader: base.kube,
+        stores: { pools: pools.store, deployments: deployments.store, claims: claims.store, pods: pods.store },
+        providers,
+        executor: planExecutorOf(base, caches),
+        ledger,
+        clusterId,
+        settings: config,
+      }),
+      resyncKeys: () => pools.store.list().map(keyOf),
+    },
+    base,
+  );
+  feedPoolController(controller, { pools, claims, nodes, pods, nodePools, nodeClaims, events: claimEvents });
+  return controller;
+}
+
+export function deploymentController(
+  base: Base,
+  caches: Caches,
+  config: OperatorConfig,
+  { render }: Replaceable,
+): Controller {
+  const stores: DeploymentStores = {
+    deployments: caches.deployments.store,
+    models: caches.models.store,
+    clusterModels: caches.clusterModels.store,
+    nodeTypes: caches.nodeTypes.store,
+    pools: caches.pools.store,
+    revisions: caches.revisions.store,
+    workloads: caches.workloads.store,
+    services: caches.services.store,
+    pods: caches.pods.store,
+    namespaces: caches.namespaces.store,
+  };
+  const executor = planExecutorOf(base, caches);
+  const settings = { ...config, operatorNamespace: config.namespace };
+  const controller = newController(
+    {
+      name: "modeldeployment",
+      concurrency: 16,
+      reconcile: newDeploymentReconciler({
+        clock: base.clock,
+        stores,
+        executor,
+        settings,
+        lock: newKeyedLock(),
+        render,
+      }),
+      resyncKeys: () => stores.deployments.list().map(keyOf),
+    },
+    base,
+  );
+  wakeDeployments(caches, stores, controller);
+  return controller;
+}
+
+/** Which changes make which deployment look again. What ends a rollout goes before what begins one. */
+function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: Controller): void {
+  const soon = () => ({ priority: priority.finishing });
+  const ofIndex = (index: string, key: string): string[] => stores.deployments.byIndex(index, key).map(keyOf);
+  feedController(caches.deployments, controller, ({ object }) => [keyOf(object)]);
+  feedController(caches.models, controller, ({ object }) => ofIndex(deploymentIndexes.model, `Model/${keyOf(object)}`));
+  feedController(caches.clusterModels, controller, ({ object }) =>
+    ofIndex(deploymentIndexes.model, `ClusterModel//${object.metadata.name}`),
+  );
+  feedController(caches.nodeTypes, controller, ({ object, old }) => {
+    const sameSpec =
+      old !== undefined &&
+      old.metadata.generation === object.metadata.generation &&
+      old.metadata.deletionTimestamp === object.metadata.deletionTimestamp;
+    return sameSpec ? [] : ofIndex(deploymentIndexes.nodeType, object.metadata.name);
+  });
+  feedController(
+    caches.pools,
+    controller,
+    ({ object, type, old }) => {
+      // Freed quota may be what others wait for.
+      const freed = type === "deleted" || (old !== undefined && old.spec.size > object.spec.size);
+      return [keyOf(object), ...(freed ? waitingForQuota(stores, object.spec.nodeType) : [])];
+    },
+    soon,
+  );
+  feedController(caches.pods, controller, ({ object }) => deploymentKeyOf(stores, object), soon);
+  const children: readonly Reflector[] = [
+    caches.revisions,
+    caches.workloads,
+    caches.services,
+    caches.budgets,
+    caches.policies,
+  ];
+  for (const reflector of children)
+    feedController(reflector, controller, ({ object }) => deploymentKeyOf(stores, object));
+  feedController(caches.namespaces, controller, ({ object, old }) => {
+    const same =
+      old !== undefined &&
+      JSON.stringify([old.metadata.annotations, old.metadata.labels]) ===
+        JSON.stringify([object.metadata.annotations, object.metadata.labels]);
+    return same ? [] : ofIndex(deploymentIndexes.namespace, object.metadata.name);
+  });
+}
+
+function waitingForQuota(stores: DeploymentStores, nodeType: string): string[] {
+  return stores.deployments
+    .byIndex(deploymentIndexes.nodeType, nodeType)
+    .filter(({ status }) =>
+      status?.conditions?.some(({ type, reason }) => type === "CapacityReady" && reason === "QuotaExceeded"),
+    )
+    .map(keyOf);
+}
