@@ -2,9 +2,6 @@
  * Sealed windows in the ledger: writing one (segment, read back, manifest, read back) and reading them again. The manifest is
  * the commit; what was stored first wins. Nothing is ever overwritten.
  */
-import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
-
 import { manifest as manifestSchema, usageRecord } from "../api/ledger.ts";
 import type { Manifest, UsageRecord } from "../api/ledger.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
@@ -13,11 +10,6 @@ import { manifestKey, secondsOf, segmentKey, startOfManifestKey, windowFolder } 
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
-
-const compress = promisify(gzip);
-const decompress = promisify(gunzip);
-/** 10,000 deployments are some 10 MB; a segment above this is not one of ours. */
-const longestSegmentBytes = 512 * 2 ** 20;
 
 export interface SealedWindow {
   readonly window: Window;
@@ -44,7 +36,7 @@ export async function sealWindow(
   const { window, sealedThrough, clusterId } = input;
   const differing: string[] = [];
   const ours = segmentBytes(input.records);
-  const put = await ledger.putOnce(segmentKey(window), await compress(ours, { level: 9 }));
+  const put = await ledger.putOnce(segmentKey(window), ours);
   const stored = await readSegment(ledger, segmentKey(window));
   if (sha256Hex(stored) !== sha256Hex(ours)) {
     if (put === "created") throw corrupt(segmentKey(window));
@@ -104,11 +96,7 @@ async function readManifest(ledger: Ledger, key: string): Promise<Manifest> {
 async function readSegment(ledger: Ledger, key: string): Promise<Uint8Array> {
   const bytes = await ledger.get(key);
   if (!bytes) throw new TerminalError("LedgerObjectMissing", `${key} was stored in the ledger and is gone`);
-  try {
-    return await decompress(bytes, { maxOutputLength: longestSegmentBytes });
-  } catch (error) {
-    throw corrupt(key, error);
-  }
+  return bytes;
 }
 
 function parseRecords(key: string, bytes: Uint8Array): UsageRecord[] {

@@ -51,7 +51,8 @@ async function recordsOwed(
   at: Sealing & { readonly sealedThrough: number },
 ): Promise<(deploymentUID: string) => readonly UsageRecord[]> {
   const { facts, histories, sealed, sealedThrough } = at;
-  const starts = facts.deployments.flatMap((deployment) => unsettledSince(deployment, histories) ?? []);
+  const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
+  const starts = living.flatMap((deployment) => unsettledSince(deployment, histories) ?? []);
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
   const inHand = new Map(sealed.map((one) => [one.window.start, one]));
   const oldest = Math.min(sealedThrough, ...inHand.keys());

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 import { newS3Client } from "../s3/client.ts";
+import { withCompression } from "./compression.ts";
 import { newDirectoryLedger } from "./directory.ts";
 import { newS3Ledger } from "./s3.ts";
 
@@ -26,7 +27,7 @@ export function openLedger({ url, endpoint, region = "us-east-1", credentials }:
   const parsed = new URL(url);
   if (parsed.protocol === "file:") {
     if (parsed.host !== "") throw wrong("names a host");
-    return newDirectoryLedger(fileURLToPath(parsed));
+    return withCompression(newDirectoryLedger(fileURLToPath(parsed)));
   }
   if (parsed.protocol !== "s3:") throw wrong("has another scheme");
   if (parsed.hostname === "") throw wrong("names no bucket");
@@ -37,5 +38,6 @@ export function openLedger({ url, endpoint, region = "us-east-1", credentials }:
     );
   }
   const client = newS3Client({ region, credentials, ...(endpoint === undefined ? {} : { endpoint }), maxSockets: 16 });
-  return newS3Ledger({ client, bucket: parsed.hostname, prefix: parsed.pathname.replace(/^\/+|\/+$/g, "") });
+  const prefix = parsed.pathname.replace(/^\/+|\/+$/g, "");
+  return withCompression(newS3Ledger({ client, bucket: parsed.hostname, prefix }));
 }

@@ -19,13 +19,12 @@ export interface Part {
 }
 
 /**
- * From the first wish or claim to the last release; `end` is undefined while that is open. Undefined where there never was
- * a second: neither a size above 0 nor a claim. Several pools: the span over all of them.
+ * From the first logged size (0 counts: the pool is there) or claim to the last release; `end` is undefined while that is open.
+ * Undefined where there never was a second. Several pools: the span over all of them.
  */
 export function lifeOf(pools: readonly PoolHistory[]): { readonly start: number; readonly end?: number } | undefined {
   const starts = pools.flatMap((pool) => [
     ...stepsInForce(pool)
-      .filter(({ size }) => size > 0)
       .slice(0, 1)
       .map(({ since }) => since),
     ...pool.claims.map(({ claimedAt }) => claimedAt),

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { gunzipSync } from "node:zlib";
+import { GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 
 import { openLedger } from "../../../operator/adapters/ledger/open.ts";
 import { probeLedger } from "../../../operator/adapters/ledger/probe.ts";
@@ -112,6 +114,19 @@ test("the probe refuses a store that overwrites", async () => {
     },
   };
   await assert.rejects(() => probeLedger(careless), { reason: "LedgerOverwrites" });
+});
+
+test("s3: a segment is stored as gzip and read as it was written; what is no gzip is named", async () => {
+  const ledger = s3Ledger("packed");
+  await ledger.putOnce("v1/a.ndjson.gz", bytes("line\n"));
+  const client = s3.client();
+  const place = { Bucket: "ledger", Key: "packed/v1/a.ndjson.gz" };
+  const stored = await (await client.send(new GetObjectCommand(place))).Body?.transformToByteArray();
+  assert.equal(gunzipSync(stored ?? bytes("")).toString(), "line\n");
+  assert.equal(text(await ledger.get("v1/a.ndjson.gz")), "line\n");
+  await client.send(new PutObjectCommand({ ...place, Body: "damaged" }));
+  client.destroy();
+  await assert.rejects(() => ledger.get("v1/a.ndjson.gz"), { reason: "LedgerObjectDamaged" });
 });
 
 test("directory: what a crash left half written is never seen", async () => {
