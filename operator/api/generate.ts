@@ -21,7 +21,7 @@ export function generatedFiles(): Map<string, string> {
     files.set(`${CRD_DIR}/${name}`, yaml(crd));
     files.set(`${CHART_CRD_DIR}/${name}`, chartTemplate(crd));
   }
-  files.set("docs/api.md", apiReference());
+  files.set("docs/api.md", apiReference(yaml));
   files.set("docs/conditions.md", conditionReference());
   return files;
 }

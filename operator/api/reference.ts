@@ -1,5 +1,4 @@
 /** Text of docs/api.md: every field, rule and column of the six kinds, from the same schemas as the CRDs. Pure. */
-import { stringify } from "yaml";
 import { rootSchema } from "./crd.ts";
 import { API_VERSION } from "./keys.ts";
 import { kinds } from "./kinds.ts";
@@ -43,9 +42,10 @@ All kinds are of \`${API_VERSION}\`, and \`kubectl get berth -A\` lists those of
 same names: the full name (for example \`modeldeployments.berth.dev\`) is always unambiguous. \`kubectl explain mdep.spec\` shows the
 same texts. Unknown fields are refused by \`kubectl\` and by every client that asks for strict validation.`;
 
-/** The whole file. */
-export function apiReference(): string {
-  return [INTRO, kindTable(), ...kinds.map(section)].join("\n\n") + "\n";
+/** The whole file; `yaml` writes an object as YAML. */
+export function apiReference(yaml: (value: object) => string): string {
+  const sections = kinds.map((kind) => section(kind, yaml(samples[kind.resource.kind] ?? {})));
+  return [INTRO, kindTable(), ...sections].join("\n\n") + "\n";
 }
 
 function kindTable(): string {
@@ -60,7 +60,7 @@ function kindTable(): string {
   );
 }
 
-function section(kind: KindDefinition): string {
+function section(kind: KindDefinition, sample: string): string {
   const root = rootSchema(kind);
   const fields = fieldsOf(root);
   const rules = [{ path: "(object)", node: root, required: true }, ...fields].flatMap(({ path, node }) =>
@@ -69,7 +69,7 @@ function section(kind: KindDefinition): string {
   return [
     `## ${kind.resource.kind}`,
     kind.description,
-    ["```yaml", stringify(samples[kind.resource.kind], { lineWidth: 0 }).trimEnd(), "```"].join("\n"),
+    ["```yaml", sample.trimEnd(), "```"].join("\n"),
     "### Fields",
     table(["Path", "Type", "Default", "Bounds", "Description"], fields.map(fieldRow)),
     ...(rules.length > 0 ? ["### Rules", table(["Path", "Condition", "Message when it is broken"], rules)] : []),
