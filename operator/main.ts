@@ -65,6 +65,23 @@ function program(): Command {
       (await import("./wireimporter.ts")).startImporterRole(importerConfig(flags, process.env), process.env),
     ),
   );
+  withOptions(
+    berth
+      .command("uninstall-check")
+      .description("refuse helm uninstall while deployments exist (the chart's pre-delete hook)"),
+    commonOptions,
+  )
+    .requiredOption("--release <name>", "name of the Helm release")
+    .option("--force", "stop Berth, remove its finalizers and say what stays unmetered")
+    .action(async (flags: Record<string, unknown> & { release: string; force?: boolean }) => {
+      const { uninstallCheck } = await import("./wirehook.ts");
+      process.exit(
+        await uninstallCheck(commonConfig(flags, process.env), process.env, {
+          release: flags.release,
+          force: flags.force === true,
+        }),
+      );
+    });
   return berth;
 }
 
