@@ -5,13 +5,13 @@
 import type { Clock, ObjectSource, ObjectStore } from "../ports.ts";
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
+import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf } from "../plan/model/listing.ts";
 import type { Listing } from "../plan/model/listing.ts";
 import { fingerprintText, nextNumber, revisionFolder } from "../plan/model/manifest.ts";
 import type { FoundRevision, ImportRecord, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
-import type { ModelProblem } from "../plan/model/problem.ts";
 import { copyFiles } from "./copy.ts";
 import { sha256Digest } from "./hash.ts";
 import { inspectSource } from "./headers.ts";
@@ -36,26 +36,6 @@ export interface ImportJob {
   /** First pause between two tries of one request; 200 ms by default. */
   readonly retryBaseMs?: number;
 }
-
-export interface ImportObserver {
-  /** The source was listed and inspected: what will be copied (nothing if `bytes` is already complete in the store). */
-  inspected(facts: ModelFacts, listing: Listing): void;
-  /** `copied` is false for bytes that an earlier attempt had brought. */
-  bytes(count: number, copied: boolean): void;
-  file(): void;
-  committing(): void;
-}
-
-export type ImportResult =
-  | { readonly kind: "refused"; readonly problem: ModelProblem }
-  | { readonly kind: "inspected"; readonly facts: ModelFacts; readonly revisions: readonly ModelRevision[] }
-  | {
-      readonly kind: "imported";
-      readonly facts: ModelFacts;
-      readonly revisions: readonly ModelRevision[];
-      /** False where the store already held this state of the source. */
-      readonly copied: boolean;
-    };
 
 /** A revision as the Model's status lists it. */
 function revisionOf(found: FoundRevision, now: number): ModelRevision {

@@ -1,0 +1,252 @@
+/**
+ * One piece of work on one model, under its Lease: inspect, copy or empty. Runs beside the reconcile loop, which starts
+ * and stops it; what it decides it asks plan/model, what moves bytes is handed in.
+ */
+import { annotations, fieldManagers, finalizers } from "../api/keys.ts";
+import { namespaces } from "../api/kubernetes.ts";
+import type { ModelReason } from "../api/reasons.ts";
+import { modelReasons } from "../api/reasons.ts";
+import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import type { StoreOwner } from "../plan/model/manifest.ts";
+import type { Purpose } from "../plan/model/plan.ts";
+import { isProblem } from "../plan/model/problem.ts";
+import type { ModelProblem } from "../plan/model/problem.ts";
+import { progressOf } from "../plan/model/status.ts";
+import type { Clock, EventRecorder, KubeReader, KubeWriter, Resource } from "../ports.ts";
+import type { Applier } from "../runtime/apply.ts";
+import { ConflictError, RetryError, TerminalError } from "../runtime/errors.ts";
+import { accessTo } from "./modelcredentials.ts";
+import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
+import type { ImportMetrics } from "./modelmetrics.ts";
+import { bytesOf } from "./modelsize.ts";
+import { newStatusWriter } from "./modelstatus.ts";
+import type { AnyModel, StatusWriter } from "./modelstatus.ts";
+
+/** What moves bytes; wired from transfer/ and adapters/. */
+export interface ModelTransfer {
+  importModel(request: {
+    readonly owner: StoreOwner;
+    readonly access: SourceAccess;
+    readonly maxSizeBytes: number;
+    readonly copy: boolean;
+    readonly signal: AbortSignal;
+    readonly observer: ImportObserver;
+  }): Promise<ImportResult>;
+  /** Removes everything of the model from the store. */
+  emptyModel(owner: StoreOwner): Promise<number>;
+}
+
+export interface ImportDeps {
+  readonly kube: KubeReader & KubeWriter;
+  readonly applier: Applier;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly transfer: ModelTransfer;
+  readonly metrics: ImportMetrics;
+  readonly settings: AccessSettings;
+  /** Least time between two progress updates of one import. */
+  readonly progressMs: number;
+}
+
+export interface ImportRequest {
+  readonly resource: Resource<AnyModel>;
+  readonly namespace: string | undefined;
+  readonly name: string;
+  readonly uid: string;
+  readonly purpose: Purpose;
+  readonly signal: AbortSignal;
+}
+
+/** "failed" asks for another try after a pause; "done" for none. */
+export type ImportEnd = "done" | "failed" | "stopped";
+
+const manager = { manager: fieldManagers.importer };
+
+/** A thrown fault of source or store as a problem; undefined for faults of the API server and bugs. */
+export function problemOf(error: unknown): ModelProblem | undefined {
+  const retryable = error instanceof RetryError;
+  const said: unknown = retryable ? error.cause : error;
+  if (!(said instanceof TerminalError) || !Object.hasOwn(modelReasons, said.reason)) return undefined;
+  return { reason: said.reason as ModelReason, message: said.message, retryable };
+}
+
+async function ownerOf(deps: ImportDeps, model: AnyModel): Promise<StoreOwner> {
+  const { namespace, uid = "" } = model.metadata;
+  if (namespace === undefined) return { namespaceUID: undefined, modelUID: uid };
+  const found = await deps.kube.read(namespaces, undefined, namespace);
+  if (!found?.metadata.uid) throw new RetryError(new Error(`namespace ${namespace} is gone`));
+  return { namespaceUID: found.metadata.uid, modelUID: uid };
+}
+
+/** Adds our finalizer before anything of the model can be in the store. */
+async function held(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<AnyModel> {
+  const { namespace, name, resourceVersion, finalizers: before = [] } = model.metadata;
+  if (before.includes(finalizers.store)) return model;
+  const body = { metadata: { resourceVersion, finalizers: [...before, finalizers.store] } };
+  return deps.kube.mergePatch(resource, namespace, name, body, manager);
+}
+
+async function letGo(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<void> {
+  const { namespace, name, resourceVersion, finalizers: before = [] } = model.metadata;
+  const kept = before.filter((finalizer) => finalizer !== finalizers.store);
+  await deps.kube.mergePatch(resource, namespace, name, { metadata: { resourceVersion, finalizers: kept } }, manager);
+}
+
+/** The annotation asked for one look at the source, which has been taken. */
+async function answerRefresh(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<void> {
+  const { namespace, name, annotations: before = {} } = model.metadata;
+  if (before[annotations.refresh] === undefined) return;
+  const body = { metadata: { annotations: { [annotations.refresh]: null } } };
+  await deps.kube.mergePatch(resource, namespace, name, body, manager);
+}
+
+/** Counts what is copied and writes it to the status at most every `progressMs`. */
+function watchCopy(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
+  const { clock, metrics, progressMs } = deps;
+  const startedAtMs = clock.now();
+  const files = { done: 0, all: 0 };
+  let phase: "Copying" | "Committing" = "Copying";
+  let bytes = 0;
+  let copiedBytes = 0;
+  let totalBytes = 0;
+  let facts: ModelFacts | undefined;
+  let last = { copiedBytes: 0, atMs: clock.monotonicMs() };
+  let pending: Promise<void> = Promise.resolve();
+  let cancel = (): void => undefined;
+  let stopped = false;
+
+  async function report(): Promise<void> {
+    const atMs = clock.monotonicMs();
+    const spanMs = atMs - last.atMs;
+    const rate = spanMs > 0 && last.atMs > 0 ? ((copiedBytes - last.copiedBytes) * 1000) / spanMs : undefined;
+    last = { copiedBytes, atMs };
+    const progress = progressOf({
+      phase,
+      bytes,
+      totalBytes,
+      files,
+      startedAtMs,
+      bytesPerSecond: copiedBytes > 0 ? rate : undefined,
+    });
+    const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${access.endpoint}`;
+    await writer.write({ kind: "importing", phase: "Copying", message, progress }, { facts });
+  }
+  function schedule(delayMs: number): void {
+    cancel = clock.after(delayMs, () => {
+      // A status that cannot be written now is written with the next progress; the copy goes on.
+      pending = report()
+        .catch(() => undefined)
+        .then(() => (stopped ? undefined : schedule(progressMs)));
+    });
+  }
+  const observer: ImportObserver = {
+    inspected(found, listing) {
+      facts = found;
+      totalBytes = listing.sizeBytes;
+      files.all = listing.files.length;
+    },
+    bytes(count, copied) {
+      if (bytes === 0) writer.tell("Copying", `copying ${String(files.all)} files with ${String(totalBytes)} bytes`);
+      if (bytes === 0 && !stopped) schedule(0);
+      bytes += count;
+      if (!copied) return;
+      copiedBytes += count;
+      metrics.bytes.inc(count);
+    },
+    file: () => void files.done++,
+    committing: () => void (phase = "Committing"),
+  };
+  const stop = async (): Promise<void> => {
+    stopped = true;
+    cancel();
+    await pending;
+  };
+  return { observer, stop };
+}
+
+async function importFrom(
+  deps: ImportDeps,
+  request: ImportRequest,
+  model: AnyModel,
+  writer: StatusWriter,
+): Promise<ImportEnd> {
+  const { clock, transfer, metrics } = deps;
+  const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
+    await writer.write({ kind: "failed", problem });
+    await answerRefresh(deps, request.resource, writer.live);
+    return problem.retryable ? "failed" : "done";
+  };
+  const access = await accessTo(deps.kube, model, deps.settings);
+  if (isProblem(access)) return refuse(access);
+  const watch = watchCopy(deps, writer, access);
+  const startedMs = clock.monotonicMs();
+  let result: ImportResult;
+  try {
+    const owner = await ownerOf(deps, model);
+    const { signal, purpose } = request;
+    const maxSizeBytes = bytesOf(model.spec.maxSize);
+    const copy = purpose === "copy";
+    result = await transfer.importModel({ owner, access, maxSizeBytes, copy, signal, observer: watch.observer });
+  } catch (error) {
+    await watch.stop();
+    const problem = request.signal.aborted ? undefined : problemOf(error);
+    if (!problem) throw error;
+    return refuse(problem);
+  }
+  await watch.stop();
+  if (result.kind === "refused") return refuse(result.problem);
+  const { facts, revisions } = result;
+  await writer.write({ kind: result.kind }, { facts, revisions });
+  if (result.kind === "imported" && result.copied) {
+    const seconds = (clock.monotonicMs() - startedMs) / 1000;
+    metrics.seconds.observe(seconds);
+    writer.tell("Imported", `revision ${revisions.at(-1)?.digest ?? ""} is complete after ${seconds.toFixed(1)} s`);
+  }
+  await answerRefresh(deps, request.resource, writer.live);
+  return "done";
+}
+
+async function emptyStore(
+  deps: ImportDeps,
+  request: ImportRequest,
+  model: AnyModel,
+  writer: StatusWriter,
+): Promise<ImportEnd> {
+  try {
+    await deps.transfer.emptyModel(await ownerOf(deps, model));
+  } catch (error) {
+    const problem = problemOf(error);
+    if (!problem) throw error;
+    await writer.write({ kind: "deleting", message: `waiting for the store: ${problem.message}` });
+    return "failed";
+  }
+  await letGo(deps, request.resource, writer.live);
+  return "done";
+}
+
+/** Does the work; errors that come out are of the API server, or bugs. Call it only while the model's Lease is held. */
+export async function workOn(deps: ImportDeps, request: ImportRequest): Promise<ImportEnd> {
+  const { resource, namespace, name, uid, purpose, signal } = request;
+  // The cache may be behind what the former holder of the Lease wrote.
+  const fresh = await deps.kube.read(resource, namespace, name);
+  const isDeleted = fresh?.metadata.deletionTimestamp !== undefined;
+  if (!fresh || fresh.metadata.uid !== uid || isDeleted !== (purpose === "empty")) return "done";
+  deps.metrics.active.inc();
+  try {
+    const model = isDeleted ? fresh : await held(deps, resource, fresh);
+    const writer = newStatusWriter(deps, resource, model, model.metadata.generation ?? 0);
+    if (purpose === "empty") return await emptyStore(deps, request, model, writer);
+    const isFirst = model.status?.conditions === undefined;
+    if (isFirst)
+      await writer.write({ kind: "importing", phase: "Listing", message: "the source is being listed and inspected" });
+    return await importFrom(deps, request, model, writer);
+  } catch (error) {
+    if (signal.aborted) return "stopped";
+    // Somebody else changed the object under us: the next round sees it.
+    if (error instanceof ConflictError) return "failed";
+    throw error;
+  } finally {
+    deps.metrics.active.dec();
+  }
+}

@@ -1,0 +1,144 @@
+/**
+ * One Lease per import, so that of several importers only one works on a model. Expiry is judged by how long this process
+ * has seen the Lease unchanged, never by another machine's clock. It is no fence: what keeps a double import harmless is
+ * the store's If-None-Match and the digests.
+ */
+import type { Clock, KubeObject, KubeReader, KubeWriter, Log, Resource } from "../ports.ts";
+import { fieldManagers } from "../api/keys.ts";
+import { ConflictError, isAlreadyExists, messageOf } from "../runtime/errors.ts";
+import { microTime } from "../runtime/leader.ts";
+
+interface LeaseObject extends KubeObject {
+  readonly spec?: { readonly holderIdentity?: string; readonly renewTime?: string };
+}
+const leases: Resource<LeaseObject> = {
+  group: "coordination.k8s.io",
+  version: "v1",
+  plural: "leases",
+  kind: "Lease",
+  namespaced: true,
+};
+
+export interface LeaseDeps {
+  readonly kube: KubeReader & KubeWriter;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Namespace of the Leases: the importer's own. */
+  readonly namespace: string;
+  readonly identity: string;
+  /** 15,000 ms by default. */
+  readonly durationMs?: number;
+}
+
+export interface HeldLease {
+  /** Aborts when somebody else has taken the Lease. */
+  readonly lost: AbortSignal;
+  release(): Promise<void>;
+}
+
+export interface ModelLeases {
+  /** The Lease, or for how long to wait before asking again. */
+  claim(modelUID: string): Promise<HeldLease | { readonly waitMs: number }>;
+}
+
+/** Name of a model's Lease; UIDs are valid names. */
+export function leaseName(modelUID: string): string {
+  return `berth-import-${modelUID}`;
+}
+
+export function newModelLeases(deps: LeaseDeps): ModelLeases {
+  const { kube, clock, namespace, identity, durationMs = 15_000 } = deps;
+  const options = { manager: fieldManagers.importer };
+  const seen = new Map<string, { readonly version: string; readonly sinceMs: number }>();
+  const record = () => ({
+    holderIdentity: identity,
+    leaseDurationSeconds: Math.max(1, Math.round(durationMs / 1000)),
+    renewTime: microTime(clock.now()),
+  });
+
+  async function create(name: string): Promise<LeaseObject | undefined> {
+    const now = microTime(clock.now());
+    const spec = { ...record(), acquireTime: now };
+    const body: LeaseObject = {
+      apiVersion: "coordination.k8s.io/v1",
+      kind: "Lease",
+      metadata: { name, namespace },
+      spec,
+    };
+    try {
+      return await kube.create(leases, body, options);
+    } catch (error) {
+      if (isAlreadyExists(error)) return undefined;
+      throw error;
+    }
+  }
+
+  const overwrite = (name: string, resourceVersion: string | undefined): Promise<LeaseObject> =>
+    kube.mergePatch(leases, namespace, name, { metadata: { resourceVersion }, spec: record() }, options);
+
+  /** A Lease whose holder has been silent for its whole duration, as this process has seen it, is taken. */
+  async function takeOver(name: string): Promise<LeaseObject | { waitMs: number }> {
+    const current = await kube.read(leases, namespace, name);
+    if (!current) return { waitMs: 0 };
+    const version = current.metadata.resourceVersion ?? "";
+    const before = seen.get(name);
+    const nowMs = clock.monotonicMs();
+    const sinceMs = before?.version === version ? before.sinceMs : nowMs;
+    seen.set(name, { version, sinceMs });
+    const holder = current.spec?.holderIdentity ?? "";
+    const leftMs = durationMs - (nowMs - sinceMs);
+    if (holder !== "" && holder !== identity && leftMs > 0) return { waitMs: Math.max(100, leftMs) };
+    try {
+      return await overwrite(name, version);
+    } catch (error) {
+      if (error instanceof ConflictError) return { waitMs: durationMs / 3 };
+      throw error;
+    }
+  }
+
+  function hold(name: string, first: LeaseObject): HeldLease {
+    const lost = new AbortController();
+    const version = { current: first.metadata.resourceVersion };
+    let released = false;
+    let renewing: Promise<void> = Promise.resolve();
+    let cancel = (): void => undefined;
+    const renew = async (): Promise<void> => {
+      try {
+        version.current = (await overwrite(name, version.current)).metadata.resourceVersion;
+      } catch (error) {
+        // An API server that is away lets nobody else take the Lease either: the work goes on.
+        if (error instanceof ConflictError) lost.abort();
+        else deps.log.warn({ lease: name, error: messageOf(error) }, "import lease could not be renewed");
+      }
+      if (!released && !lost.signal.aborted) schedule();
+    };
+    const schedule = (): void => {
+      cancel = clock.after(durationMs / 3, () => {
+        renewing = renew();
+      });
+    };
+    schedule();
+    return {
+      lost: lost.signal,
+      async release() {
+        released = true;
+        cancel();
+        await renewing;
+        seen.delete(name);
+        if (lost.signal.aborted) return;
+        await kube.remove(leases, namespace, name, { resourceVersion: version.current }).catch((error: unknown) => {
+          deps.log.warn({ lease: name, error: messageOf(error) }, "import lease could not be given back");
+        });
+      },
+    };
+  }
+
+  return {
+    async claim(modelUID) {
+      const name = leaseName(modelUID);
+      const lease = (await create(name)) ?? (await takeOver(name));
+      if ("waitMs" in lease) return lease;
+      return hold(name, lease);
+    },
+  };
+}

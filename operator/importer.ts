@@ -1,0 +1,151 @@
+/** The importer role: caches, one queue, and the imports that it starts. Part of the composition root. */
+import { openStore } from "./adapters/store/open.ts";
+import type { StorePlace } from "./adapters/store/open.ts";
+import { newS3Source } from "./adapters/s3/source.ts";
+import { annotations, fieldManagers } from "./api/keys.ts";
+import { clusterModels, models } from "./api/model.ts";
+import { modelDeployments } from "./api/modeldeployment.ts";
+import { deploymentIndexes, modelKeyOf } from "./controllers/modeldeployment.ts";
+import { modelKey, modelKeysOf, newModelReconciler } from "./controllers/model.ts";
+import type { AccessSettings } from "./controllers/modelcredentials.ts";
+import type { ModelTransfer } from "./controllers/modelimport.ts";
+import { newModelLeases } from "./controllers/modellease.ts";
+import { newImportMetrics } from "./controllers/modelmetrics.ts";
+import type { Delays } from "./plan/model/plan.ts";
+import type { Clock, EventRecorder, ObjectStore } from "./ports.ts";
+import type { newKubeClient } from "./runtime/client.ts";
+import { newApplier } from "./runtime/apply.ts";
+import { feedController, newController } from "./runtime/controller.ts";
+import { newReflector } from "./runtime/reflector.ts";
+import type { ReflectorDeps } from "./runtime/reflector.ts";
+import { importModel } from "./transfer/import.ts";
+import { emptyModel } from "./transfer/revisions.ts";
+import { newSlots } from "./transfer/slots.ts";
+
+/** What the role takes from the process: the fields of `Base` in process.ts. */
+export interface ImporterBase extends ReflectorDeps {
+  readonly kube: ReturnType<typeof newKubeClient>;
+  readonly events: EventRecorder;
+  readonly identity: string;
+}
+
+export interface ImporterSettings extends AccessSettings {
+  readonly store: StorePlace;
+  /** Imports that copy at once; others wait. */
+  readonly importConcurrency: number;
+  readonly progressMs: number;
+  readonly leaseMs?: number;
+  readonly delays?: Partial<Delays>;
+}
+
+export interface Importer {
+  /** Resolves when the caches are in sync and the work has begun. */
+  readonly started: Promise<void>;
+  readonly reflectors: readonly { readonly synced: Promise<void> }[];
+  stop(): Promise<void>;
+}
+
+const usualDelays: Delays = { retryMinMs: 2_000, retryMaxMs: 300_000, secretMs: 30_000, refusedMs: 600_000 };
+/** Parts in memory at once, over all imports of the process: 8 × 8 MiB. */
+const partsAtOnce = 8;
+
+function newTransfer(store: ObjectStore, clock: Clock, copiesAtOnce: number): ModelTransfer {
+  const parts = newSlots(partsAtOnce);
+  const copies = newSlots(copiesAtOnce);
+  return {
+    async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
+      const release = copy ? await copies.take(signal) : (): void => undefined;
+      const source = newS3Source(access);
+      const origin = { endpoint: access.endpoint, bucket: access.bucket, prefix: access.prefix };
+      try {
+        return await importModel({
+          source,
+          store,
+          owner,
+          origin,
+          maxSizeBytes,
+          copy,
+          clock,
+          slots: parts,
+          signal,
+          observer,
+        });
+      } finally {
+        source.close();
+        release();
+      }
+    },
+    emptyModel: (owner) => emptyModel(store, owner),
+  };
+}
+
+/** Begins to watch and to import. Several importers may run at once; each model is worked on by one. */
+export function startImporter(base: ImporterBase, settings: ImporterSettings): Importer {
+  const { clock, log, metrics, kube, identity, events } = base;
+  const store = openStore(settings.store);
+  const reflectors = {
+    models: newReflector({ resource: models }, base),
+    clusterModels: newReflector({ resource: clusterModels }, base),
+    deployments: newReflector(
+      {
+        resource: modelDeployments,
+        indexes: {
+          [deploymentIndexes.model]: modelKeyOf,
+          [deploymentIndexes.namespace]: ({ metadata }) => metadata.namespace,
+        },
+      },
+      base,
+    ),
+  };
+  const stores = {
+    models: reflectors.models.store,
+    clusterModels: reflectors.clusterModels.store,
+    deployments: reflectors.deployments.store,
+  };
+  const reconciler = newModelReconciler({
+    kube,
+    applier: newApplier({ writer: kube, hashAnnotation: annotations.appliedHash, manager: fieldManagers.importer }),
+    events,
+    clock,
+    log,
+    stores,
+    settings,
+    transfer: newTransfer(store, clock, settings.importConcurrency),
+    metrics: newImportMetrics(metrics.registry),
+    progressMs: settings.progressMs,
+    leases: newModelLeases({ kube, clock, log, identity, namespace: settings.namespace, durationMs: settings.leaseMs }),
+    delays: { ...usualDelays, ...settings.delays },
+    enqueue: (key) => controller.add(key),
+  });
+  const controller = newController(
+    {
+      name: "model",
+      concurrency: 8,
+      reconcile: reconciler.reconcile,
+      resyncKeys: () => [
+        ...stores.models.list().map((model) => modelKey("Model", model)),
+        ...stores.clusterModels.list().map((model) => modelKey("ClusterModel", model)),
+      ],
+    },
+    base,
+  );
+  feedController(reflectors.models, controller, ({ object }) => [modelKey("Model", object)]);
+  feedController(reflectors.clusterModels, controller, ({ object }) => [modelKey("ClusterModel", object)]);
+  feedController(reflectors.deployments, controller, ({ object, old }) => modelKeysOf(object, old));
+  const all = Object.values(reflectors);
+  for (const reflector of all) reflector.start();
+  const started = Promise.all(all.map(({ synced }) => synced)).then(() => {
+    log.info({ store: store.url }, "importer is at work");
+    controller.start();
+  });
+  return {
+    started,
+    reflectors: all,
+    async stop() {
+      await controller.stop();
+      await reconciler.stop();
+      await Promise.all(all.map((reflector) => reflector.stop()));
+      store.close();
+    },
+  };
+}

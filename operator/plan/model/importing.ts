@@ -1,0 +1,26 @@
+/** What an import reports and how it ends: the words that transfer/ and the model controller share. */
+import type { ModelRevision } from "../../api/model.ts";
+import type { ModelFacts } from "./inspect.ts";
+import type { Listing } from "./listing.ts";
+import type { ModelProblem } from "./problem.ts";
+
+export interface ImportObserver {
+  /** The source was listed and inspected; copying may follow. */
+  inspected(facts: ModelFacts, listing: Listing): void;
+  /** Bytes that are safely in the store; `copied` is false for those that an earlier attempt had brought. */
+  bytes(count: number, copied: boolean): void;
+  file(): void;
+  committing(): void;
+}
+
+/** Refusals of the model are results; faults of source and store are thrown. */
+export type ImportResult =
+  | { readonly kind: "refused"; readonly problem: ModelProblem }
+  | { readonly kind: "inspected"; readonly facts: ModelFacts; readonly revisions: readonly ModelRevision[] }
+  | {
+      readonly kind: "imported";
+      readonly facts: ModelFacts;
+      readonly revisions: readonly ModelRevision[];
+      /** False where the store already held this state of the source. */
+      readonly copied: boolean;
+    };
