@@ -44,6 +44,8 @@ export interface ControlPlane extends Cluster {
   readonly scheduler: Part;
   readonly kwok: Part;
   readonly karpenter: Part;
+  /** Plays the cloud's controller manager for Karpenter's nodes (see cloud.ts). */
+  readonly cloud: Part;
   /** Path of `info.json`: another process uses this control plane with BERTH_TEST_CLUSTER set to it. */
   readonly infoPath: string;
   /** Compacts etcd's whole history, so that watches and lists at older resource versions get a real 410. Returns the revision. */
@@ -86,7 +88,7 @@ function startsParts({ karpenter = true, kwok = true, controllers = true }: Cont
   const names: PartName[] = ["etcd", "apiserver"];
   if (controllers) names.push("controllerManager", "scheduler");
   if (controllers && kwok) names.push("kwok");
-  if (controllers && karpenter) names.push("karpenter");
+  if (controllers && karpenter) names.push("karpenter", "cloud");
   return new Set(names);
 }
 
@@ -103,7 +105,13 @@ async function startAll(starting: Starting): Promise<ControlPlane> {
   const admin = newApiClient(prepared.url, readFileSync(prepared.caPath, "utf8"), { token: prepared.adminToken });
   await applyBasics(starting, admin, wanted);
   await admin.close();
-  await Promise.all([timed("controllerManager"), timed("scheduler"), timed("kwok"), timed("karpenter")]);
+  await Promise.all([
+    timed("controllerManager"),
+    timed("scheduler"),
+    timed("kwok"),
+    timed("karpenter"),
+    timed("cloud"),
+  ]);
   const info = describe(starting, wanted);
   writeFileSync(prepared.infoPath, JSON.stringify(info, undefined, 1), { mode: 0o600 });
   return handle(starting, info);
@@ -123,7 +131,11 @@ async function applyBasics(
     kind: "ClusterRoleBinding",
     metadata: { name: "test-bed-karpenter" },
     roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" },
-    subjects: [{ kind: "ServiceAccount", name: "karpenter", namespace: "kube-system" }],
+    subjects: ["karpenter", "cloud-node-lifecycle-controller"].map((name) => ({
+      kind: "ServiceAccount",
+      name,
+      namespace: "kube-system",
+    })),
   });
 }
 
@@ -153,6 +165,7 @@ function describe({ prepared, runDir, options }: Starting, wanted: Set<PartName>
 async function stopParts(parts: Parts): Promise<void> {
   await Promise.all([
     parts.karpenter.kill(),
+    parts.cloud.kill(),
     parts.kwok.kill(),
     parts.scheduler.kill(),
     parts.controllerManager.kill(),

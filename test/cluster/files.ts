@@ -22,6 +22,10 @@ const users = {
     name: "system:serviceaccount:kube-system:karpenter",
     groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system"],
   },
+  cloud: {
+    name: "system:serviceaccount:kube-system:cloud-node-lifecycle-controller",
+    groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system"],
+  },
 } as const;
 
 export interface Prepared {
@@ -97,6 +101,7 @@ export async function prepare(
     [token, name, role, `"${groups.join(",")}"`].join(",");
   write("tokens.csv", tokens.map(row).join("\n"));
   for (const { role, token } of tokens) write(`${role}.kubeconfig`, kubeconfig(url, caPath, token));
+  write("cloud.token", tokens.find(({ role }) => role === "cloud")?.token ?? "");
   const { privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
   write("pki/sa.key", privateKey.export({ type: "pkcs1", format: "pem" }).toString());
   const clientAuthority = newAuthority();

@@ -4,10 +4,11 @@ import { join } from "node:path";
 import { Agent, request } from "undici";
 import type { ControlPlaneOptions } from "./controlplane.ts";
 import type { Prepared } from "./files.ts";
+import { clusterDir } from "./paths.ts";
 import { newPart } from "./process.ts";
 import type { Part, PartSpec } from "./process.ts";
 
-export type PartName = "etcd" | "apiserver" | "controllerManager" | "scheduler" | "kwok" | "karpenter";
+export type PartName = "etcd" | "apiserver" | "controllerManager" | "scheduler" | "kwok" | "karpenter" | "cloud";
 export type Parts = Readonly<Record<PartName, Part>>;
 
 async function answers(url: string, caPath?: string): Promise<boolean> {
@@ -133,6 +134,9 @@ export function newParts(prepared: Prepared, options: ControlPlaneOptions): Part
     karpenter: part("karpenter", karpenterArgs(prepared, options), {
       env: karpenterEnv,
       ready: () => answers(`http://127.0.0.1:${String(ports.karpenterProbe)}/readyz`),
+    }),
+    cloud: part("cloud", [join(clusterDir, "cloud.ts"), url, caPath, file("cloud.token")], {
+      command: process.execPath,
     }),
   };
 }
