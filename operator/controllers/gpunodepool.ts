@@ -52,15 +52,19 @@ const MOST_ROUNDS = 6;
 
 /** `reconcile(key)`: `namespace/name` of a pool, or the key of a vanished one (poolkeys.ts). */
 export function newPoolReconciler(deps: PoolDeps): (key: string, log: Log) => Promise<Outcome> {
+  // Taking off the last finalizer removes the object, and the answer looks no newer than what the cache holds.
+  const finished = new Set<string>();
   return async function reconcile(key, log) {
     for (let round = 1; ; round++) {
       const target = await targetOf(deps, key);
-      if (!target) return {};
+      if (!target?.pool) for (const uid of finished) if (!deps.stores.pools.byUid(uid)) finished.delete(uid);
+      if (!target || finished.has(target.poolUID)) return {};
       try {
         const seen = await observe(deps, target);
         const plan = planPool(seen);
         if (plan.steps.length > 0) log.info({ because: plan.because, steps: plan.steps.length }, "planned");
         await carryOut(deps, seen, plan);
+        if (plan.close) finished.add(target.poolUID);
         if (!plan.again || round >= MOST_ROUNDS) return outcomeOf(plan, round);
       } finally {
         target.provider.settle(target.poolUID);
