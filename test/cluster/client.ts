@@ -133,6 +133,11 @@ function headersOf(identity: Identity): Record<string, string | string[]> {
   };
 }
 
+/** Name, value, name, value …: undici would join an array of values, but each impersonated group is a line of its own. */
+function headerLines(headers: Record<string, string | string[]>): string[] {
+  return Object.entries(headers).flatMap(([name, values]) => [values].flat().flatMap((value) => [name, value]));
+}
+
 /** A client of the API server at `url` that trusts `caPem`. */
 export function newApiClient(url: string, caPem: string | undefined, identity: Identity): ApiClient {
   const { certificate } = identity;
@@ -146,11 +151,11 @@ export function newApiClient(url: string, caPem: string | undefined, identity: I
     request(new URL(wanted.path, url), {
       dispatcher,
       method: wanted.method ?? "GET",
-      headers: {
+      headers: headerLines({
         ...headers,
         ...(wanted.body !== undefined && { "content-type": wanted.contentType ?? "application/json" }),
         ...wanted.headers,
-      },
+      }),
       body: wanted.body === undefined ? undefined : JSON.stringify(wanted.body),
       signal: wanted.signal,
     });

@@ -1,7 +1,7 @@
 // What a test file asks for: the cluster that the whole run shares, a namespace of its own, and which tests must be
 // left out on a cluster that cannot do what they need.
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { KubeConfig } from "@kubernetes/client-node";
@@ -10,6 +10,7 @@ import type { Capability, Cluster, ClusterInfo } from "./cluster.ts";
 import { apiPath } from "./client.ts";
 import { startControlPlane } from "./controlplane.ts";
 import type { ControlPlane, ControlPlaneOptions } from "./controlplane.ts";
+import { applyCrds } from "./karpenter.ts";
 import { repoDir } from "./paths.ts";
 import { ensureClients } from "./prebuilt.ts";
 import { newRunDir } from "./rundir.ts";
@@ -22,7 +23,7 @@ export const berthCrdDir = join(repoDir, "crds");
 
 /**
  * The cluster of this test run: the one of BERTH_TEST_KUBECONFIG, else the one that the runner started
- * (BERTH_TEST_CLUSTER), else one of this process, which ends with it. Berth's CRDs are installed in the latter two.
+ * (BERTH_TEST_CLUSTER), else one of this process, which ends with it. Berth's CRDs are installed in it.
  */
 export function testCluster(): Promise<Cluster> {
   return (shared ??= openShared());
@@ -108,7 +109,7 @@ async function foreignCluster(path: string): Promise<Cluster> {
   writeFileSync(caPath, credentials.ca ?? "");
   const token = credentials.headers?.["Authorization"]?.replace(/^Bearer /, "");
   const { cert, key } = credentials;
-  return newCluster({
+  const cluster = newCluster({
     url: server.server,
     caPath,
     adminIdentity: {
@@ -122,4 +123,6 @@ async function foreignCluster(path: string): Promise<Cluster> {
     helmPath: tools.helm,
     capabilities: [],
   });
+  if (existsSync(berthCrdDir)) await applyCrds(cluster.admin, berthCrdDir);
+  return cluster;
 }
