@@ -133,7 +133,7 @@ function headersOf(identity: Identity): Record<string, string | string[]> {
   };
 }
 
-/** Name, value, name, value …: undici would join an array of values, but each impersonated group is a line of its own. */
+/** Name, value, name, value …, so that a header with several values is repeated. */
 function headerLines(headers: Record<string, string | string[]>): string[] {
   return Object.entries(headers).flatMap(([name, values]) => [values].flat().flatMap((value) => [name, value]));
 }
@@ -142,6 +142,8 @@ function headerLines(headers: Record<string, string | string[]>): string[] {
 export function newApiClient(url: string, caPem: string | undefined, identity: Identity): ApiClient {
   const { certificate } = identity;
   const dispatcher = new Agent({
+    // Over HTTP/2 undici joins repeated headers, and impersonated groups must each have their own.
+    allowH2: false,
     connect: { ca: caPem, ...(certificate && { cert: certificate.certPem, key: certificate.keyPem }) },
     bodyTimeout: 0,
     headersTimeout: 60_000,
