@@ -2,6 +2,7 @@
 import { Command } from "commander";
 import {
   ConfigError,
+  commonConfig,
   commonOptions,
   importerConfig,
   importerOptions,
