@@ -62,8 +62,7 @@ async function playHooks(cluster: Cluster, namespace: string, runs: HookRun[], s
 async function playPod(cluster: Cluster, namespace: string, pod: HookPod): Promise<HookRun> {
   const name = pod.metadata.name ?? "";
   const job = pod.metadata.labels?.["batch.kubernetes.io/job-name"] ?? "";
-  const derived = await podProcess({ cluster, namespace, owner: name }, pod.spec);
-  const { exitCode, output } = await runToEnd([...berthProgram(), ...derived.args], derived.env);
+  const { exitCode, output } = await runContainer(cluster, namespace, pod);
   const now = new Date().toISOString();
   const terminated = {
     exitCode,
@@ -85,6 +84,16 @@ async function playPod(cluster: Cluster, namespace: string, pod: HookPod): Promi
     status: { phase: exitCode === 0 ? "Succeeded" : "Failed", containerStatuses: [container] },
   });
   return { job, exitCode, output };
+}
+
+/** What cannot even start ends the pod too, with the reason for its output, so that helm need not wait for nothing. */
+async function runContainer(cluster: Cluster, namespace: string, pod: HookPod) {
+  try {
+    const derived = await podProcess({ cluster, namespace, owner: pod.metadata.name ?? "" }, pod.spec);
+    return await runToEnd([...berthProgram(), ...derived.args], derived.env);
+  } catch (error) {
+    return { exitCode: 128, output: String(error) };
+  }
 }
 
 function runToEnd(

@@ -201,11 +201,14 @@ async function contentOf(
   );
 }
 
+const accountMount = "/var/run/secrets/kubernetes.io/serviceaccount";
+
 type Mounting = PodPlace & { readonly root: string };
 
 async function mountAll(place: Mounting, spec: PodSpec, container: Container): Promise<Record<string, string>> {
   const folders: Record<string, string> = {};
   for (const { name, mountPath, subPath } of container.volumeMounts ?? []) {
+    if (mountPath === accountMount) continue; // admission adds it to pods; accountFolder() plays it
     const volume = spec.volumes?.find((entry) => entry.name === name);
     if (!volume) throw new Error(`${place.owner}: no volume is called ${name}`);
     folders[mountPath] = join(await folderOf(place, volume), subPath ?? "");

@@ -97,7 +97,12 @@ export async function startFromManifest(from: FromManifest): Promise<Replica> {
     logPath: join(from.cluster.logDir, `${derived.podName}.log`),
     ready: () => answers(derived.probes.live),
   });
-  await part.start();
+  try {
+    await part.start();
+  } catch (error) {
+    await part.kill();
+    throw error;
+  }
   const urls = Object.entries(derived.ports).map(([name, port]) => [name, `http://127.0.0.1:${String(port)}`] as const);
   return {
     ...part,

@@ -9,6 +9,9 @@
 {{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
+{{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}
+{{- fail (printf "%s.url (%s) would leave the directory: write it without . and .." $name $settings.url) }}
+{{- end }}
 {{- if and (hasPrefix "s3://" $settings.url) (not $settings.existingSecret) }}
 {{- fail (printf "%s.url is %s, but %s.existingSecret is empty: name a Secret in namespace %s with the keys %s and %s" $name $settings.url $name $.Release.Namespace $settings.accessKeyIdKey $settings.secretAccessKeyKey) }}
 {{- end }}

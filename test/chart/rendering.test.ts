@@ -1,0 +1,311 @@
+// What helm alone can tell: no cluster is needed.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { parse, parseAllDocuments, stringify } from "yaml";
+import { commonOptions, importerOptions, operatorOptions } from "../../operator/config.ts";
+import { run } from "../cluster/cluster.ts";
+import type { CommandResult } from "../cluster/cluster.ts";
+import { repoDir } from "../cluster/paths.ts";
+import { ensureClients } from "../cluster/prebuilt.ts";
+
+const chart = join(repoDir, "charts", "berth");
+let helmPath: string;
+before(async () => {
+  helmPath = (await ensureClients((line) => console.log(line))).helm;
+});
+
+const values = (object: object): string => stringify(object);
+
+function template(object: object = {}): Promise<CommandResult> {
+  const args = ["template", "berth", chart, "-n", "berth-system", "-f", "-"];
+  return run(helmPath, args, { input: values(object) });
+}
+
+interface PodTemplate {
+  spec: {
+    serviceAccountName?: string;
+    securityContext?: { runAsNonRoot?: boolean; seccompProfile?: { type?: string } };
+    volumes?: Record<string, unknown>[];
+    containers: {
+      name: string;
+      args: string[];
+      resources?: { requests?: object; limits?: { memory?: string } };
+      securityContext?: {
+        allowPrivilegeEscalation?: boolean;
+        readOnlyRootFilesystem?: boolean;
+        capabilities?: { drop?: string[] };
+      };
+      volumeMounts?: { mountPath: string }[];
+    }[];
+  };
+}
+
+interface Rendered {
+  kind: string;
+  metadata: { name: string; annotations?: Record<string, string> };
+  spec?: { replicas?: number; strategy?: { type: string }; template?: PodTemplate };
+  rules?: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
+  data?: Record<string, string>;
+}
+
+async function objects(object: object = {}): Promise<Rendered[]> {
+  const { code, stdout, stderr } = await template(object);
+  assert.equal(code, 0, stderr);
+  return parseAllDocuments(stdout).flatMap((document) => (document.toJS() as Rendered | null) ?? []);
+}
+
+async function found(kind: string, name: string, object: object = {}): Promise<Rendered> {
+  const match = (await objects(object)).find((entry) => entry.kind === kind && entry.metadata.name === name);
+  assert.ok(match, `${kind} ${name} is rendered`);
+  return match;
+}
+
+const bucket = { url: "s3://ledger/berth", existingSecret: "ledger" };
+const l4 = { gpu: { product: "NVIDIA L4", count: 1, memory: "23Gi" }, vcpus: 8, memory: "30Gi" };
+const karpenter = {
+  karpenter: { nodeClassRef: { group: "example.com", kind: "NodeClass", name: "default" }, requirements: [] },
+};
+
+test("helm lint has nothing to say, also when it is strict", async () => {
+  for (const more of [[], ["--strict"]]) {
+    const { code, stdout, stderr } = await run(helmPath, ["lint", chart, ...more]);
+    assert.equal(code, 0, stdout + stderr);
+    assert.doesNotMatch(stdout, /\[(WARNING|ERROR)\]/);
+  }
+});
+
+const refused: Record<string, { values: object; words: RegExp }> = {
+  "an unknown value": { values: { replicaCount: 2 }, words: /additional properties 'replicaCount' not allowed/ },
+  "an unknown value of a part": { values: { operator: { replica: 2 } }, words: /'replica' not allowed/ },
+  "no replica": { values: { operator: { replicas: 0 } }, words: /operator\/replicas.*minimum: got 0, want 1/s },
+  "replicas as text": {
+    values: { operator: { replicas: "2" } },
+    words: /got string, want (null or integer|integer or null)/,
+  },
+  "a URL of another scheme": { values: { ledger: { url: "gs://b" } }, words: /ledger\/url.*does not match pattern/s },
+  "a relative directory": { values: { ledger: { url: "file://ledger" } }, words: /ledger\/url/ },
+  "a directory at the root": { values: { store: { url: "file:///store" } }, words: /store\/url/ },
+  "a path out of the volume": { values: { store: { url: "file:///var/../../etc" } }, words: /leave the directory/ },
+  "an endpoint without scheme": { values: { store: { endpoint: "s3.local" } }, words: /store\/endpoint/ },
+  "a log level that does not exist": { values: { logLevel: "loud" }, words: /logLevel.*must be one of/s },
+  "a time below zero": { values: { timing: { drainGraceSeconds: -1 } }, words: /drainGraceSeconds/ },
+  "a time that does not exist": { values: { timing: { graceSeconds: 1 } }, words: /'graceSeconds' not allowed/ },
+  "a window that does not divide an hour": {
+    values: { timing: { windowSeconds: 7 } },
+    words: /timing.windowSeconds is 7: give a divisor of 3600/,
+  },
+  "no engine image": { values: { engineImages: [] }, words: /engineImages.*minItems/s },
+  "an engine image without version": {
+    values: { engineImages: [{ image: "x" }] },
+    words: /missing property 'version'/,
+  },
+  "a node type without spec": { values: { nodeTypes: [{ name: "l4" }] }, words: /missing property 'spec'/ },
+  "a node type twice": {
+    values: { nodeTypes: [1, 2].map(() => ({ name: "l4", spec: { ...l4, provider: karpenter } })) },
+    words: /nodeTypes lists l4 twice/,
+  },
+  "a tenant namespace that is no name": { values: { tenantNamespaces: ["Team A"] }, words: /tenantNamespaces/ },
+  "a break-glass group that could end a string of CEL": {
+    values: { policies: { breakGlassGroup: "a' || true || '" } },
+    words: /breakGlassGroup/,
+  },
+  "two operators on a directory": {
+    values: { operator: { replicas: 2 } },
+    words: /operator.replicas is 2, but ledger.url is a directory .* set operator.replicas=1, or ledger.url=s3:/,
+  },
+  "two importers on a volume of one node": {
+    values: { importer: { replicas: 2 } },
+    words: /importer.replicas is 2, but store.url is a directory .* without ReadWriteMany/,
+  },
+  "a bucket without credentials": {
+    values: { ledger: { url: "s3://ledger/berth" } },
+    words: /ledger.existingSecret is empty: name a Secret in namespace berth-system with the keys accessKeyId and/,
+  },
+  "ledger and store in one directory": {
+    values: { store: { url: "file:///var/lib/berth/ledger/" } },
+    words: /ledger.url and store.url are the same directory/,
+  },
+  "force without the check": {
+    values: { uninstall: { check: false, force: true } },
+    words: /uninstall.force=true needs uninstall.check=true/,
+  },
+};
+
+for (const [what, { values: given, words }] of Object.entries(refused)) {
+  test(`the chart refuses ${what}`, async () => {
+    const { code, stderr } = await template(given);
+    assert.notEqual(code, 0, "accepted");
+    assert.match(stderr, words);
+  });
+}
+
+test("a directory ledger gets one operator that is recreated, a bucket two that roll", async () => {
+  const directory = await found("Deployment", "berth-operator");
+  assert.deepEqual([directory.spec?.replicas, directory.spec?.strategy?.type], [1, "Recreate"]);
+  const claim = await found("PersistentVolumeClaim", "berth-ledger");
+  assert.equal(claim.metadata.annotations?.["helm.sh/resource-policy"], "keep");
+  const withBucket = await found("Deployment", "berth-operator", { ledger: bucket });
+  assert.deepEqual([withBucket.spec?.replicas, withBucket.spec?.strategy?.type], [2, "RollingUpdate"]);
+  const shared = { importer: { replicas: 3 }, store: { persistence: { accessModes: ["ReadWriteMany"] } } };
+  assert.equal((await found("Deployment", "berth-importer", shared)).spec?.replicas, 3);
+});
+
+test("an existing claim is mounted and none is made", async () => {
+  const rendered = await objects({ ledger: { existingClaim: "mine" }, store: { existingClaim: "models" } });
+  assert.deepEqual(
+    rendered.filter(({ kind }) => kind === "PersistentVolumeClaim"),
+    [],
+  );
+  const operator = rendered.find(({ kind, metadata }) => kind === "Deployment" && metadata.name === "berth-operator");
+  const claims = operator?.spec?.template?.spec.volumes?.map(({ persistentVolumeClaim }) => persistentVolumeClaim);
+  assert.deepEqual(claims?.filter(Boolean), [{ claimName: "mine" }]);
+});
+
+test("every pod meets the restricted pod security standard and has an account of its own", async () => {
+  const templates = (await objects({ uninstall: { force: true } })).flatMap(({ spec }) => spec?.template ?? []);
+  assert.equal(templates.length, 3);
+  for (const { spec } of templates) {
+    assert.match(spec.serviceAccountName ?? "", /^berth-(operator|importer|uninstall)$/);
+    assert.equal(spec.securityContext?.runAsNonRoot, true);
+    assert.equal(spec.securityContext.seccompProfile?.type, "RuntimeDefault");
+    for (const { securityContext, resources, volumeMounts } of spec.containers) {
+      assert.equal(securityContext?.allowPrivilegeEscalation, false);
+      assert.equal(securityContext.readOnlyRootFilesystem, true);
+      assert.deepEqual(securityContext.capabilities?.drop, ["ALL"]);
+      assert.ok(resources?.requests && resources.limits?.memory, "an admission policy may ask for resources");
+      assert.ok(volumeMounts?.some(({ mountPath }) => mountPath === "/tmp"));
+    }
+  }
+});
+
+test("the flags are those of the program, and every one that has no default is given", async () => {
+  const given = {
+    ledger: { ...bucket, endpoint: "https://s3.example.com" },
+    store: { ...bucket, endpoint: "https://s3.example.com" },
+    importer: { allowHttpEndpoints: true },
+    metrics: { namespaces: ["monitoring"] },
+  };
+  const known = { operator: [...commonOptions, ...operatorOptions], importer: [...commonOptions, ...importerOptions] };
+  for (const [component, options] of Object.entries(known)) {
+    const rendered = await found("Deployment", `berth-${component}`, given);
+    const args = rendered.spec?.template?.spec.containers[0]?.args ?? [];
+    assert.equal(args[0], component);
+    const flags = args.slice(1).map((arg) => /^--([a-z0-9-]+)=./.exec(arg)?.[1] ?? arg);
+    const names = options.map(({ flag }) => flag);
+    assert.deepEqual(
+      flags.filter((flag) => !names.includes(flag)),
+      [],
+      "unknown to the program",
+    );
+    const needed = options.filter(({ flag, fallback }) => fallback === undefined && flag !== "kubeconfig");
+    assert.deepEqual(
+      needed.filter(({ flag }) => !flags.includes(flag)),
+      [],
+      "not given by the chart",
+    );
+  }
+});
+
+test("node types are written out as whole objects", async () => {
+  const spec = { ...l4, vcpus: 1_000_000, provider: karpenter };
+  const map = await found("ConfigMap", "berth-node-types", {
+    nodeTypes: [
+      { name: "l4", labels: { tier: "small" }, spec },
+      { name: "l4-b", spec },
+    ],
+  });
+  assert.deepEqual(JSON.parse(map.data?.["node-types.json"] ?? ""), [
+    { apiVersion: "berth.dev/v1alpha1", kind: "NodeType", metadata: { name: "l4", labels: { tier: "small" } }, spec },
+    { apiVersion: "berth.dev/v1alpha1", kind: "NodeType", metadata: { name: "l4-b" }, spec },
+  ]);
+  assert.deepEqual(JSON.parse((await found("ConfigMap", "berth-node-types")).data?.["node-types.json"] ?? ""), []);
+});
+
+test("no account may read Secrets in the whole cluster, and no rule uses a wildcard", async () => {
+  const rendered = await objects({
+    tenantNamespaces: ["team-a"],
+    clusterModelSecrets: ["hub"],
+    uninstall: { force: true },
+  });
+  const bound = rendered
+    .filter(({ kind }) => kind === "ClusterRoleBinding")
+    .map((binding) => (binding as unknown as { roleRef: { name: string } }).roleRef.name);
+  for (const { kind, metadata, rules = [] } of rendered) {
+    for (const { apiGroups, resources, verbs, resourceNames } of rules) {
+      assert.ok(![...apiGroups, ...resources, ...verbs].includes("*"), metadata.name);
+      if (!resources.includes("secrets")) continue;
+      assert.deepEqual(verbs, ["get"]);
+      if (kind === "Role") assert.deepEqual(resourceNames, ["hub"]);
+      else assert.ok(!bound.includes(metadata.name), `${metadata.name} is bound in the whole cluster`);
+    }
+  }
+  assert.ok(
+    rendered.some(({ kind, metadata }) => kind === "RoleBinding" && metadata.name === "berth-source-credentials"),
+  );
+});
+
+test("objects of Berth's own kinds are not in the release, and its CRDs survive it", async () => {
+  const rendered = await objects({ nodeTypes: [{ name: "l4", spec: { ...l4, provider: karpenter } }] });
+  const groups = rendered.map((entry) => (entry as unknown as { apiVersion: string }).apiVersion);
+  assert.ok(!groups.some((group) => group.startsWith("berth.dev/")));
+  const crds = rendered.filter(({ kind }) => kind === "CustomResourceDefinition");
+  assert.equal(crds.length, 6);
+  for (const { metadata } of crds) assert.equal(metadata.annotations?.["helm.sh/resource-policy"], "keep");
+  const without = await objects({ crds: { enabled: false } });
+  assert.deepEqual(
+    without.filter(({ kind }) => kind === "CustomResourceDefinition"),
+    [],
+  );
+});
+
+test("everything that is off by default renders", async () => {
+  const rendered = await objects({
+    metrics: { serviceMonitor: { enabled: true, labels: { release: "prometheus" } }, namespaces: ["monitoring"] },
+    networkPolicy: { enabled: true, egress: [{}] },
+    priorityClassName: "system-cluster-critical",
+    imagePullSecrets: [{ name: "registry" }],
+    image: { digest: `sha256:${"0".repeat(64)}` },
+    operator: {
+      nodeSelector: { a: "b" },
+      tolerations: [{ key: "x", operator: "Exists" }],
+      affinity: { nodeAffinity: {} },
+    },
+    podAnnotations: { a: "b" },
+    podLabels: { a: "b" },
+  });
+  const kinds = rendered.map(({ kind }) => kind);
+  for (const kind of ["ServiceMonitor", "NetworkPolicy"]) assert.ok(kinds.includes(kind), kind);
+});
+
+test("every value is described by the schema, and the other way round", () => {
+  const keys = (value: unknown, path: string): string[] =>
+    typeof value === "object" && value !== null && !Array.isArray(value)
+      ? Object.entries(value).flatMap(([key, inner]) => [`${path}.${key}`, ...keys(inner, `${path}.${key}`)])
+      : [];
+  const defaults = parse(readFileSync(join(chart, "values.yaml"), "utf8")) as object;
+  const schema = JSON.parse(readFileSync(join(chart, "values.schema.json"), "utf8")) as Schema;
+  const described = schemaKeys(schema, schema, "").filter((key) => key !== ".global");
+  const open = /\.(resources|nodeSelector|affinity|labels|podAnnotations|podLabels)\./;
+  assert.deepEqual(
+    keys(defaults, "")
+      .filter((key) => !open.test(key))
+      .sort(),
+    described.sort(),
+  );
+});
+
+interface Schema {
+  $ref?: string;
+  properties?: Record<string, Schema>;
+  definitions?: Record<string, Schema>;
+}
+
+function schemaKeys(root: Schema, at: Schema, path: string): string[] {
+  const target = at.$ref ? root.definitions?.[at.$ref.split("/").at(-1) ?? ""] : at;
+  return Object.entries(target?.properties ?? {}).flatMap(([key, inner]) => [
+    `${path}.${key}`,
+    ...schemaKeys(root, inner, `${path}.${key}`),
+  ]);
+}
