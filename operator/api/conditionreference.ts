@@ -1,6 +1,12 @@
 /** Text of docs/conditions.md: condition types, phases and the closed set of reasons. Pure. */
 import { conditionTypes, phases } from "./conditiontypes.ts";
-import { gpuNodePoolReasons, modelDeploymentReasons, modelReasons, nodeTypeReasons } from "./reasons.ts";
+import {
+  gpuNodePoolReasons,
+  modelDeploymentReasons,
+  modelReasons,
+  nodeTypeReasons,
+  operatorReasons,
+} from "./reasons.ts";
 import type { ReasonText } from "./reasons.ts";
 import { table } from "./reference.ts";
 
@@ -10,6 +16,12 @@ export const reasonsByKind: Readonly<Record<string, Readonly<Record<string, Reas
   GPUNodePool: gpuNodePoolReasons,
   Model: modelReasons,
   NodeType: nodeTypeReasons,
+  Operator: operatorReasons,
+};
+
+const TITLES: Readonly<Record<string, string>> = {
+  Model: "Model and ClusterModel",
+  Operator: "The operator's own errors, in its log",
 };
 
 const INTRO = `# Conditions, phases and reasons
@@ -25,10 +37,11 @@ a \`ModelDeployment\` also shows those of its \`GPUNodePool\` in \`CapacityReady
 /** The whole file. */
 export function conditionReference(): string {
   const sections = Object.entries(reasonsByKind).map(([kind, reasons]) => {
+    const types = conditionTypes[kind];
     const known = phases[kind];
     return [
-      `## ${kind === "Model" ? "Model and ClusterModel" : kind}`,
-      table(["Condition", "Meaning"], pairs(conditionTypes[kind] ?? [])),
+      `## ${TITLES[kind] ?? kind}`,
+      ...(types ? [table(["Condition", "Meaning"], pairs(types))] : []),
       ...(known ? [table(["Phase", "Meaning"], pairs(known))] : []),
       table(
         ["Reason", "Meaning", "What to do"],

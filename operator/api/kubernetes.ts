@@ -7,6 +7,8 @@ export interface ObjectCondition {
   readonly reason?: string;
   readonly message?: string;
   readonly lastTransitionTime?: string;
+  /** Node conditions only: when the kubelet last said so. */
+  readonly lastHeartbeatTime?: string;
 }
 
 export interface Taint {

@@ -82,6 +82,14 @@ export const modelDeploymentReasons = {
   PodUnschedulable: ["The scheduler finds no place for a pod.", "Follow the scheduler's words in the message."],
   AllReplicasServing: ["Every replica answers with the newest template.", NOTHING],
   Serving: ["Everything that the deployment asks for is there and current.", NOTHING],
+  NameTaken: [
+    "A Service of the deployment's name exists and is not Berth's.",
+    "Delete that Service, or give the deployment another name.",
+  ],
+  WriteRefused: [
+    "The API server refuses an object that Berth writes for the deployment.",
+    "Follow the server's words in the message; a policy or webhook of the cluster is the usual cause.",
+  ],
   Deleting: ["The deployment is being deleted: pods, nodes and the closing record in this order.", WAIT],
 } as const satisfies ReasonList;
 
@@ -196,6 +204,34 @@ export const nodeTypeReasons = {
   InUse: [
     "The type is being deleted while pools still use it; they keep their pinned shape.",
     "Delete the deployments of the type, or create the NodeType again.",
+  ],
+} as const satisfies ReasonList;
+
+/** Errors that are no object's own: in the operator's log and, where it cannot start, in its last words. */
+export const operatorReasons = {
+  InvalidNodeTypesFile: ["An entry of the node types file is no NodeType.", "Correct the chart's list of node types."],
+  LedgerURLInvalid: ["--ledger-url is neither s3:// nor file:///.", "Correct the chart's ledger URL."],
+  LedgerCredentialsMissing: [
+    "An S3 ledger was named without credentials.",
+    "Name the Secret with both keys in the chart's values.",
+  ],
+  LedgerBucketMissing: ["The ledger's bucket does not exist.", "Create it, or correct the ledger URL."],
+  LedgerAccessDenied: [
+    "The ledger refuses access to its bucket or directory.",
+    "Correct the keys, the bucket's policy or the directory's owner.",
+  ],
+  LedgerOverwrites: [
+    "The ledger's store lets a sealed object be written over.",
+    "Use a store that honours If-None-Match: *.",
+  ],
+  LedgerKeyInvalid: ["A name that is none of the ledger's was asked for.", "Report it: this is a fault of Berth."],
+  LedgerObjectMissing: [
+    "A sealed object is gone from the ledger.",
+    "Restore it from the bucket's versions or a backup.",
+  ],
+  LedgerObjectDamaged: [
+    "An object of the ledger does not hold what was written.",
+    "Restore it from the bucket's versions or a backup; sealing waits meanwhile.",
   ],
 } as const satisfies ReasonList;
 

@@ -7,6 +7,7 @@ import { labels } from "../api/keys.ts";
 import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../api/kubernetes.ts";
 import type { ClusterModel, Model } from "../api/model.ts";
 import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../api/modeldeployment.ts";
+import { modelDeploymentReasons } from "../api/reasons.ts";
 import type { NodeType } from "../api/nodetype.ts";
 import { mergeConditions } from "../api/conditions.ts";
 import { workloadName } from "../plan/identity.ts";
@@ -151,7 +152,8 @@ function explained(error: unknown, seen: Seen): unknown {
 
 function withFailure(plan: Plan<ModelDeploymentStatus>, error: unknown, seen: Seen): Plan<ModelDeploymentStatus> {
   if (!plan.status || !(error instanceof TerminalError)) return plan;
-  const { reason } = error;
+  // The API server's own reasons are an open set, and a condition's are a closed one.
+  const reason = Object.hasOwn(modelDeploymentReasons, error.reason) ? error.reason : "WriteRefused";
   const wanted = (plan.status.conditions ?? [])
     .filter(({ type }) => type !== "Reconciling" && type !== "Stalled")
     .map(({ type, status, reason: was, message }) =>

@@ -16,10 +16,18 @@ type Report = (expression: ts.Expression, event: boolean) => void;
 const FALLBACKS = new Set([ts.SyntaxKind.QuestionQuestionToken, ts.SyntaxKind.BarBarToken]);
 const PASCAL = /^[A-Z][A-Za-z0-9]+$/;
 
-/** All reasons in the .ts files below `folders` of `repository`. */
-export function scanReasons(repository: string, folders: readonly string[]): FoundReason[] {
+/**
+ * All reasons in the .ts files below `folders` of `repository`. Functions and classes that take a reason are looked for
+ * in `declaring` too.
+ */
+export function scanReasons(
+  repository: string,
+  folders: readonly string[],
+  declaring: readonly string[] = [],
+): FoundReason[] {
   const sources = folders.flatMap((folder) => parseAll(repository, folder));
-  const positions = new Map(sources.flatMap((source) => reasonParameters(source)));
+  const others = declaring.flatMap((folder) => parseAll(repository, folder));
+  const positions = new Map([...sources, ...others].flatMap((source) => reasonParameters(source)));
   return sources.flatMap((source) => {
     const found: FoundReason[] = [];
     visit(source, positions, (expression, event) => {
@@ -59,6 +67,7 @@ function reasonParameters(source: ts.SourceFile): [name: string, position: numbe
 
 function nameOf(node: ts.SignatureDeclaration): string | undefined {
   if (node.name && ts.isIdentifier(node.name)) return node.name.text;
+  if (ts.isConstructorDeclaration(node)) return node.parent.name?.text;
   const parent: ts.Node = node.parent;
   return ts.isVariableDeclaration(parent) && ts.isIdentifier(parent.name) ? parent.name.text : undefined;
 }
