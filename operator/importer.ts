@@ -54,26 +54,10 @@ function newTransfer(store: ObjectStore, clock: Clock, copiesAtOnce: number): Mo
   const copies = newSlots(copiesAtOnce);
   return {
     async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
-      const release = copy ? await copies.take(signal) : (): void => undefined;
       const source = newS3Source(access);
       const origin = { endpoint: access.endpoint, bucket: access.bucket, prefix: access.prefix };
-      try {
-        return await importModel({
-          source,
-          store,
-          owner,
-          origin,
-          maxSizeBytes,
-          copy,
-          clock,
-          slots: parts,
-          signal,
-          observer,
-        });
-      } finally {
-        source.close();
-        release();
-      }
+      const job = { source, store, owner, origin, maxSizeBytes, copy, clock, signal, observer };
+      return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),
   };

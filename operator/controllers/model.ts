@@ -9,6 +9,7 @@ import { decideModel } from "../plan/model/plan.ts";
 import type { Attempt, Delays, ModelDecision, ModelSnapshot, Purpose } from "../plan/model/plan.ts";
 import { usersOf } from "../plan/model/users.ts";
 import type { Log, Outcome, Resource, Store } from "../ports.ts";
+import { messageOf } from "../runtime/errors.ts";
 import { keyOf } from "../runtime/store.ts";
 import { deploymentIndexes, modelKeyOf } from "./modeldeployment.ts";
 import { workOn } from "./modelimport.ts";
@@ -126,7 +127,7 @@ export function newModelReconciler(deps: ModelDeps): ModelReconciler {
     try {
       return await workOn(deps, { resource, namespace, name, uid, purpose, signal });
     } catch (error) {
-      deps.log.warn({ model: target.key, error }, "import was interrupted");
+      deps.log.warn({ model: target.key, error: messageOf(error) }, "import was interrupted");
       return "failed";
     } finally {
       await lease.release();

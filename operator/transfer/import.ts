@@ -30,7 +30,10 @@ export interface ImportJob {
   /** False: list and inspect only. */
   readonly copy: boolean;
   readonly clock: Clock;
+  /** Places for parts in memory, shared by all imports of the process. */
   readonly slots: Slots;
+  /** Places for imports that copy; inspection waits for none. */
+  readonly copies: Slots;
   readonly signal?: AbortSignal;
   readonly observer: ImportObserver;
   /** First pause between two tries of one request; 200 ms by default. */
@@ -98,6 +101,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const known = found.map((revision) => revisionOf(revision, now));
   if (same) return { kind: "imported", facts, revisions: known, copied: false };
   if (!job.copy) return { kind: "inspected", facts, revisions: known };
-  const added = await copyRevision(job, retry, listing, facts, nextNumber(found));
+  const release = await job.copies.take(signal);
+  const added = await copyRevision(job, retry, listing, facts, nextNumber(found)).finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true };
 }

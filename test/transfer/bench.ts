@@ -81,6 +81,7 @@ export function jobFor(
     copy: true,
     clock: systemClock,
     slots: newSlots(4),
+    copies: newSlots(2),
     observer: newObserver(),
     retryBaseMs: 10,
     ...rest,
