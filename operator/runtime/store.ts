@@ -66,8 +66,10 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
   readonly #objects = new Map<string, T>();
   readonly #uids = new Map<string, T>();
   readonly #indexes = new Map<string, ObjectIndex<T>>();
-  /** UIDs whose deletion we know of before the watch does. */
-  readonly #buried = new Set<string>();
+  /** Objects whose deletion we know of before the watch does, by UID. */
+  readonly #buried = new Map<string, T>();
+  /** The same by key: versions up to these are of the past. */
+  readonly #buriedKeys = new Map<string, string>();
   #listed: readonly T[] | undefined;
 
   constructor(functions: Readonly<Record<string, IndexFunction<T>>>, onChange: (change: Change<T>) => void) {
@@ -109,9 +111,9 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
   event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void {
     const { uid = "", resourceVersion = "" } = object.metadata;
     const stored = this.#objects.get(keyOf(object));
-    const age = stored ? compareVersions(resourceVersion, versionOf(stored)) : 1;
+    const age = compareVersions(resourceVersion, this.#seenVersion(object, stored));
     if (type === "DELETED") {
-      this.#buried.delete(uid);
+      this.#unbury(uid);
       // An own write may already have put a successor, or a newer version, under this name.
       if (stored && age >= 0) this.#drop(stored, object, false);
     } else if (age > 0 && !this.#buried.has(uid)) this.#put(object, stored, false);
@@ -119,12 +121,16 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
   }
 
   replace(items: readonly T[], resourceVersion: string, initial: boolean): void {
-    this.#buried.clear();
     // A quorum list older than what was delivered before: etcd was restored from a backup, and versions count anew.
     const restored = compareVersions(resourceVersion, this.lastResourceVersion) < 0;
     const listed = new Set<string>();
     const gone: T[] = [];
+    const uids = new Set(items.map((item) => item.metadata.uid ?? ""));
     for (const item of items) listed.add(keyOf(item));
+    for (const [uid, { metadata }] of this.#buried) {
+      const covered = restored || compareVersions(metadata.resourceVersion ?? "", resourceVersion) <= 0;
+      if (covered && !uids.has(uid)) this.#unbury(uid);
+    }
     for (const [key, stored] of this.#objects) {
       const covered = restored || compareVersions(versionOf(stored), resourceVersion) <= 0;
       if (covered && !listed.has(key)) gone.push(stored);
@@ -132,8 +138,10 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
     this.lastResourceVersion = resourceVersion;
     for (const stored of gone) this.#drop(stored, stored, initial);
     for (const item of items) {
+      // The list may be from before a delete of ours that has taken effect since.
+      if (this.#buried.has(item.metadata.uid ?? "")) continue;
       const stored = this.#objects.get(keyOf(item));
-      const age = stored ? compareVersions(versionOf(item), versionOf(stored)) : 1;
+      const age = compareVersions(versionOf(item), this.#seenVersion(item, stored));
       if (age > 0 || (restored && age < 0)) this.#put(item, stored, initial);
     }
   }
@@ -142,11 +150,12 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
     const version = versionOf(object);
     const stored = this.#objects.get(keyOf(object));
     const known = stored !== undefined && stored.metadata.uid === object.metadata.uid;
-    if (stored && compareVersions(version, versionOf(stored)) <= 0) return;
+    if (compareVersions(version, this.#seenVersion(object, stored)) <= 0) return;
     if (!known) {
       // All events up to the last version are in: an object of that time which is not here has been deleted since.
       const past = compareVersions(version, this.lastResourceVersion) <= 0;
-      if (!mayAdd || !this.synced || past || this.#buried.has(object.metadata.uid ?? "")) return;
+      const buried = this.#buried.has(object.metadata.uid ?? "");
+      if (!mayAdd || !this.synced || past || buried) return;
     }
     this.#put(object, stored, false);
   }
@@ -154,8 +163,20 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
   ownDelete(uid: string): void {
     const stored = this.#uids.get(uid);
     if (!stored) return;
-    this.#buried.add(uid);
+    this.#buried.set(uid, stored);
+    this.#buriedKeys.set(keyOf(stored), versionOf(stored));
     this.#drop(stored, stored, false);
+  }
+
+  #unbury(uid: string): void {
+    const buried = this.#buried.get(uid);
+    if (buried && this.#buriedKeys.get(keyOf(buried)) === versionOf(buried)) this.#buriedKeys.delete(keyOf(buried));
+    this.#buried.delete(uid);
+  }
+
+  /** The newest version that was ever in the cache under this object's name. */
+  #seenVersion(object: T, stored: T | undefined): string {
+    return stored ? versionOf(stored) : (this.#buriedKeys.get(keyOf(object)) ?? "");
   }
 
   #put(object: T, stored: T | undefined, initial: boolean): void {
