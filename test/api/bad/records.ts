@@ -47,4 +47,22 @@ export const badRecords: readonly BadObject[] = [
     { "spec.deploymentUID": undefined },
     "spec.deploymentUID: Required value",
   ),
+  bad(
+    "GPUNodePool",
+    "a deployment in capitals",
+    { "spec.deploymentRef.name": "Chat" },
+    "spec.deploymentRef.name: Invalid value: \"Chat\": must be the name of an object: lower-case letters, digits and '-', beginning and ending with a letter or digit",
+  ),
+  bad(
+    "GPUNodePool",
+    "a UID that is none",
+    { "spec.deploymentRef.uid": "chat/1" },
+    "spec.deploymentRef.uid: Invalid value: \"chat/1\": spec.deploymentRef.uid in body should match '^[0-9a-zA-Z-]+$'",
+  ),
+  bad(
+    "CapacityClaim",
+    "a namespace with a dot",
+    { "spec.namespace": "team.a" },
+    "spec.namespace: Invalid value: \"team.a\": must be the name of an object: lower-case letters, digits and '-', beginning and ending with a letter or digit",
+  ),
 ];
