@@ -54,7 +54,9 @@ export async function staticBed(t: TestContext, cluster: Cluster, stock: number)
   t.after(() => Promise.all(names.map((name) => cluster.admin.remove(apiPath("v1", "nodes", { name })))));
   await eventually(async () => {
     const { items } = await cluster.admin.list<NodeObject>(`/api/v1/nodes?labelSelector=test.berth.dev/type=${type}`);
-    const ready = items.filter(({ status }) => status?.conditions?.some((c) => c.type === "Ready" && c.status === "True"));
+    const ready = items.filter(({ status }) =>
+      status?.conditions?.some((c) => c.type === "Ready" && c.status === "True"),
+    );
     return ready.length === stock;
   });
   const template = (value: string): PoolTemplate => ({

@@ -125,7 +125,10 @@ for (const [name, newBed] of Object.entries(providers)) {
       await eventually(
         async () => {
           const live = await Promise.all(pools.map((pool) => readPool(cluster, pool)));
-          assert.equal(live.reduce((sum, { status }) => sum + (status?.ready ?? 0), 0), most);
+          assert.equal(
+            live.reduce((sum, { status }) => sum + (status?.ready ?? 0), 0),
+            most,
+          );
           assert.ok(live.every(({ status }) => status?.sizeLog?.length === 1));
           return true;
         },
@@ -181,7 +184,9 @@ for (const [name, newBed] of Object.entries(providers)) {
         await stage.start();
         await eventually(
           async () => {
-            const live = await cluster.admin.find(`/apis/berth.dev/v1alpha1/namespaces/${namespace}/gpunodepools/crash`);
+            const live = await cluster.admin.find(
+              `/apis/berth.dev/v1alpha1/namespaces/${namespace}/gpunodepools/crash`,
+            );
             if (!live || live.metadata.deletionTimestamp) return true;
             await untilReady(cluster, pool, 2, 1_000);
             await claimsAgree(stage, pool, 2);

@@ -59,7 +59,13 @@ const print: Log["debug"] = (fields, message) => console.error(message, JSON.str
 
 function testLog(): Log {
   const verbose = process.env["BERTH_TEST_LOG"] === "1";
-  const log: Log = { debug: verbose ? print : ignore, info: verbose ? print : ignore, warn: print, error: print, child: () => log };
+  const log: Log = {
+    debug: verbose ? print : ignore,
+    info: verbose ? print : ignore,
+    warn: print,
+    error: print,
+    child: () => log,
+  };
   return log;
 }
 
@@ -156,7 +162,10 @@ export async function startPoolOperator(options: OperatorOptions): Promise<PoolO
     clusterId: "11111111-2222-3333-4444-555555555555",
     settings,
   });
-  const pools = newController({ name: "gpunodepool", concurrency: 8, reconcile, backoffBaseMs: 50 }, { clock, log, metrics });
+  const pools = newController(
+    { name: "gpunodepool", concurrency: 8, reconcile, backoffBaseMs: 50 },
+    { clock, log, metrics },
+  );
   feedPoolController(pools, caches);
   for (const reflector of reflectors) reflector.start();
   await Promise.all(reflectors.map(({ synced }) => synced));

@@ -81,7 +81,12 @@ export function readyOf(pool: GPUNodePool): Condition | undefined {
 const watched = ["/api/v1/nodes", apiPath(API, "gpunodepools"), apiPath(API, "capacityclaims")];
 
 /** Waits until the pool says that it holds exactly `size` ready nodes and says so for its newest generation. */
-export async function untilReady(cluster: Cluster, pool: TestPool, size: number, deadlineMs = 60_000): Promise<GPUNodePool> {
+export async function untilReady(
+  cluster: Cluster,
+  pool: TestPool,
+  size: number,
+  deadlineMs = 60_000,
+): Promise<GPUNodePool> {
   return eventually(
     async () => {
       const live = await readPool(cluster, pool);
@@ -94,6 +99,10 @@ export async function untilReady(cluster: Cluster, pool: TestPool, size: number,
       assert.equal(live.status?.observedGeneration, live.metadata.generation);
       return live;
     },
-    { what: `pool ${pool.name} is ready with ${size} nodes`, deadlineMs, watch: { client: cluster.admin, paths: watched } },
+    {
+      what: `pool ${pool.name} is ready with ${size} nodes`,
+      deadlineMs,
+      watch: { client: cluster.admin, paths: watched },
+    },
   );
 }

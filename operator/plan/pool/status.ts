@@ -23,7 +23,7 @@ export function poolStatus(seen: LivingSnapshot, state: PoolState): GPUNodePoolS
   const generation = pool.metadata.generation ?? 0;
   return {
     observedGeneration: generation,
-    claimed: kept.length + lost.length + leaving.filter((unit) => unit.claimedAt).length,
+    claimed: kept.length + lost.length + leaving.filter((unit) => unit.claimedAt && !unit.releasedAt).length,
     ready: kept.filter((unit) => unit.ready).length,
     sizeLog: [...nextSizeLog(before?.sizeLog ?? [], pool.spec, seen.sizeSince, seen.sealedThrough)],
     conditions: mergeConditions(before?.conditions, [{ type: "Ready", ...state }], { now, generation }),

@@ -26,14 +26,7 @@ export function unitOfNodeClaim(
     (gone && deletionTimestamp
       ? { time: deletionTimestamp, evidence: `NodeClaim/${name} deletionTimestamp` }
       : undefined);
-  const state =
-    gone || (deletionTimestamp && terminated)
-      ? "ended"
-      : deletionTimestamp
-        ? "leaving"
-        : claimedAt
-          ? "held"
-          : "intended";
+  const state = gone ? "ended" : deletionTimestamp ? "leaving" : claimedAt ? "held" : "intended";
   return {
     claimName: uid,
     ref: { provider: "karpenter", kind: "NodeClaim", name, uid },
