@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { after, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
@@ -12,7 +12,9 @@ import type { Ledger } from "../../operator/ports.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { killNode } from "../cluster/nodes.ts";
-import { requires, testCluster, testNamespace } from "../cluster/session.ts";
+import type { ControlPlane } from "../cluster/controlplane.ts";
+import { berthCrdDir, requires, testNamespace } from "../cluster/session.ts";
+import { startControlPlane } from "../cluster/controlplane.ts";
 import { karpenterBed, nodesOfPool, staticBed } from "./beds.ts";
 import type { Bed } from "./beds.ts";
 import { startPoolOperator } from "./operator.ts";
@@ -30,11 +32,16 @@ interface Stage {
   start(settings?: Partial<PoolSettings>, dieAtWrite?: number): Promise<PoolOperator>;
 }
 
+/** A cluster of this file's own: on the shared one, operators of other tests would take care of these pools, too. */
+let own: Promise<ControlPlane> | undefined;
+const ownCluster = (): Promise<ControlPlane> => (own ??= startControlPlane({ crdFolders: [berthCrdDir] }));
+after(async () => (await own)?.stop());
+
 async function newStage(t: TestContext, newBed: NewBed, stock: number): Promise<Stage> {
-  const cluster = await testCluster();
+  const cluster = await ownCluster();
   const bed = await newBed(t, cluster, stock);
   const ledger = openLedger({ url: pathToFileURL(mkdtempSync(join(tmpdir(), "berth-ledger-"))).href });
-  const namespace = await testNamespace(t, { prefix: "pool" });
+  const namespace = await testNamespace(t, { prefix: "pool", cluster });
   const running: PoolOperator[] = [];
   t.after(() => Promise.all(running.map((operator) => operator.stop())));
   return {
@@ -43,7 +50,7 @@ async function newStage(t: TestContext, newBed: NewBed, stock: number): Promise<
     ledger,
     namespace,
     async start(settings, dieAtWrite) {
-      const operator = await startPoolOperator({ cluster, ledger, settings, dieAtWrite });
+      const operator = await startPoolOperator({ cluster, ledger, namespace, settings, dieAtWrite });
       running.push(operator);
       return operator;
     },
@@ -77,9 +84,9 @@ async function claimsAgree({ cluster }: Stage, pool: TestPool, nodes: number): P
 const providers: Readonly<Record<string, NewBed>> = { static: staticBed, karpenter: karpenterBed };
 
 for (const [name, newBed] of Object.entries(providers)) {
-  describe(`provider ${name}`, () => {
+  describe(`provider ${name}`, { concurrency: 4 }, () => {
     test("grows, shrinks and is deleted without a trace", async (t) => {
-      if (!(await requires(t, "kwok", "karpenter"))) return;
+      if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
       const stage = await newStage(t, newBed, 3);
       const { cluster, bed, namespace } = stage;
       await stage.start();
@@ -99,7 +106,7 @@ for (const [name, newBed] of Object.entries(providers)) {
     });
 
     test("says in the provider's words why no node comes", async (t) => {
-      if (!(await requires(t, "kwok", "karpenter"))) return;
+      if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
       const stage = await newStage(t, newBed, 0);
       const { cluster, bed, namespace } = stage;
       await stage.start();
@@ -114,7 +121,7 @@ for (const [name, newBed] of Object.entries(providers)) {
     });
 
     test("gives the last nodes to one of two pools, never to both", async (t) => {
-      if (!(await requires(t, "kwok", "karpenter"))) return;
+      if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
       const stage = await newStage(t, newBed, 3);
       const { cluster, bed, namespace } = stage;
       await stage.start();
@@ -142,7 +149,7 @@ for (const [name, newBed] of Object.entries(providers)) {
     });
 
     test("replaces a node that died", async (t) => {
-      if (!(await requires(t, "kwok", "karpenter"))) return;
+      if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
       const stage = await newStage(t, newBed, 2);
       const { cluster, bed, namespace } = stage;
       await stage.start({ nodeLostMs: 3_000 });
@@ -169,7 +176,7 @@ for (const [name, newBed] of Object.entries(providers)) {
 
     for (const dieAtWrite of [1, 2, 3, 4, 5, 6, 7]) {
       test(`converges after a crash at write ${dieAtWrite}`, async (t) => {
-        if (!(await requires(t, "kwok", "karpenter"))) return;
+        if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
         const stage = await newStage(t, newBed, 2);
         const { cluster, bed, namespace } = stage;
         const mortal = await stage.start({}, dieAtWrite);

@@ -17,9 +17,10 @@ import {
   slimNode,
 } from "../../operator/api/poolindexes.ts";
 import { newKarpenterProvider } from "../../operator/adapters/providers/karpenter/provider.ts";
-import { newStaticProvider } from "../../operator/adapters/providers/static/provider.ts";
+import { isCandidate, newStaticProvider } from "../../operator/adapters/providers/static/provider.ts";
 import { newPlanExecutor } from "../../operator/controllers/apply.ts";
 import { newPoolReconciler } from "../../operator/controllers/gpunodepool.ts";
+import { feedNodeTypeController, newNodeTypeReconciler } from "../../operator/controllers/nodetype.ts";
 import { feedPoolController } from "../../operator/controllers/poolkeys.ts";
 import type { EventRecorder, KubeObject, KubeWriter, Ledger, Log, Resource, Store } from "../../operator/ports.ts";
 import type { PoolSettings } from "../../operator/plan/pool/snapshot.ts";
@@ -44,6 +45,8 @@ export interface OperatorOptions {
   readonly settings?: Partial<PoolSettings>;
   /** The process "dies" at this write: it reaches the API server, but neither its answer nor any later write does. */
   readonly dieAtWrite?: number;
+  /** Pools of this namespace only, so that several such operators can run beside each other. */
+  readonly namespace?: string;
 }
 
 export interface PoolOperator {
@@ -69,12 +72,15 @@ function testLog(): Log {
   return log;
 }
 
-function newCaches(deps: ReflectorDeps) {
+function newCaches(deps: ReflectorDeps, namespace: string | undefined) {
   const ours = `${labels.managedBy}=${MANAGED_BY}`;
   return {
-    deployments: newReflector({ resource: modelDeployments }, deps),
+    deployments: newReflector({ resource: modelDeployments, namespace }, deps),
     nodeTypes: newReflector({ resource: nodeTypes }, deps),
-    pools: newReflector({ resource: gpuNodePools, keepManagers: [fieldManagers.size], indexes: poolIndexes }, deps),
+    pools: newReflector(
+      { resource: gpuNodePools, namespace, keepManagers: [fieldManagers.size], indexes: poolIndexes },
+      deps,
+    ),
     claims: newReflector({ resource: capacityClaims, indexes: claimIndexes }, deps),
     nodes: newReflector(
       { resource: nodes, keepManagers: [fieldManagers.claim], indexes: nodeIndexes, transform: slimNode },
@@ -124,7 +130,7 @@ export async function startPoolOperator(options: OperatorOptions): Promise<PoolO
   const transport = newTransport({ credentials, clock, log, metrics, userAgent: "berth-pool-test" });
   const feed = newWriteFeed();
   const kube = newKubeClient({ transport, feed });
-  const caches = newCaches({ transport, clock, log, metrics, feed });
+  const caches = newCaches({ transport, clock, log, metrics, feed }, options.namespace);
   const reflectors: Reflector[] = Object.values(caches) as Reflector[];
   const { promise: died, resolve } = Promise.withResolvers<void>();
   const events: { about: string; reason: string; message: string }[] = [];
@@ -167,15 +173,30 @@ export async function startPoolOperator(options: OperatorOptions): Promise<PoolO
     { clock, log, metrics },
   );
   feedPoolController(pools, caches);
+  const types = newController(
+    {
+      name: "nodetype",
+      reconcile: newNodeTypeReconciler({
+        clock,
+        stores: { nodeTypes: caches.nodeTypes.store, pools: caches.pools.store, nodes: caches.nodes.store },
+        karpenterInstalled: () => !caches.nodePools.absent,
+        isCandidate,
+        executor,
+      }),
+    },
+    { clock, log, metrics },
+  );
+  feedNodeTypeController(types, caches);
   for (const reflector of reflectors) reflector.start();
   await Promise.all(reflectors.map(({ synced }) => synced));
   pools.start();
+  types.start();
   return {
     died,
     caches,
     events,
     async stop() {
-      const stopped = pools.stop();
+      const stopped = Promise.all([pools.stop(), types.stop()]);
       // A dead writer never answers: nobody waits for what hangs on it.
       await (options.dieAtWrite === undefined ? stopped : undefined);
       await Promise.all(reflectors.map((reflector) => reflector.stop()));

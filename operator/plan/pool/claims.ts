@@ -4,7 +4,6 @@ import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import { fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";
 import type { CapacityOffer, CapacityUnit, Evidence } from "../../ports.ts";
-import { canonicalJson } from "../identity.ts";
 import type { Write } from "../plan.ts";
 import type { PoolSnapshot } from "./snapshot.ts";
 
@@ -49,36 +48,27 @@ export function claimDates(seen: PoolSnapshot, lost: readonly CapacityUnit[]): r
   return seen.facts.units.flatMap((unit) => {
     const claim = claims.get(unit.claimName);
     if (!claim) return [];
-    const end = lost.includes(unit) ? (unit.proofOfLife ?? lastKnown(claim)) : unit.releasedAt;
-    const dated = datedStatus(claim.status ?? {}, unit, end);
-    return canonicalJson(dated) === canonicalJson(claim.status ?? {}) ? [] : [statusPatch(claim, dated)];
+    const end = lost.includes(unit) ? (unit.proofOfLife ?? unit.releasedAt) : unit.releasedAt;
+    const dates = newDates(claim.status ?? {}, unit, end);
+    return Object.keys(dates).length === 0 ? [] : [statusPatch(claim, dates)];
   });
 }
 
-function datedStatus(status: CapacityClaimStatus, unit: CapacityUnit, end: Evidence | undefined): CapacityClaimStatus {
+/** Only what is not on record yet: other keys of the status belong to the sealer. */
+function newDates(status: CapacityClaimStatus, unit: CapacityUnit, end: Evidence | undefined): CapacityClaimStatus {
   const claimedAt = status.claimedAt ?? unit.claimedAt;
-  if (!claimedAt) return status;
-  const ended = status.releasedAt ?? notBefore(end, claimedAt.time);
-  const readyAt = status.readyAt ?? (ended ? undefined : unit.readyAt);
+  if (!claimedAt) return {};
+  const releasedAt = status.releasedAt ? undefined : notBefore(end, claimedAt.time);
+  const readyAt = status.readyAt || status.releasedAt || releasedAt ? undefined : unit.readyAt;
   return {
-    ...status,
-    claimedAt,
+    ...(!status.claimedAt && { claimedAt }),
     ...(readyAt && { readyAt }),
-    ...(ended && { releasedAt: ended }),
+    ...(releasedAt && { releasedAt }),
   };
 }
 
 function notBefore(instant: Evidence | undefined, earliest: string): Evidence | undefined {
   return instant && Date.parse(instant.time) < Date.parse(earliest) ? { ...instant, time: earliest } : instant;
-}
-
-/** The last instant at which the claim's own record shows that the node was there. */
-export function lastKnown(claim: CapacityClaim): Evidence | undefined {
-  const { lastSeenAt, readyAt, claimedAt } = claim.status ?? {};
-  const known = [lastSeenAt, readyAt?.time, claimedAt?.time].filter((time) => time !== undefined);
-  const time = known.sort((a, b) => Date.parse(a) - Date.parse(b)).at(-1);
-  if (time === undefined) return undefined;
-  return { time, evidence: `CapacityClaim/${claim.metadata.name} last recorded sign of life`, estimated: true };
 }
 
 function statusPatch(claim: CapacityClaim, status: CapacityClaimStatus): Write {

@@ -120,13 +120,13 @@ function holders({ claims }: StaticDeps, node: Node): readonly CapacityClaim[] {
 }
 
 /** A node of the type: its labels match; whether it can be had is another question. */
-function matches(node: Node, { template }: CapacityQuery): boolean {
+function matches(node: Node, { template }: Pick<CapacityQuery, "template">): boolean {
   const selector = Object.entries(template?.provider.static?.nodeSelector ?? {});
   return selector.length > 0 && selector.every(([key, value]) => node.metadata.labels?.[key] === value);
 }
 
 /** Whether a free node of the cache may be claimed now, its pods aside. */
-export function isCandidate(node: Node, query: CapacityQuery): boolean {
+export function isCandidate(node: Node, query: Pick<CapacityQuery, "template">): boolean {
   return (
     matches(node, query) &&
     !node.metadata.deletionTimestamp &&
