@@ -15,6 +15,14 @@ import {
 } from "./controllers/modeldeployment.ts";
 import { feedPoolController } from "./controllers/poolkeys.ts";
 import type { Renderer } from "./plan/deployment/rollout.ts";
+import type { FirstLook } from "./controllers/firstlook.ts";
+import { newAccess } from "./http/access.ts";
+import { cachedObjects, freshObjects } from "./controllers/facts.ts";
+import { newLedgerMetrics } from "./controllers/ledgermetrics.ts";
+import { newSealer, type Sealer } from "./controllers/sealer.ts";
+import { newUsageSource } from "./controllers/usage.ts";
+import { proofOfLife } from "./controllers/lastseen.ts";
+import type { AppDeps } from "./http/app.ts";
 import type { Ledger } from "./ports.ts";
 import type { Base } from "./process.ts";
 import { feedController, newController, type Controller } from "./runtime/controller.ts";
@@ -31,12 +39,17 @@ export function planExecutorOf(base: Base, caches: Caches): PlanExecutor {
   return newPlanExecutor({ writer: base.kube, storeOf: storeFinder(Object.values(caches)), events: base.events });
 }
 
+export interface LedgerOf {
+  readonly ledger: Ledger;
+  readonly clusterId: string;
+}
+
 export function poolController(
   base: Base,
   caches: Caches,
   config: OperatorConfig,
-  ledger: Ledger,
-  clusterId: string,
+  { ledger, clusterId }: LedgerOf,
+  seen: FirstLook,
 ): Controller {
   const { pools, deployments, claims, pods, nodes, nodePools, nodeClaims, claimEvents } = caches;
   const providers = {
@@ -50,22 +63,19 @@ export function poolController(
       installed: () => !nodePools.absent,
     }),
   };
+  const reconcile = newPoolReconciler({
+    clock: base.clock,
+    reader: base.kube,
+    stores: { pools: pools.store, deployments: deployments.store, claims: claims.store, pods: pods.store },
+    providers,
+    executor: planExecutorOf(base, caches),
+    ledger,
+    clusterId,
+    settings: config,
+  });
+  const resyncKeys = (): string[] => pools.store.list().map(keyOf);
   const controller = newController(
-    {
-      name: "gpunodepool",
-      concurrency: 16,
-      reconcile: newPoolReconciler({
-        clock: base.clock,
-        reader: base.kube,
-        stores: { pools: pools.store, deployments: deployments.store, claims: claims.store, pods: pods.store },
-        providers,
-        executor: planExecutorOf(base, caches),
-        ledger,
-        clusterId,
-        settings: config,
-      }),
-      resyncKeys: () => pools.store.list().map(keyOf),
-    },
+    { name: "gpunodepool", concurrency: 16, reconcile: seen.watch(reconcile), resyncKeys },
     base,
   );
   feedPoolController(controller, { pools, claims, nodes, pods, nodePools, nodeClaims, events: claimEvents });
@@ -164,4 +174,49 @@ function waitingForQuota(stores: DeploymentStores, nodeType: string): string[] {
       status?.conditions?.some(({ type, reason }) => type === "CapacityReady" && reason === "QuotaExceeded"),
     )
     .map(keyOf);
+}
+
+/** How long the sealer waits for a bookmark before it lists for itself. */
+const FRESHNESS_PATIENCE_MS = 5_000;
+
+export function sealer(
+  base: Base,
+  caches: Caches,
+  config: OperatorConfig,
+  { ledger, clusterId }: LedgerOf,
+  seen: FirstLook,
+): Sealer {
+  const { clock, log, transport, kube } = base;
+  return newSealer({
+    ledger,
+    kube,
+    clock,
+    log: log.child({ controller: "sealer" }),
+    metrics: newLedgerMetrics(base.metrics.registry),
+    clusterId,
+    windowSeconds: config.windowSeconds,
+    sealGraceSeconds: config.sealGraceSeconds,
+    sealSpreadSeconds: config.sealSpreadSeconds,
+    freshObjects: () => freshObjects({ caches, transport, reader: kube, patienceMs: FRESHNESS_PATIENCE_MS }),
+    caughtUp: () => seen.complete(),
+    lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
+  });
+}
+
+/** Sealed hours and the open one, for callers whom Kubernetes lets read the deployments; needs no leadership. */
+export function usageApp(
+  base: Base,
+  caches: Caches,
+  config: OperatorConfig,
+  { ledger, clusterId }: LedgerOf,
+): NonNullable<AppDeps["usage"]> {
+  const { clock, kube } = base;
+  const source = newUsageSource({
+    ledger,
+    clock,
+    clusterId,
+    windowSeconds: config.windowSeconds,
+    objects: () => cachedObjects(caches),
+  });
+  return { source, access: newAccess({ kube, clock }), clock };
 }

@@ -9,7 +9,7 @@ await build({
   platform: "node",
   target: "node24",
   format: "esm",
-  minifySyntax: true,
+  minify: true,
   keepNames: true,
   sourcemap: "linked",
   splitting: false,

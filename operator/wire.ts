@@ -4,13 +4,17 @@ import { parse } from "yaml";
 import { openLedger } from "./adapters/ledger/open.ts";
 import { namespaces } from "./api/kubernetes.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
-import { deploymentController, poolController, type Replaceable } from "./assemble.ts";
+import { deploymentController, poolController, sealer, usageApp, type Replaceable } from "./assemble.ts";
 import { newCaches, type Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
+import type { Ledger } from "./ports.ts";
+import { newFirstLook } from "./controllers/firstlook.ts";
+import type { Sealer } from "./controllers/sealer.ts";
+import { listen } from "./listeners.ts";
+import { keyOf } from "./runtime/store.ts";
 import { newBase, type Base, type Running } from "./process.ts";
 import { newApplier } from "./runtime/apply.ts";
-import type { Controller } from "./runtime/controller.ts";
 import { newLeader } from "./runtime/leader.ts";
 import type { Reflector } from "./runtime/reflector.ts";
 import { messageOf } from "./runtime/errors.ts";
@@ -27,19 +31,61 @@ export async function startOperator(
   const clusterId = await clusterIdentity(base);
   const caches = newCaches(base);
   const reflectors: Reflector[] = Object.values(caches);
+  const books = { ledger, clusterId };
+  const seen = newFirstLook();
   const controllers = [
     deploymentController(base, caches, config, replaceable),
-    poolController(base, caches, config, ledger, clusterId),
+    poolController(base, caches, config, books, seen),
   ];
+  const seals = sealer(base, caches, config, books, seen);
+  const silence = await listen(base, config, reflectors, {
+    port: config.usagePort,
+    app: usageApp(base, caches, config, books),
+  });
   for (const reflector of reflectors) reflector.start();
   await Promise.all(reflectors.map(({ synced }) => synced));
   base.log.info({ caches: reflectors.length }, "caches are in sync");
   const offer = await nodeTypeOffer(base, caches, config);
-  return lead(base, config, controllers, offer, async () => {
+  const work: Work = {
+    start() {
+      seen.begin(caches.pools.store.list().map(keyOf));
+      for (const controller of controllers) controller.start();
+      proveAndSeal(base, ledger, seals);
+      offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
+    },
+    pause: () => controllers.forEach((controller) => controller.pause()),
+    resume: () => controllers.forEach((controller) => controller.resume()),
+    async stop() {
+      await Promise.all([...controllers.map((controller) => controller.stop()), seals.stop()]);
+    },
+  };
+  return lead(base, config, work, async () => {
+    await silence();
     await base.events.stop();
     await Promise.all(reflectors.map((reflector) => reflector.stop()));
     await base.transport.close();
   });
+}
+
+/** Everything that only the leader does. */
+interface Work {
+  start(): void;
+  pause(): void;
+  resume(): void;
+  stop(): Promise<void>;
+}
+
+const PROBE_RETRY_MS = 30_000;
+
+/** Hours are sealed only in a store that refuses to overwrite; until that is proven nothing else waits for it. */
+function proveAndSeal(base: Base, ledger: Ledger, seals: Sealer): void {
+  ledger.probe().then(
+    () => seals.start(),
+    (error: unknown) => {
+      base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
+      base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, ledger, seals));
+    },
+  );
 }
 
 /** UID of the namespace kube-system: the one thing that tells clusters apart and never changes. */
@@ -66,35 +112,25 @@ async function nodeTypeOffer(
   return () => applyNodeTypes({ applier, store: caches.nodeTypes.store, log: base.log }, list);
 }
 
-/** Controllers run while the Lease is ours; without election at once. */
-function lead(
-  base: Base,
-  config: OperatorConfig,
-  controllers: readonly Controller[],
-  offer: () => Promise<void>,
-  close: () => Promise<void>,
-): Running {
+/** The work runs while the Lease is ours; without election at once. */
+function lead(base: Base, config: OperatorConfig, work: Work, close: () => Promise<void>): Running {
   let endWith: (code: number) => void = () => undefined;
   const ended = new Promise<number>((resolve) => (endWith = resolve));
-  const start = (): void => {
-    controllers.forEach((controller) => controller.start());
-    offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
-  };
   const leader = newLeader({ namespace: config.namespace, name: "berth-operator", identity: base.identity }, base, {
-    onStarted: start,
-    onPaused: () => controllers.forEach((controller) => controller.pause()),
-    onResumed: () => controllers.forEach((controller) => controller.resume()),
+    onStarted: () => work.start(),
+    onPaused: () => work.pause(),
+    onResumed: () => work.resume(),
     onLost: (holder) => {
       base.log.error({ holder }, "leadership was lost to another process");
       endWith(EXIT_LEADERSHIP_LOST);
     },
   });
   if (config.leaderElect) leader.start();
-  else start();
+  else work.start();
   return {
     ended,
     async stop() {
-      await Promise.all(controllers.map((controller) => controller.stop()));
+      await work.stop();
       if (config.leaderElect) await leader.stop();
       await close();
     },
