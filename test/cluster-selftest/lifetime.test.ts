@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ApiError, apiPath } from "../cluster/client.ts";
@@ -8,7 +8,7 @@ import { startControlPlane } from "../cluster/controlplane.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { clusterDir } from "../cluster/paths.ts";
 import { newPart } from "../cluster/process.ts";
-import { newRunDir, startTimeOf } from "../cluster/rundir.ts";
+import { commandLineOf, newRunDir, startTimeOf } from "../cluster/rundir.ts";
 import { ownCluster, requires } from "../cluster/session.ts";
 
 /** A harness in a process of its own, which says where it runs and then only waits. */
@@ -50,17 +50,20 @@ test("a killed harness leaves no process, and the next start clears its folder",
   assert.deepEqual(readdirSync(runDir), ["logs"]);
 });
 
-test("a foreign process under a recorded id is left alone", async () => {
-  const innocent = execFile("sleep", ["60"]);
+test("what a dead harness left is ended, and a foreign process under a recorded id is left alone", async (t) => {
   const runDir = newRunDir();
-  runDir.recordPid("etcd", innocent.pid);
+  const ours = spawn("tail", ["-f", join(runDir.path, "owner.json")], { stdio: "ignore" });
+  const foreign = spawn("sleep", ["60"], { stdio: "ignore" });
+  t.after(() => [ours, foreign].map((child) => child.kill("SIGKILL")));
+  await eventually(() => commandLineOf(ours.pid ?? 0).includes("tail"), { what: "the part runs" });
+  runDir.recordPid("part", ours.pid);
+  runDir.recordPid("recycled", foreign.pid);
   const owner = join(runDir.path, "owner.json");
-  const { writeFileSync } = await import("node:fs");
   writeFileSync(owner, readFileSync(owner, "utf8").replace(/"startedAt":"[^"]*"/, '"startedAt":"long ago"'));
   newRunDir().remove();
   assert.equal(existsSync(owner), false);
-  assert.notEqual(startTimeOf(innocent.pid ?? 0), undefined);
-  innocent.kill("SIGKILL");
+  await eventually(() => startTimeOf(ours.pid ?? 0) === undefined, { what: "the part is dead" });
+  assert.notEqual(startTimeOf(foreign.pid ?? 0), undefined);
 });
 
 test("two control planes run side by side, restart on their data and end without a trace", async (t) => {
@@ -76,16 +79,14 @@ test("two control planes run side by side, restart on their data and end without
   assert.equal(existsSync(two.runDir), false);
 
   const before = await one.admin.list(path);
-  await one.apiserver.kill();
-  await assert.rejects(one.admin.get(path), /ECONNREFUSED|other side closed/);
-  await one.apiserver.start();
-  assert.ok(await one.admin.find(`${path}/mine`));
-
   for (const name of ["a", "b"]) {
     await one.admin.create(path, { apiVersion: "v1", kind: "ConfigMap", metadata: { name } });
   }
   await one.compactEtcd();
-  await one.apiserver.restart();
+  await one.apiserver.kill();
+  await assert.rejects(one.admin.get(path), /ECONNREFUSED|other side closed/);
+  await one.apiserver.start();
+  assert.ok(await one.admin.find(`${path}/mine`));
   const old = one.admin.list(`${path}?resourceVersion=${before.metadata.resourceVersion}&resourceVersionMatch=Exact`);
   await assert.rejects(old, (error) => error instanceof ApiError && error.status === 410);
 });

@@ -38,7 +38,8 @@ export function startTimeOf(pid: number): string | undefined {
   }
 }
 
-function commandLineOf(pid: number): string {
+/** Command line of a process, its words separated by blanks; empty when there is none. */
+export function commandLineOf(pid: number): string {
   try {
     if (process.platform === "linux") return readFileSync(`/proc/${String(pid)}/cmdline`, "utf8").replaceAll("\0", " ");
     return execFileSync("ps", ["-o", "command=", "-p", String(pid)], { encoding: "utf8" });
