@@ -42,7 +42,7 @@ export function quoted(text: string, hidden: readonly string[]): string {
 }
 
 const refusals = new Set(
-  "InvalidAccessKeyId SignatureDoesNotMatch AccessDenied ExpiredToken InvalidToken AllAccessDisabled AccountProblem".split(
+  "InvalidAccessKeyId XAdminUserNotFound SignatureDoesNotMatch AccessDenied ExpiredToken InvalidToken AllAccessDisabled AccountProblem".split(
     " ",
   ),
 );
@@ -60,6 +60,8 @@ function unreachable(raw: RawError): string {
 export interface S3Place {
   readonly endpoint: string;
   readonly bucket: string;
+  /** True for the read of an object that the listing showed. */
+  readonly reading?: boolean;
   /** Strings that no message may carry. */
   readonly hidden: readonly string[];
 }
@@ -77,13 +79,15 @@ export function sourceError(error: unknown, place: S3Place): TerminalError | Ret
   const passing = (reason: string, message: string): RetryError =>
     new RetryError(terminal(reason, message), raw.retryAfterMs);
   if (raw.name === "NoSuchBucket") return terminal("BucketNotFound", `bucket ${place.bucket}: ${says}`);
-  if (changed.has(raw.name) || raw.status === 412 || raw.status === 416 || raw.status === 404) {
-    return passing("SourceChanged", `an object changed or vanished while it was read: ${says}`);
-  }
   const isRedirect = raw.status !== undefined && raw.status >= 300 && raw.status < 400;
   if (isRedirect) return terminal("EndpointRedirects", `bucket ${place.bucket}: ${says} (HTTP ${String(raw.status)})`);
   if (refusals.has(raw.name) || raw.status === 401 || raw.status === 403) {
     return terminal("AccessDenied", `bucket ${place.bucket}: ${says}`);
+  }
+  // Only an object that was listed can vanish or change; elsewhere a 404 has another meaning.
+  const isGone = changed.has(raw.name) || raw.status === 412 || raw.status === 416 || raw.status === 404;
+  if (place.reading && isGone) {
+    return passing("SourceChanged", `an object changed or vanished while it was read: ${says}`);
   }
   if (raw.status === undefined && (raw.name === "TimeoutError" || connection.test(raw.code ?? ""))) {
     return passing("SourceUnreachable", `${place.endpoint} cannot be reached: ${unreachable(raw)}`);

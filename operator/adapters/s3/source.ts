@@ -102,7 +102,7 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
         }
         return await collect(body, lengthBytes, signal);
       } catch (error) {
-        throw sourceError(error, place);
+        throw sourceError(error, { ...place, reading: true });
       }
     },
     close: () => client.destroy(),
