@@ -79,6 +79,10 @@ export const modelDeploymentReasons = {
   PodsStarting: ["Pods load the model and do not answer yet.", WAIT],
   Updating: ["Pods of the former template are still there.", WAIT],
   PodFailing: ["A container crashes, or its image cannot be had.", "Follow the words of the container in the message."],
+  PodsRefused: [
+    "The API server refuses the deployment's pods: a ResourceQuota, pod security or another admission policy.",
+    "Follow the API server's words in the message.",
+  ],
   PodUnschedulable: ["The scheduler finds no place for a pod.", "Follow the scheduler's words in the message."],
   AllReplicasServing: ["Every replica answers with the newest template.", NOTHING],
   Serving: ["Everything that the deployment asks for is there and current.", NOTHING],

@@ -7,7 +7,6 @@ import { labels } from "../api/keys.ts";
 import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../api/kubernetes.ts";
 import type { ClusterModel, Model } from "../api/model.ts";
 import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../api/modeldeployment.ts";
-import { modelDeploymentReasons } from "../api/reasons.ts";
 import type { NodeType } from "../api/nodetype.ts";
 import { mergeConditions } from "../api/conditions.ts";
 import { workloadName } from "../plan/identity.ts";
@@ -15,9 +14,10 @@ import { planDeployment } from "../plan/deployment/plan.ts";
 import type { Renderer } from "../plan/deployment/rollout.ts";
 import { ownPool, uidOf, type Seen, type Settings } from "../plan/deployment/seen.ts";
 import { wantedNodes } from "../plan/deployment/size.ts";
+import { transitions } from "../plan/deployment/status.ts";
 import type { Plan } from "../plan/plan.ts";
-import type { Clock, Log, ManagedFieldsEntry, Outcome, Store } from "../ports.ts";
-import { TerminalError, fieldOwnersOf, messageOf } from "../runtime/errors.ts";
+import type { Clock, KubeObject, Log, ManagedFieldsEntry, Outcome, Store } from "../ports.ts";
+import { TerminalError, fieldOwnersOf, isForbidden, messageOf } from "../runtime/errors.ts";
 import { keyOf } from "../runtime/store.ts";
 import type { PlanExecutor } from "./apply.ts";
 import type { KeyedLock } from "./keyedlock.ts";
@@ -51,6 +51,8 @@ export function modelKeyOf({ metadata, spec }: ModelDeployment): string {
     : `ClusterModel//${spec.model.name}`;
 }
 
+type DeploymentPlan = Plan<ModelDeploymentStatus>;
+
 export interface DeploymentDeps {
   readonly clock: Clock;
   readonly stores: DeploymentStores;
@@ -62,8 +64,12 @@ export interface DeploymentDeps {
   readonly render?: Renderer;
 }
 
-/** Counters that change without a condition changing are written at most this often. */
-const COSMETIC_INTERVAL_MS = 1000;
+/**
+ * What changes without a condition changing waits at least so long after the last write: the number of ready replicas,
+ * and what only people read (other counters, the words of messages, progress).
+ */
+const READY_COUNT_INTERVAL_MS = 1000;
+const WORDS_INTERVAL_MS = 10_000;
 const NAME_RECHECK_MS = 15_000;
 
 export function newDeploymentReconciler(deps: DeploymentDeps) {
@@ -102,10 +108,11 @@ async function carryOut(
   } catch (error) {
     failure = { error: explained(error, seen) };
   }
-  const waitMs = await writeStatus(deps, seen, failure ? withFailure(plan, failure.error, seen) : plan, lastStatusAt);
-  deps.executor.emit(seen.deployment, modelDeployments, plan);
+  const outcome = failure ? withFailure(plan, failure.error, seen) : plan;
+  const waitMs = await writeStatus(deps, seen, outcome, lastStatusAt);
+  deps.executor.emit(seen.deployment, modelDeployments, outcome);
   // Nobody tells us when the foreign Service goes: look again.
-  if (failure?.error instanceof TerminalError && failure.error.reason === "NameTaken") return { requeueAfterMs: NAME_RECHECK_MS };
+  if (isNameTaken(failure?.error)) return { requeueAfterMs: NAME_RECHECK_MS };
   if (failure) throw failure.error;
   const waits = [plan.requeueAfterMs, waitMs].filter((ms) => ms !== undefined);
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};
@@ -115,19 +122,24 @@ async function carryOut(
 async function writeStatus(
   deps: DeploymentDeps,
   seen: Seen,
-  plan: Plan<ModelDeploymentStatus>,
+  plan: DeploymentPlan,
   lastStatusAt: Map<string, number>,
 ): Promise<number | undefined> {
   if (!plan.status) return undefined;
   const key = keyOf(seen.deployment);
   const live = deps.stores.deployments.get(seen.deployment.metadata.namespace, seen.deployment.metadata.name);
   if (!live || live.metadata.uid !== seen.deployment.metadata.uid) return undefined;
-  const sinceMs = deps.clock.monotonicMs() - (lastStatusAt.get(key) ?? -COSMETIC_INTERVAL_MS);
-  if (sinceMs < COSMETIC_INTERVAL_MS && gist(live.status) === gist(plan.status)) return COSMETIC_INTERVAL_MS - sinceMs;
+  const waitMs = (lastStatusAt.get(key) ?? -Infinity) + intervalMs(live.status, plan.status) - deps.clock.monotonicMs();
+  if (waitMs > 0) return waitMs;
   // Metering belongs to the sealer; a status without that key leaves it alone.
   const { metering: _sealer, ...status } = plan.status;
   if (await deps.executor.status(modelDeployments, live, status)) lastStatusAt.set(key, deps.clock.monotonicMs());
   return undefined;
+}
+
+function intervalMs(live: ModelDeploymentStatus | undefined, wanted: ModelDeploymentStatus): number {
+  if (gist(live) !== gist(wanted)) return 0;
+  return live?.readyReplicas === wanted.readyReplicas ? WORDS_INTERVAL_MS : READY_COUNT_INTERVAL_MS;
 }
 
 /** What programs wait for: phase, and each condition's status and reason. */
@@ -150,24 +162,26 @@ function explained(error: unknown, seen: Seen): unknown {
   );
 }
 
-function withFailure(plan: Plan<ModelDeploymentStatus>, error: unknown, seen: Seen): Plan<ModelDeploymentStatus> {
-  if (!plan.status || !(error instanceof TerminalError)) return plan;
+function isNameTaken(error: unknown): boolean {
+  return error instanceof TerminalError && error.reason === "NameTaken";
+}
+
+/** A refusal is said in the status; what passes by itself (conflicts, a server that is away) is not. */
+function withFailure(plan: DeploymentPlan, error: unknown, seen: Seen): DeploymentPlan {
+  if (!plan.status || !(error instanceof TerminalError || isForbidden(error))) return plan;
+  const message = messageOf(error);
   // The API server's own reasons are an open set, and a condition's are a closed one.
-  const reason = Object.hasOwn(modelDeploymentReasons, error.reason) ? error.reason : "WriteRefused";
-  const wanted = (plan.status.conditions ?? [])
-    .filter(({ type }) => type !== "Reconciling" && type !== "Stalled")
-    .map(({ type, status, reason: was, message }) =>
-      type === "Serving" || type === "Ready"
-        ? { type, status: "False" as const, reason, message: messageOf(error) }
-        : { type, status, reason: was, message },
-    );
+  const reason = isNameTaken(error) ? "NameTaken" : "WriteRefused";
+  const failed = { status: "False", reason, message } as const;
+  const parts = (plan.status.conditions ?? []).flatMap(({ type, status, reason: was, message: words }) => {
+    if (type === "Reconciling" || type === "Stalled" || type === "Ready") return [];
+    return [type === "Serving" ? { type, ...failed } : { type, status, reason: was, message: words }];
+  });
+  const wanted = [...parts, { type: "Stalled", ...failed, status: "True" as const }, { type: "Ready", ...failed }];
+  const before = seen.deployment.status?.conditions;
   const at = { now: seen.now, generation: seen.deployment.metadata.generation ?? 0 };
-  const conditions = mergeConditions(
-    seen.deployment.status?.conditions,
-    [...wanted, { type: "Stalled", status: "True", reason, message: messageOf(error) }],
-    at,
-  );
-  return { ...plan, status: { ...plan.status, phase: "Error", conditions } };
+  const conditions = mergeConditions(before, wanted, at);
+  return { ...plan, status: { ...plan.status, phase: "Error", conditions }, events: transitions(before, conditions) };
 }
 
 export function observeDeployment(
@@ -188,9 +202,7 @@ export function observeDeployment(
     .byIndex(deploymentIndexes.nodeType, nodeType)
     .filter((pool) => pool.spec.deploymentRef.uid !== uid);
   const sum = (pools: readonly GPUNodePool[]): number => pools.reduce((total, pool) => total + pool.spec.size, 0);
-  const neighbours = deployment.spec.deletionProtection
-    ? []
-    : stores.deployments.byIndex(deploymentIndexes.namespace, namespace);
+  const isHere = ({ metadata }: KubeObject): boolean => metadata.namespace === namespace;
   return Object.freeze({
     now: deps.clock.now(),
     deployment,
@@ -201,14 +213,23 @@ export function observeDeployment(
     modelScope: modelRef.kind === "Model" ? stores.namespaces.get(undefined, namespace)?.metadata.uid : "cluster",
     pool: stores.pools.get(namespace, name),
     others: { total: sum(others), inNamespace: sum(others.filter((pool) => pool.metadata.namespace === namespace)) },
-    revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid),
+    // Labels can be put on anything anywhere: only what lives in the deployment's own namespace counts.
+    revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
     workload: stores.workloads.get(namespace, workloadName(name, uid)),
-    pods: stores.pods.byIndex(deploymentIndexes.deploymentUID, uid),
-    othersProtected: neighbours.some(
-      (other) => other.spec.deletionProtection && other.metadata.uid !== uid && !other.metadata.deletionTimestamp,
-    ),
+    pods: stores.pods.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
+    othersProtected: protectedBeside(stores, deployment),
     settings,
   });
+}
+
+function protectedBeside({ deployments }: DeploymentStores, { metadata, spec }: ModelDeployment): boolean {
+  if (spec.deletionProtection && !metadata.deletionTimestamp) return false;
+  return deployments
+    .byIndex(deploymentIndexes.namespace, metadata.namespace ?? "")
+    .some(
+      (other) =>
+        other.spec.deletionProtection && other.metadata.uid !== metadata.uid && !other.metadata.deletionTimestamp,
+    );
 }
 
 /** True for the managedFields entry that owns spec.replicas: its time is when the number was last written. */

@@ -3,10 +3,15 @@ import { fieldManagers, finalizers } from "../../api/keys.ts";
 import { gpuNodePools } from "../../api/gpunodepool.ts";
 import { pods, workloads } from "../../api/kubernetes.ts";
 import { modelDeployments, type ModelDeploymentStatus } from "../../api/modeldeployment.ts";
-import { mergeConditions, type WantedCondition } from "../../api/conditions.ts";
+import { findCondition, mergeConditions, type WantedCondition } from "../../api/conditions.ts";
+import type { KubeObject, Resource } from "../../ports.ts";
 import type { Plan, Write } from "../plan.ts";
+import { podFacts } from "./podfacts.ts";
+import { protectNamespace } from "./protection.ts";
+import { currentRevision } from "./revisions.ts";
+import { revisionLabelOf } from "./rollout.ts";
 import { ownPool, uidOf, type Seen } from "./seen.ts";
-import { drainOf, isLiving } from "./size.ts";
+import { drainOf } from "./size.ts";
 
 type DeploymentPlan = Plan<ModelDeploymentStatus>;
 
@@ -15,47 +20,33 @@ export function planFinalize(seen: Seen): DeploymentPlan {
   if (!deployment.metadata.finalizers?.includes(finalizers.deployment)) {
     return { steps: [], status: undefined, events: [], because: "the finalizer is off already" };
   }
-  const living = seen.pods.filter(isLiving).length;
   const drain = drainOf(seen, 0);
-  if (workload || living > 0) {
-    const remove: Write[] =
-      workload && !workload.metadata.deletionTimestamp
-        ? [
-            {
-              op: "delete",
-              resource: workloads,
-              namespace: workload.metadata.namespace,
-              name: workload.metadata.name,
-              uid: workload.metadata.uid,
-              propagationPolicy: "Background",
-            },
-          ]
-        : [];
-    const end: Write[] = drain.overdue.map((pod) => endNow(pod));
-    return waiting(seen, [remove, end], `${living} pods finish their requests`, drain.requeueAfterMs);
+  const end = drain.overdue.map(endNow);
+  if (workload || drain.remaining > 0) {
+    const remove = workload && !workload.metadata.deletionTimestamp ? [removal(workloads, workload)] : [];
+    const message =
+      drain.remaining > 0 ? `${drain.remaining} pods finish their requests` : "the serving pods are being removed";
+    return waiting(seen, [protectNamespace(seen), remove, end], message, drain.nextEndMs);
   }
   const pool = ownPool(seen);
   if (pool) {
-    const remove: Write[] = pool.metadata.deletionTimestamp
-      ? []
-      : [
-          {
-            op: "delete",
-            resource: gpuNodePools,
-            namespace: pool.metadata.namespace,
-            name: pool.metadata.name,
-            uid: pool.metadata.uid,
-          },
-        ];
-    const words = pool.status?.conditions?.find((condition) => condition.type === "Ready")?.message;
-    return waiting(seen, [remove], `the node pool is being released${words ? `: ${words}` : ""}`, undefined);
+    const remove = pool.metadata.deletionTimestamp ? [] : [removal(gpuNodePools, pool)];
+    const words = findCondition(pool.status?.conditions, "Ready")?.message;
+    const message = `the node pool is being released${words ? `: ${words}` : ""}`;
+    return waiting(seen, [protectNamespace(seen), remove], message, undefined);
   }
   return {
-    steps: [[dropFinalizer(seen)]],
+    steps: [protectNamespace(seen), [dropFinalizer(seen)]].filter((step) => step.length > 0),
     status: undefined,
     events: [{ type: "Normal", reason: "Released", message: "all nodes are released and recorded" }],
     because: "everything is gone",
   };
+}
+
+/** Of exactly the object that was seen, not of a namesake. */
+function removal(resource: Resource, { metadata }: KubeObject): Write {
+  const { namespace, name, uid } = metadata;
+  return { op: "delete", resource, namespace, name, uid, propagationPolicy: "Background" };
 }
 
 export function endNow(pod: Seen["pods"][number]): Write {
@@ -96,10 +87,14 @@ function waiting(
     reason: "Deleting",
     message,
   }));
+  const facts = podFacts(seen, revisionLabelOf(currentRevision(seen)));
   const status: ModelDeploymentStatus = {
     ...seen.deployment.status,
     observedGeneration: generation,
     phase: "Deleting",
+    replicas: facts.replicas,
+    readyReplicas: facts.ready,
+    updatedReplicas: facts.updated,
     conditions: mergeConditions(seen.deployment.status?.conditions, wanted, { now: seen.now, generation }),
   };
   const first = seen.deployment.status?.phase !== "Deleting";

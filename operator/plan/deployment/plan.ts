@@ -2,17 +2,17 @@
  * ModelDeployment: snapshot in, plan out. Order: finalizer, pool, template, workload and its companions, status.
  * Blocked means "buy nothing new", never "tear down".
  */
-import { fieldManagers, finalizers, labels } from "../../api/keys.ts";
+import { fieldManagers, finalizers } from "../../api/keys.ts";
 import { gpuNodePools } from "../../api/gpunodepool.ts";
 import {
   controllerRevisions,
-  namespaces,
   networkPolicies,
   podDisruptionBudgets,
   services,
   workloads,
 } from "../../api/kubernetes.ts";
-import { modelDeployments, type ModelDeploymentStatus } from "../../api/modeldeployment.ts";
+import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../../api/modeldeployment.ts";
+import type { KubeObject } from "../../ports.ts";
 import { canonicalJson } from "../identity.ts";
 import type { Plan, Problem, Write } from "../plan.ts";
 import { accountIsAllowed, beforeCapacity, firstProblem } from "./checks.ts";
@@ -26,8 +26,11 @@ import {
   resizedPool,
 } from "./children.ts";
 import { endNow, planFinalize } from "./finalize.ts";
-import { rolloutOf, type Renderer, type Rollout } from "./rollout.ts";
-import { ownPool, type Seen } from "./seen.ts";
+import { podFacts } from "./podfacts.ts";
+import { protectNamespace } from "./protection.ts";
+import { pruneRevisions } from "./revisions.ts";
+import { revisionLabelOf, rolloutOf, type Renderer, type Rollout } from "./rollout.ts";
+import { ownPool, type CurrentRevision, type Seen } from "./seen.ts";
 import { sizeIsLogged, sizesOf, type Sizes } from "./size.ts";
 import { statusOf, transitions } from "./status.ts";
 import { renderPodTemplate } from "./template.ts";
@@ -38,20 +41,33 @@ export function planDeployment(seen: Seen, render: Renderer = renderPodTemplate)
   const blocked = firstProblem(beforeCapacity, seen);
   const sizes = sizesOf(seen, blocked);
   const rollout = rolloutOf(seen, render);
-  const status = statusOf({ seen, blocked, sizes, rollout });
-  const steps = [
-    holdFinalizer(seen),
-    protectNamespace(seen),
-    poolWrites(seen, blocked, sizes),
-    ...servingWrites(seen, sizes, rollout),
-  ];
+  const facts = podFacts(seen, revisionLabelOf(rollout.revision));
+  const status = statusOf({ seen, blocked, sizes, rollout, facts });
+  const waits = [sizes.requeueAfterMs, facts.lookAgainMs].filter((ms) => ms !== undefined);
   return {
-    steps: steps.filter((step) => step.length > 0),
+    steps: stepsOf(seen, blocked, sizes, rollout).filter((step) => step.length > 0),
     status,
     events: transitions(deployment.status?.conditions, status.conditions ?? []),
     because: blocked?.reason ?? sizes.holding?.reason ?? status.phase ?? "converging",
-    ...(sizes.requeueAfterMs === undefined ? {} : { requeueAfterMs: sizes.requeueAfterMs }),
+    ...(waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {}),
   };
+}
+
+function stepsOf(seen: Seen, blocked: Problem | undefined, sizes: Sizes, rollout: Rollout): Write[][] {
+  const end = sizes.overdue.map(endNow);
+  // A terminating namespace takes nothing new; its deployments are deleted one by one and finalized then.
+  if (isTerminating(seen)) return [end];
+  return [
+    holdFinalizer(seen),
+    protectNamespace(seen),
+    end,
+    poolWrites(seen, blocked, sizes),
+    ...servingWrites(seen, sizes, rollout),
+  ];
+}
+
+function isTerminating({ namespace }: Seen): boolean {
+  return namespace?.metadata.deletionTimestamp !== undefined || namespace?.status?.phase === "Terminating";
 }
 
 /** Before money: a node bought without it could outlive its owner. */
@@ -71,15 +87,6 @@ function holdFinalizer({ deployment }: Seen): Write[] {
       manager: fieldManagers.operator,
     },
   ];
-}
-
-/** The label lets an admission policy refuse the namespace's deletion while a protected deployment lives in it. */
-function protectNamespace({ deployment, namespace, othersProtected }: Seen): Write[] {
-  const labelled = namespace?.metadata.labels?.[labels.deletionProtected] === "true";
-  const wanted = deployment.spec.deletionProtection || othersProtected;
-  if (!namespace || labelled === wanted) return [];
-  const body = { metadata: { labels: { [labels.deletionProtected]: wanted ? "true" : null } } };
-  return [{ op: "patch", resource: namespaces, name: namespace.metadata.name, body, manager: fieldManagers.operator }];
 }
 
 function poolWrites(seen: Seen, blocked: Problem | undefined, sizes: Sizes): Write[] {
@@ -119,29 +126,11 @@ function resizeWrites(seen: Seen, sizes: Sizes): Write[] {
 function servingWrites(seen: Seen, sizes: Sizes, { revision, isNew }: Rollout): Write[][] {
   const { deployment, workload } = seen;
   const pool = ownPool(seen);
-  const end = sizes.overdue.map(endNow);
-  if (!revision || !pool) return [end];
+  if (!revision || !pool) return [];
   // Pods follow nodes: before the first one is there, a workload would only stand in the scheduler's way.
-  if (!workload && (pool.status?.claimed ?? 0) === 0) return [end];
-  const pin: Write[] = isNew
-    ? [
-        {
-          op: "create",
-          resource: controllerRevisions,
-          object: desiredRevision(deployment, revision.number, revision.pinned),
-          manager: fieldManagers.operator,
-        },
-      ]
-    : [];
-  const child = (resource: Write["resource"], object: ReturnType<typeof desiredService>, force = true): Write => ({
-    op: "apply",
-    resource,
-    object,
-    manager: fieldManagers.operator,
-    force,
-  });
+  if (!workload && (pool.status?.claimed ?? 0) === 0) return [];
   return [
-    pin,
+    isNew ? [pin(deployment, revision)] : [],
     [
       // The Service has the deployment's own name, which a tenant may have given away: never by force.
       child(services, desiredService(deployment), false),
@@ -149,6 +138,15 @@ function servingWrites(seen: Seen, sizes: Sizes, { revision, isNew }: Rollout): 
       child(networkPolicies, desiredNetworkPolicy(deployment, seen.settings)),
     ],
     [child(workloads, desiredWorkload(deployment, revision, sizes.workloadReplicas))],
-    end,
+    pruneRevisions(seen, revision.number),
   ];
+}
+
+function pin(deployment: ModelDeployment, { number, pinned }: CurrentRevision): Write {
+  const object = desiredRevision(deployment, number, pinned);
+  return { op: "create", resource: controllerRevisions, object, manager: fieldManagers.operator };
+}
+
+function child(resource: Write["resource"], object: KubeObject, force = true): Write {
+  return { op: "apply", resource, object, manager: fieldManagers.operator, force };
 }

@@ -1,28 +1,46 @@
 /** What the pods themselves say: how many serve, how many run the newest template, and what keeps the others from serving. */
 import type { ContainerStatus, Pod } from "../../api/kubernetes.ts";
+import type { Seen } from "./seen.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
 
 export interface PodFacts {
+  /** Pods that exist and have not ended, those on their way out included. */
   readonly replicas: number;
+  /** Of those, pods that nobody has asked to end. */
+  readonly staying: number;
   readonly ready: number;
   readonly updated: number;
   readonly updatedReady: number;
   /** First failure in the kubelet's or scheduler's own words. */
   readonly failure?: { readonly reason: string; readonly message: string };
+  /** A pod that waits for a node may become a failure after this time. */
+  readonly lookAgainMs?: number;
 }
 
-export function podFacts(pods: readonly Pod[], revision: number | undefined): PodFacts {
+/** A pod finds its node within this time, or something is wrong: node labels and GPUs reach the scheduler a little late. */
+const PLACEMENT_PATIENCE_MS = 30_000;
+
+/** `revision`: value of REVISION_LABEL on the newest pods. */
+export function podFacts({ pods, now }: Pick<Seen, "pods" | "now">, revision: string | undefined): PodFacts {
   const living = pods.filter(isLiving);
-  const staying = living.filter((pod) => !pod.metadata.deletionTimestamp);
-  const isUpdated = (pod: Pod): boolean => pod.metadata.labels?.[REVISION_LABEL] === String(revision);
-  const failure = staying.map(failureOf).find((found) => found !== undefined);
+  const staying = living
+    .filter((pod) => !pod.metadata.deletionTimestamp)
+    .sort((a, b) => (a.metadata.name < b.metadata.name ? -1 : 1));
+  const isUpdated = (pod: Pod): boolean => revision !== undefined && pod.metadata.labels?.[REVISION_LABEL] === revision;
+  const waiting = staying.map((pod) => waitOf(pod, now)).filter((wait) => wait !== undefined);
+  // A successor waits for the GPUs of the pod that it replaces: that is no failure.
+  const unplaced = staying.length === living.length ? waiting.find(({ leftMs }) => leftMs <= 0) : undefined;
+  const failure = staying.map(containersFailure).find((found) => found !== undefined) ?? unplaced?.failure;
+  const pending = waiting.map(({ leftMs }) => leftMs).filter((ms) => ms > 0);
   return {
     replicas: living.length,
+    staying: staying.length,
     ready: staying.filter(isReady).length,
     updated: staying.filter(isUpdated).length,
     updatedReady: staying.filter((pod) => isUpdated(pod) && isReady(pod)).length,
     ...(failure ? { failure } : {}),
+    ...(pending.length > 0 ? { lookAgainMs: Math.min(...pending) } : {}),
   };
 }
 
@@ -43,34 +61,50 @@ const FAILING = new Set([
   "RunContainerError",
 ]);
 
-function failureOf(pod: Pod): PodFacts["failure"] {
-  const name = pod.metadata.name;
+function containersFailure(pod: Pod): PodFacts["failure"] {
   const containers = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
   for (const container of containers) {
     const words = containerFailure(container);
-    if (words) return { reason: "PodFailing", message: `pod ${name}, container ${container.name}: ${words}` };
-  }
-  const scheduled = pod.status?.conditions?.find((condition) => condition.type === "PodScheduled");
-  if (scheduled?.status === "False" && scheduled.reason === "Unschedulable") {
-    return {
-      reason: "PodUnschedulable",
-      message: `pod ${name} waits for its node: ${scheduled.message ?? "unschedulable"}`,
-    };
+    if (words) {
+      return { reason: "PodFailing", message: `pod ${pod.metadata.name}, container ${container.name}: ${words}` };
+    }
   }
   return undefined;
 }
 
-function containerFailure({ state, lastState, restartCount = 0 }: ContainerStatus): string | undefined {
+interface Wait {
+  readonly leftMs: number;
+  readonly failure: NonNullable<PodFacts["failure"]>;
+}
+
+function waitOf(pod: Pod, now: number): Wait | undefined {
+  const scheduled = pod.status?.conditions?.find((condition) => condition.type === "PodScheduled");
+  if (scheduled?.status !== "False" || scheduled.reason !== "Unschedulable") return undefined;
+  const since = Date.parse(scheduled.lastTransitionTime ?? pod.metadata.creationTimestamp ?? "");
+  const words = scheduled.message ?? "unschedulable";
+  return {
+    leftMs: Number.isNaN(since) ? 0 : since + PLACEMENT_PATIENCE_MS - now,
+    failure: { reason: "PodUnschedulable", message: `pod ${pod.metadata.name} waits for its node: ${words}` },
+  };
+}
+
+function containerFailure({ state, lastState, ready, restartCount = 0 }: ContainerStatus): string | undefined {
   const waiting = state?.waiting;
+  const last = lastState?.terminated;
   if (waiting?.reason && FAILING.has(waiting.reason)) {
-    const last = lastState?.terminated;
-    const ended = last
-      ? ` (last exit code ${last.exitCode ?? "unknown"}${last.message ? `: ${last.message.trim().slice(-1024)}` : ""})`
-      : "";
-    return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}${ended}`;
+    return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}${last ? ` (last ${endOf(last)})` : ""}`;
   }
   const ended = state?.terminated;
-  if (ended && ended.exitCode !== 0)
-    return `ended with exit code ${ended.exitCode ?? "unknown"}${ended.reason ? ` (${ended.reason})` : ""}, ${restartCount} restarts`;
+  if (ended && ended.exitCode !== 0) return `ended with ${endOf(ended)}, ${restartCount} restarts`;
+  // Between two crashes it runs for a while: still the same failure until it answers.
+  if (!ended && !ready && last && last.exitCode !== 0)
+    return `started again after ${endOf(last)}, ${restartCount} restarts`;
   return undefined;
+}
+
+type Ended = NonNullable<NonNullable<ContainerStatus["lastState"]>["terminated"]>;
+
+function endOf({ exitCode, reason, message }: Ended): string {
+  const words = message?.trim().slice(-1024);
+  return `exit code ${exitCode ?? "unknown"}${reason ? ` (${reason})` : ""}${words ? `: ${words}` : ""}`;
 }

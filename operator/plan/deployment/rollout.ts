@@ -4,23 +4,32 @@ import type { ModelRevision } from "../../api/model.ts";
 import { chooseImage, engineArgs } from "../engine/args.ts";
 import { shortHash } from "../identity.ts";
 import { fitOf } from "./checks.ts";
-import { currentRevision, ownPool, uidOf, type CurrentRevision, type PinnedTemplate, type Seen } from "./seen.ts";
-import { renderPodTemplate } from "./template.ts";
+import { currentRevision, nextRevisionNumber } from "./revisions.ts";
+import { ownPool, uidOf, type CurrentRevision, type PinnedTemplate, type Seen } from "./seen.ts";
+import type { renderPodTemplate } from "./template.ts";
+import { REVISION_LABEL } from "./template.ts";
 
 /** How a pod template is made; a newer Berth brings another one, and pinned templates stay as they are. */
 export type Renderer = typeof renderPodTemplate;
 
-/** Hash of everything in the spec that the template depends on; not replicas, suspend, deletionProtection, billing. */
+/**
+ * Hash of everything in the spec that the template depends on; not replicas, suspend, deletionProtection, billing.
+ * Fields are picked one by one: a field with a default that a later version adds must not change the hash of what runs.
+ */
 export function inputsHash(seen: Seen): string {
   const { model, nodeType, contextLength, engine } = seen.deployment.spec;
   return shortHash({
-    model,
+    model: { name: model.name, kind: model.kind, revision: model.revision },
     nodeType,
     contextLength,
-    engine,
+    engine: { version: engine.version },
     pool: seen.pool?.metadata.uid,
-    rollout: seen.deployment.metadata.annotations?.[annotations.rollout],
+    rollout: rolloutAnnotation(seen),
   });
+}
+
+function rolloutAnnotation({ deployment }: Seen): string | undefined {
+  return deployment.metadata.annotations?.[annotations.rollout];
 }
 
 export interface Rollout {
@@ -33,18 +42,17 @@ export interface Rollout {
 }
 
 export function rolloutOf(seen: Seen, render: Renderer): Rollout {
-  const current = currentRevision(seen.revisions);
+  const current = currentRevision(seen);
   const hash = inputsHash(seen);
   if (current?.pinned.inputsHash === hash) return { revision: current, isNew: false, isStale: false };
-  const number = (current?.number ?? 0) + 1;
-  const pinned = renderPinned(seen, hash, number, render);
+  const pinned = renderPinned(seen, hash, render);
   return pinned
-    ? { revision: { number, pinned }, isNew: true, isStale: false }
+    ? { revision: { number: nextRevisionNumber(seen), pinned }, isNew: true, isStale: false }
     : { revision: current, isNew: false, isStale: true };
 }
 
 /** undefined while the model, the pool, the image or the fit is missing; the checks say which. */
-function renderPinned(seen: Seen, hash: string, number: number, render: Renderer): PinnedTemplate | undefined {
+function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplate | undefined {
   const { deployment, model, nodeType, settings } = seen;
   const pool = ownPool(seen);
   const chosen = wantedRevision(seen);
@@ -59,13 +67,12 @@ function renderPinned(seen: Seen, hash: string, number: number, render: Renderer
     capacity,
     task: model.status.task,
   });
-  const podTemplate = render({
+  const bare = render({
     deploymentName: deployment.metadata.name,
     deploymentUID: uidOf(deployment),
     pool,
     node: nodeType?.spec,
     model: model.status,
-    revision: number,
     image,
     args,
     berthImage: settings.berthImage,
@@ -74,11 +81,25 @@ function renderPinned(seen: Seen, hash: string, number: number, render: Renderer
   const path = `models/${seen.modelScope ?? ""}/${uidOf(model)}/${chosen.number}`;
   return {
     inputsHash: hash,
-    podTemplate,
+    podTemplate: labelled(bare, shortHash({ bare, digest: chosen.digest, rollout: rolloutAnnotation(seen) })),
     model: { digest: chosen.digest, revision: chosen.number, path },
     engine: { image, args },
     capacity,
   };
+}
+
+/**
+ * A hash of what the pods run, not a number: a template that has to be made again (its ControllerRevision was deleted by
+ * hand) and comes out the same restarts nothing.
+ */
+function labelled(template: PinnedTemplate["podTemplate"], revision: string): PinnedTemplate["podTemplate"] {
+  const { metadata, spec } = template;
+  return { metadata: { ...metadata, labels: { ...metadata.labels, [REVISION_LABEL]: revision } }, spec };
+}
+
+/** Value of REVISION_LABEL on the pods of this revision. */
+export function revisionLabelOf(revision: CurrentRevision | undefined): string | undefined {
+  return revision?.pinned.podTemplate.metadata.labels[REVISION_LABEL];
 }
 
 function wantedRevision({ deployment, model }: Seen): ModelRevision | undefined {

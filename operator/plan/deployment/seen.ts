@@ -41,7 +41,7 @@ export interface Seen {
   readonly workload: Workload | undefined;
   /** Pods of this deployment, by UID label. */
   readonly pods: readonly Pod[];
-  /** True while another protected deployment lives in the namespace. */
+  /** True while another protected deployment lives in the namespace; not looked up where this one protects it. */
   readonly othersProtected: boolean;
   readonly settings: Settings;
 }
@@ -68,17 +68,8 @@ export interface CurrentRevision {
   readonly pinned: PinnedTemplate;
 }
 
-/** The newest pinned template; undefined before the first rollout. */
-export function currentRevision(revisions: readonly ControllerRevision[]): CurrentRevision | undefined {
-  const newest = revisions.reduce<ControllerRevision | undefined>(
-    (best, next) => (best && best.revision > next.revision ? best : next),
-    undefined,
-  );
-  return newest ? { number: newest.revision, pinned: newest.data as PinnedTemplate } : undefined;
-}
-
 /** The pool only if it was made for this very deployment. */
-export function ownPool(seen: Seen): GPUNodePool | undefined {
+export function ownPool(seen: Pick<Seen, "deployment" | "pool">): GPUNodePool | undefined {
   return seen.pool?.spec.deploymentRef.uid === seen.deployment.metadata.uid ? seen.pool : undefined;
 }
 

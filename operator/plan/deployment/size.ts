@@ -25,17 +25,28 @@ export function wantedNodes({ deployment }: Seen): number {
 
 /** `blocked` is the first of the checks before money that fails: it stops growth, not what is there. */
 export function sizesOf(seen: Seen, blocked: Problem | undefined): Sizes {
+  const { nextEndMs, overdue } = drainOf(seen, 0);
+  const { lookAgainMs, ...target } = targetOf(seen, blocked);
+  const waits = [nextEndMs, lookAgainMs].filter((ms) => ms !== undefined);
+  return { ...target, overdue, ...(waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {}) };
+}
+
+interface Target extends Pick<Sizes, "poolSize" | "workloadReplicas" | "holding"> {
+  readonly lookAgainMs?: number;
+}
+
+function targetOf(seen: Seen, blocked: Problem | undefined): Target {
   const want = wantedNodes(seen);
-  const have = ownPool(seen)?.spec.size ?? 0;
-  if (ownPool(seen)?.metadata.deletionTimestamp) return poolLost(seen);
+  const pool = ownPool(seen);
+  const have = pool?.spec.size ?? 0;
+  if (pool?.metadata.deletionTimestamp) {
+    const message = "the pool was deleted by hand: its nodes are released, then a new pool is made";
+    return { poolSize: have, workloadReplicas: 0, holding: { reason: "PoolBeingDeleted", message } };
+  }
   if (want < have) return shrink(seen, want, have);
-  const holding = want > have ? (blocked ?? growthProblem(seen, want)) : ownPool(seen) && accountIsAllowed(seen);
-  return {
-    poolSize: holding ? have : want,
-    workloadReplicas: holding ? have : want,
-    overdue: [],
-    ...(holding ? { holding } : {}),
-  };
+  const holding = want > have ? (blocked ?? growthProblem(seen, want)) : pool && accountIsAllowed(seen);
+  const size = holding ? have : want;
+  return { poolSize: size, workloadReplicas: size, ...(holding ? { holding } : {}) };
 }
 
 function growthProblem(seen: Seen, want: number): Problem | undefined {
@@ -48,61 +59,35 @@ function growthProblem(seen: Seen, want: number): Problem | undefined {
   return nodeTypeIsEnabled(seen) ?? quotaHolds(seen, want);
 }
 
-function shrink(seen: Seen, want: number, have: number): Sizes {
+function shrink(seen: Seen, want: number, have: number): Target {
   const { deployment, now, replicasSetAt, settings } = seen;
   const calmAt = (replicasSetAt ?? 0) + settings.shrinkStabilizationMs;
   if (!deployment.spec.suspend && now < calmAt) {
-    const seconds = Math.ceil((calmAt - now) / 1000);
     const message = `${have - want} of ${have} nodes are given back after the stabilization time of ${settings.shrinkStabilizationMs / 1000} s`;
-    return {
-      poolSize: have,
-      workloadReplicas: have,
-      holding: { reason: "ShrinkStabilizing", message },
-      overdue: [],
-      requeueAfterMs: seconds * 1000,
-    };
+    const holding = { reason: "ShrinkStabilizing", message };
+    return { poolSize: have, workloadReplicas: have, holding, lookAgainMs: calmAt - now };
   }
-  const drain = drainOf(seen, want);
-  if (drain.remaining === 0) return { poolSize: want, workloadReplicas: want, overdue: [] };
-  const message = `${drain.remaining} pods finish their requests before their nodes are given back; they are ended after ${settings.drainGraceMs / 1000} s`;
-  return {
-    poolSize: have,
-    workloadReplicas: want,
-    holding: { reason: "Draining", message },
-    overdue: drain.overdue,
-    requeueAfterMs: drain.requeueAfterMs,
-  };
+  const { remaining } = drainOf(seen, want);
+  if (remaining === 0) return { poolSize: want, workloadReplicas: want };
+  const message = `${remaining} pods finish their requests before their nodes are given back; they are ended after ${settings.drainGraceMs / 1000} s`;
+  return { poolSize: have, workloadReplicas: want, holding: { reason: "Draining", message } };
 }
 
-/** An administrator deleted the pool by hand: its pods drain, and a new pool follows when it is gone. */
-function poolLost(seen: Seen): Sizes {
-  const { overdue, requeueAfterMs } = drainOf(seen, 0);
-  const message = "the pool was deleted by hand: its nodes are released, then a new pool is made";
-  return {
-    poolSize: ownPool(seen)?.spec.size ?? 0,
-    workloadReplicas: 0,
-    holding: { reason: "PoolBeingDeleted", message },
-    overdue,
-    requeueAfterMs,
-  };
-}
-
-/** Pods beyond `keep`, those of them that outlasted the grace, and when the next one will. */
+/** Pods beyond `keep`, those whose drain has outlasted its grace, and when the next one's will. */
 export function drainOf(
   seen: Seen,
   keep: number,
-): { remaining: number; overdue: readonly Pod[]; requeueAfterMs?: number } {
-  const living = seen.pods.filter(isLiving);
+): { remaining: number; overdue: readonly Pod[]; nextEndMs: number | undefined } {
+  const living = seen.pods.filter((pod) => isLiving(pod) && !wasForced(pod));
   const deadlines = living.flatMap((pod) => {
     const asked = deletionAskedAt(pod);
     return asked === undefined ? [] : [{ pod, at: asked + seen.settings.drainGraceMs }];
   });
-  const overdue = deadlines.filter(({ at }) => at <= seen.now).map(({ pod }) => pod);
   const next = deadlines.map(({ at }) => at - seen.now).filter((ms) => ms > 0);
   return {
     remaining: Math.max(0, living.length - keep),
-    overdue,
-    ...(next.length > 0 ? { requeueAfterMs: Math.min(...next) } : {}),
+    overdue: deadlines.filter(({ at }) => at <= seen.now).map(({ pod }) => pod),
+    nextEndMs: next.length > 0 ? Math.min(...next) : undefined,
   };
 }
 
@@ -110,9 +95,14 @@ export function isLiving(pod: Pod): boolean {
   return pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed";
 }
 
+/** Deleted with grace 0 and still there: only somebody's finalizer keeps the record, and nobody is billed for that. */
+function wasForced({ metadata }: Pod): boolean {
+  return metadata.deletionTimestamp !== undefined && metadata.deletionGracePeriodSeconds === 0;
+}
+
 /** A pod's deletionTimestamp lies in the future by its grace period; this is when the deletion was asked for. */
-function deletionAskedAt(pod: Pod): number | undefined {
-  const { deletionTimestamp, deletionGracePeriodSeconds } = pod.metadata;
+function deletionAskedAt({ metadata }: Pod): number | undefined {
+  const { deletionTimestamp, deletionGracePeriodSeconds } = metadata;
   return deletionTimestamp ? Date.parse(deletionTimestamp) - (deletionGracePeriodSeconds ?? 0) * 1000 : undefined;
 }
 

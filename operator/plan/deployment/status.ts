@@ -5,7 +5,7 @@ import type { ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import type { PlannedEvent, Problem } from "../plan.ts";
 import { licenseIsAccepted, modelProblem } from "./checks.ts";
 import { endpointOf, selectorText } from "./children.ts";
-import { podFacts, type PodFacts } from "./podfacts.ts";
+import type { PodFacts } from "./podfacts.ts";
 import type { Rollout } from "./rollout.ts";
 import { ownPool, type Seen } from "./seen.ts";
 import { wantedNodes, type Sizes } from "./size.ts";
@@ -33,25 +33,26 @@ export interface StatusInput {
   readonly blocked: Problem | undefined;
   readonly sizes: Sizes;
   readonly rollout: Rollout;
+  readonly facts: PodFacts;
 }
 
+/** Fields that do not apply are there with undefined, so that an earlier value goes away. */
 export function statusOf(input: StatusInput): ModelDeploymentStatus {
-  const { seen, rollout } = input;
+  const { seen, rollout, facts } = input;
   const { deployment } = seen;
-  const facts = podFacts(seen.pods, rollout.revision?.number);
-  const conditions = conditionsOf(input, facts);
+  const conditions = conditionsOf(input);
   const pinned = rollout.revision?.pinned;
   return {
     observedGeneration: deployment.metadata.generation ?? 0,
-    phase: phaseOf(input, facts, conditions),
+    phase: phaseOf(input, conditions),
     replicas: facts.replicas,
     readyReplicas: facts.ready,
     updatedReplicas: facts.updated,
     selector: selectorText(deployment),
     endpoint: endpointOf(deployment),
-    ...(pinned ? { model: { digest: pinned.model.digest, revision: pinned.model.revision } } : {}),
-    ...(pinned ? { engine: { image: pinned.engine.image, args: [...pinned.engine.args] } } : {}),
-    ...(pinned ? { capacity: pinned.capacity } : {}),
+    model: pinned && { digest: pinned.model.digest, revision: pinned.model.revision },
+    engine: pinned && { image: pinned.engine.image, args: [...pinned.engine.args] },
+    capacity: pinned?.capacity,
     conditions: mergeConditions(deployment.status?.conditions, conditions, {
       now: seen.now,
       generation: deployment.metadata.generation ?? 0,
@@ -59,29 +60,26 @@ export function statusOf(input: StatusInput): ModelDeploymentStatus {
   };
 }
 
-function conditionsOf(input: StatusInput, facts: PodFacts): WantedCondition[] {
+function conditionsOf(input: StatusInput): WantedCondition[] {
   const parts = [
     licenseCondition(input.seen),
     modelCondition(input),
     capacityCondition(input),
-    servingCondition(input, facts),
+    servingCondition(input),
   ];
-  const failing = parts.find((part) => part.status !== "True");
-  const ready: WantedCondition = failing
-    ? { ...failing, type: "Ready", status: failing.status }
-    : {
-        type: "Ready",
-        status: "True",
-        reason: "Serving",
-        message: `${facts.ready} of ${wantedNodes(input.seen)} replicas answer at ${endpointOf(input.seen.deployment)}`,
-      };
-  const stalled = failing !== undefined && STALLING.has(failing.reason);
-  const suspended = failing?.reason === "Suspended";
-  const transient: WantedCondition[] =
-    failing === undefined || suspended
-      ? []
-      : [{ ...failing, type: stalled ? "Stalled" : "Reconciling", status: "True" }];
-  return [...parts, ...transient, ready];
+  const failing = parts.filter((part) => part.status !== "True");
+  // What waits for somebody goes before what passes by itself, else nobody would act before the latter is over.
+  const main = failing.find(({ reason }) => STALLING.has(reason)) ?? failing[0];
+  if (!main) return [...parts, { type: "Ready", status: "True", reason: "Serving", message: servingMessage(input) }];
+  const ready: WantedCondition = { ...main, type: "Ready" };
+  if (main.reason === "Suspended") return [...parts, ready];
+  const transient = STALLING.has(main.reason) ? "Stalled" : "Reconciling";
+  return [...parts, { ...main, type: transient, status: "True" }, ready];
+}
+
+function servingMessage({ seen, sizes, facts }: StatusInput): string {
+  const shrinking = sizes.holding ? `; ${sizes.holding.message}` : "";
+  return `${facts.ready} of ${wantedNodes(seen)} replicas answer at ${endpointOf(seen.deployment)}${shrinking}`;
 }
 
 function licenseCondition(seen: Seen): WantedCondition {
@@ -140,46 +138,31 @@ function modelCondition({ seen, rollout }: StatusInput): WantedCondition {
 function capacityCondition({ seen, blocked, sizes }: StatusInput): WantedCondition {
   const type = "CapacityReady";
   const pool = ownPool(seen);
-  if (seen.deployment.spec.suspend && (!pool || (pool.spec.size === 0 && (pool.status?.claimed ?? 0) === 0))) {
-    return {
-      type,
-      status: "False",
-      reason: "Suspended",
-      message: "spec.suspend is true: no node is held, nothing is billed",
-    };
-  }
-  if (sizes.holding && sizes.holding.reason !== "ShrinkStabilizing" && sizes.holding.reason !== "Draining")
-    return { type, status: "False", ...sizes.holding };
-  if (!pool)
-    return {
-      type,
-      status: "False",
-      ...(blocked ?? { reason: "Provisioning", message: "the node pool is being made" }),
-    };
-  const poolReady = findCondition(pool.status?.conditions, "Ready");
+  const not = ({ reason, message }: Problem): WantedCondition => ({ type, status: "False", reason, message });
+  if (seen.deployment.spec.suspend) return not(suspension(seen, sizes));
+  if (sizes.holding && !GIVING_BACK.has(sizes.holding.reason)) return not(sizes.holding);
+  if (!pool) return not(blocked ?? { reason: "Provisioning", message: "the node pool is being made" });
   const want = wantedNodes(seen);
   const ready = pool.status?.ready ?? 0;
-  if (ready >= want && sizes.poolSize >= want && !seen.deployment.spec.suspend) {
-    return {
-      type,
-      status: "True",
-      reason: "NodesReady",
-      message: sizes.holding?.message ?? `${ready} of ${want} nodes are ready`,
-    };
-  }
-  const words =
-    poolReady && poolReady.status !== "True"
-      ? poolReady
-      : { reason: "Provisioning", message: `${ready} of ${want} nodes are ready` };
-  return {
-    type,
-    status: "False",
-    reason: sizes.holding?.reason ?? words.reason,
-    message: sizes.holding?.message ?? words.message,
-  };
+  const message = `${ready} of ${want} nodes are ready`;
+  if (ready >= want && pool.spec.size >= want) return { type, status: "True", reason: "NodesReady", message };
+  const words = findCondition(pool.status?.conditions, "Ready");
+  return not(words && words.status !== "True" ? words : { reason: "Provisioning", message });
 }
 
-function servingCondition({ seen, blocked, rollout }: StatusInput, facts: PodFacts): WantedCondition {
+/** Reasons of a pool that is larger than wanted: nothing is missing. */
+const GIVING_BACK = new Set(["ShrinkStabilizing", "Draining"]);
+
+function suspension(seen: Seen, { holding }: Sizes): Problem {
+  const pool = ownPool(seen);
+  const claimed = pool?.status?.claimed ?? 0;
+  if (holding) return holding;
+  if (pool && (pool.spec.size > 0 || claimed > 0))
+    return { reason: "Draining", message: `${claimed} nodes are being released` };
+  return { reason: "Suspended", message: "spec.suspend is true: no node is held, nothing is billed" };
+}
+
+function servingCondition({ seen, blocked, rollout, facts }: StatusInput): WantedCondition {
   const type = "Serving";
   const want = wantedNodes(seen);
   const not = (reason: string, message: string): WantedCondition => ({ type, status: "False", reason, message });
@@ -188,54 +171,61 @@ function servingCondition({ seen, blocked, rollout }: StatusInput, facts: PodFac
       "Suspended",
       facts.replicas > 0 ? `${facts.replicas} pods finish their requests` : "spec.suspend is true: no replica runs",
     );
-  if (facts.failure && facts.updatedReady < want) return not(facts.failure.reason, facts.failure.message);
+  const failure = facts.failure ?? refusal(seen);
+  if (failure && facts.updatedReady < want) return not(failure.reason, failure.message);
   if (rollout.revision === undefined)
     return not(
       "WaitingForTemplate",
       blocked?.message ?? "the first template is rendered when model and nodes are known",
     );
-  if (rollout.isStale)
-    return not(
-      "Updating",
-      `${facts.ready} replicas run the former spec: ${blocked?.message ?? modelProblem(seen)?.message ?? "the new template cannot be rendered yet"}`,
-    );
-  if (facts.updatedReady < want || facts.updated < facts.replicas) {
-    return not(
-      facts.updated < facts.replicas && facts.ready > 0 ? "Updating" : "PodsStarting",
-      `${facts.updatedReady} of ${want} replicas answer with the newest template`,
-    );
+  if (rollout.isStale) {
+    const problem = blocked ?? modelProblem(seen);
+    const words = problem?.message ?? "the new template cannot be rendered yet";
+    return not(problem?.reason ?? "Updating", `${facts.ready} replicas run the former spec: ${words}`);
   }
+  const message = `${facts.updatedReady} of ${want} replicas answer with the newest template`;
+  if (facts.updated < facts.staying) return not("Updating", message);
+  if (facts.updatedReady < want) return not("PodsStarting", message);
   return { type, status: "True", reason: "AllReplicasServing", message: `${facts.ready} of ${want} replicas answer` };
 }
 
+/** Why the ReplicaSet cannot make a pod, in the API server's words: a ResourceQuota, pod security, another admission policy. */
+function refusal({ workload }: Seen): Problem | undefined {
+  const failure = workload?.status?.conditions?.find(({ type }) => type === "ReplicaFailure");
+  if (failure?.status !== "True") return undefined;
+  return { reason: "PodsRefused", message: failure.message ?? "the API server takes no pod of this deployment" };
+}
+
 function phaseOf(
-  { seen, rollout }: StatusInput,
-  facts: PodFacts,
+  { seen, rollout, facts, sizes }: StatusInput,
   conditions: readonly WantedCondition[],
 ): ModelDeploymentStatus["phase"] {
   const is = (type: string): WantedCondition | undefined => conditions.find((condition) => condition.type === type);
-  if (seen.deployment.metadata.deletionTimestamp) return "Deleting";
-  if (is("Ready")?.status === "True") return "Ready";
+  const givingBack = sizes.holding !== undefined && GIVING_BACK.has(sizes.holding.reason);
+  if (is("Ready")?.status === "True") return givingBack ? "Scaling" : "Ready";
   if (is("CapacityReady")?.reason === "Suspended") return "Suspended";
-  if (is("Stalled") || is("Serving")?.reason === "PodFailing") return "Error";
-  if (is("Serving")?.reason === "Updating") return "Updating";
+  if (is("Stalled") || FAILING.has(is("Serving")?.reason ?? "")) return "Error";
+  if (facts.updated < facts.staying || (rollout.isStale && facts.staying > 0)) return "Updating";
   if (facts.ready > 0 || seen.deployment.spec.suspend) return "Scaling";
   return is("CapacityReady")?.status === "True" && rollout.revision ? "Deploying" : "Creating";
 }
 
-/** One event for each condition that flips or changes its reason; none for those that are born True, none in steady state. */
+const FAILING = new Set(["PodFailing", "PodsRefused"]);
+
+/**
+ * One event when Ready takes another status or reason, since it repeats what stands in the way; and one when the model of
+ * a deployment that goes on serving changes its state. None in steady state.
+ */
 export function transitions(before: readonly Condition[] | undefined, after: readonly Condition[]): PlannedEvent[] {
   return after.flatMap((next) => {
-    if (next.type === "Ready" || next.type === "Reconciling" || next.type === "Stalled") return [];
     const old = findCondition(before, next.type);
-    const same = old ? old.status === next.status && old.reason === next.reason : next.status === "True";
-    if (same) return [];
-    return [
-      {
-        type: STALLING.has(next.reason) || next.reason === "PodFailing" ? "Warning" : "Normal",
-        reason: next.reason,
-        message: next.message,
-      },
-    ];
+    if (old && old.status === next.status && old.reason === next.reason) return [];
+    const { type, status, reason, message } = next;
+    const isPinned = type === "ModelReady" && status === "True" && reason !== "Imported";
+    if (type !== "Ready" && !isPinned) return [];
+    const isBad = status !== "True" ? STALLING.has(reason) || WARNING.has(reason) : isPinned;
+    return [{ type: isBad ? "Warning" : "Normal", reason, message }];
   });
 }
+
+const WARNING = new Set(["PodFailing", "PodsRefused", "PodUnschedulable", "OutOfStock", "NodeLost", "ProviderError"]);

@@ -14,14 +14,13 @@ export interface TemplateInput {
   /** CPU and memory of the node; undefined when its NodeType is gone: then no request is stated beside the GPUs. */
   readonly node: Pick<NodeTypeSpec, "vcpus" | "memory"> | undefined;
   readonly model: Pick<ModelStatus, "weightBytes">;
-  readonly revision: number;
   readonly image: string;
   readonly args: readonly string[];
   readonly berthImage: string;
   readonly storeService: string;
 }
 
-/** Label of the revision on pods: Ready needs every serving pod to carry the newest. */
+/** Label on pods: hash of what they run. Ready needs every serving pod to carry the newest; the rollout adds it. */
 export const REVISION_LABEL = "berth.dev/revision";
 
 /** Seconds that readiness needs to travel to every kube-proxy before the server may stop listening. */
@@ -38,7 +37,6 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         [labels.instance]: input.deploymentName,
         [labels.deploymentUID]: input.deploymentUID,
         [labels.poolUID]: input.pool.metadata.uid ?? "",
-        [REVISION_LABEL]: String(input.revision),
       },
     },
     spec: {
