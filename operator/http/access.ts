@@ -1,0 +1,99 @@
+/**
+ * Who calls, and whether they may read a namespace's ModelDeployments: Kubernetes decides both (TokenReview,
+ * SubjectAccessReview). Answers are kept for at most a minute, tokens only as digests.
+ */
+import { createHash } from "node:crypto";
+
+import { GROUP } from "../api/keys.ts";
+import type { Clock, KubeObject, KubeWriter, Resource } from "../ports.ts";
+
+export interface Caller {
+  readonly username: string;
+  readonly uid?: string;
+  readonly groups?: readonly string[];
+  readonly extra?: Readonly<Record<string, readonly string[]>>;
+}
+
+export interface Access {
+  /** undefined for a token that Kubernetes does not know. Throws when Kubernetes cannot be asked. */
+  authenticate(token: string): Promise<Caller | undefined>;
+  /** May `caller` get the ModelDeployments of the namespace (or the one of that name)? */
+  mayGet(caller: Caller, namespace: string, name?: string): Promise<boolean>;
+}
+
+interface TokenReview extends KubeObject {
+  readonly spec: { readonly token: string };
+  readonly status?: { readonly authenticated?: boolean; readonly user?: Caller };
+}
+
+interface SubjectAccessReview extends KubeObject {
+  readonly spec: object;
+  readonly status?: { readonly allowed?: boolean };
+}
+
+const tokenReviews: Resource<TokenReview> = {
+  group: "authentication.k8s.io",
+  version: "v1",
+  plural: "tokenreviews",
+  kind: "TokenReview",
+  namespaced: false,
+};
+const subjectAccessReviews: Resource<SubjectAccessReview> = {
+  group: "authorization.k8s.io",
+  version: "v1",
+  plural: "subjectaccessreviews",
+  kind: "SubjectAccessReview",
+  namespaced: false,
+};
+
+const keptMs = 60_000;
+/** A refusal is forgotten sooner, so that a new RoleBinding helps at once. */
+const refusalKeptMs = 5_000;
+const mostKept = 4_096;
+/** Both reviews are answered and never stored, so they have no name. */
+const nameless = { metadata: { name: "" } };
+const manager = { manager: "berth" };
+
+export function newAccess(deps: { readonly kube: Pick<KubeWriter, "create">; readonly clock: Clock }): Access {
+  const callers = newMemory<Caller | undefined>(deps.clock);
+  const decisions = newMemory<boolean>(deps.clock);
+  async function allowed(caller: Caller, namespace: string, name: string | undefined): Promise<boolean> {
+    const verb = { verb: "get", group: GROUP, resource: "modeldeployments" };
+    const resourceAttributes = { ...verb, namespace, ...(name === undefined ? {} : { name }) };
+    const { username: user, uid, groups, extra } = caller;
+    const body = { ...nameless, spec: { resourceAttributes, user, uid, groups, extra } };
+    return (await deps.kube.create(subjectAccessReviews, body, manager)).status?.allowed === true;
+  }
+  return {
+    authenticate: (token) =>
+      callers(createHash("sha256").update(token).digest("hex"), async () => {
+        const { status } = await deps.kube.create(tokenReviews, { ...nameless, spec: { token } }, manager);
+        return status?.authenticated === true ? status.user : undefined;
+      }),
+    mayGet: (caller, namespace, name) =>
+      decisions(JSON.stringify([caller.username, caller.uid, caller.groups, caller.extra, namespace, name]), () =>
+        allowed(caller, namespace, name),
+      ),
+  };
+}
+
+/** Remembers answers by key; equal questions at the same time are asked once. */
+function newMemory<T>(clock: Clock): (key: string, ask: () => Promise<T>) => Promise<T> {
+  const kept = new Map<string, { readonly answer: Promise<T>; untilMs: number }>();
+  return (key, ask) => {
+    const known = kept.get(key);
+    if (known && known.untilMs > clock.monotonicMs()) return known.answer;
+    const entry = { answer: ask(), untilMs: clock.monotonicMs() + keptMs };
+    kept.delete(key);
+    kept.set(key, entry);
+    const [oldest] = kept.keys();
+    if (kept.size > mostKept && oldest !== undefined) kept.delete(oldest);
+    entry.answer.then(
+      (answer) => {
+        if (!answer) entry.untilMs = clock.monotonicMs() + refusalKeptMs;
+      },
+      () => void kept.delete(key),
+    );
+    return entry.answer;
+  };
+}
