@@ -73,12 +73,14 @@ function program(): Command {
     commonOptions,
   )
     .requiredOption("--release <name>", "name of the Helm release")
+    .option("--revision <n>", "revision of the Helm release, named in the command that takes a refused uninstall back")
     .option("--force", "stop Berth, remove its finalizers and say what stays unmetered")
-    .action(async (flags: Record<string, unknown> & { release: string; force?: boolean }) => {
+    .action(async (flags: Record<string, unknown> & { release: string; revision?: string; force?: boolean }) => {
       const { uninstallCheck } = await import("./wirehook.ts");
       process.exit(
         await uninstallCheck(commonConfig(flags, process.env), process.env, {
           release: flags.release,
+          revision: flags.revision,
           force: flags.force === true,
         }),
       );

@@ -7,7 +7,7 @@ import { newBase } from "./process.ts";
 export async function uninstallCheck(
   config: CommonConfig,
   env: Readonly<Record<string, string | undefined>>,
-  { release, force }: { readonly release: string; readonly force: boolean },
+  { release, revision, force }: { readonly release: string; readonly revision?: string; readonly force: boolean },
 ): Promise<number> {
   const base = await newBase("uninstall-check", config, env);
   try {
@@ -15,6 +15,7 @@ export async function uninstallCheck(
       client: base.kube,
       namespace: config.namespace,
       release,
+      revision,
       force,
       out: (line) => process.stdout.write(`${line}\n`),
       wait: (ms) => wait(ms),

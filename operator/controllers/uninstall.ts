@@ -25,6 +25,8 @@ export interface UninstallDeps {
   /** Namespace and name of the Helm release: its operator and importer are stopped before finalizers are removed. */
   readonly namespace: string;
   readonly release: string;
+  /** Revision of the release that is being uninstalled, for the command that takes a refused uninstall back. */
+  readonly revision?: string;
   readonly force: boolean;
   /** One line for the person who runs helm; the pod's log shows it. */
   readonly out: (line: string) => void;
@@ -59,7 +61,7 @@ async function listed(deps: UninstallDeps, resource: Resource, namespace?: strin
 }
 
 function refuseIfUsed(
-  { out, release: name, namespace }: UninstallDeps,
+  { out, release: name, namespace, revision = "REVISION" }: UninstallDeps,
   deployments: readonly KubeObject[],
   pools: readonly KubeObject[],
 ): 0 | 1 {
@@ -73,11 +75,13 @@ function refuseIfUsed(
   for (const object of deployments) out(`  modeldeployment ${fullName(object)}`);
   for (const object of pools) out(`  gpunodepool ${fullName(object)}`);
   out(
-    "delete the ModelDeployments first (kubectl delete modeldeployments.berth.dev -n NAMESPACE NAME) and wait until they are gone,",
+    "Berth goes on working. Delete the ModelDeployments (kubectl delete modeldeployments.berth.dev -n NAMESPACE NAME),",
   );
-  out(
-    `or leave them behind: helm upgrade ${name} CHART -n ${namespace} --reuse-values --set uninstall.force=true, then uninstall again`,
-  );
+  out("wait until they are gone, then uninstall again. Helm now calls the release uninstalling: to keep Berth,");
+  out(`  helm rollback ${name} ${revision} -n ${namespace}`);
+  out("To leave them behind unmetered: that, then");
+  out(`  helm upgrade ${name} CHART -n ${namespace} --reuse-values --set uninstall.force=true`);
+  out(`  helm uninstall ${name} -n ${namespace}`);
   return 1;
 }
 

@@ -30,8 +30,10 @@ const nodeType = {
   },
 };
 
-async function helm(cluster: Cluster, args: readonly string[], values: object = {}): Promise<CommandResult> {
-  const result = await cluster.helm([...args, ...where, "-f", "-"], { input: stringify(values) });
+async function helm(cluster: Cluster, args: readonly string[], values?: object): Promise<CommandResult> {
+  const result = await cluster.helm([...args, ...where, ...(values ? ["-f", "-"] : [])], {
+    input: stringify(values ?? {}),
+  });
   assert.equal(result.code, 0, result.stdout + result.stderr);
   return result;
 }
@@ -147,6 +149,8 @@ test("helm uninstall is refused while deployments exist, and names them", async 
   const shown = items.filter(({ metadata }) => metadata.labels?.["app.kubernetes.io/component"] === "uninstall");
   assert.match(JSON.stringify(shown[0]?.status), /modeldeployment default\/chat/, "the pod's termination message");
 
+  assert.match(hooks[0]?.output ?? "", /helm rollback berth 1 -n berth-system/);
+  await helm(cluster, ["rollback", "berth", "1"]);
   // Forced: finalizers of Berth go, those of others stay, and what is left behind is told.
   await helm(cluster, ["upgrade", "berth", chart, "--reuse-values"], { uninstall: { force: true } });
   const forced = await helmWithHooks(cluster, namespace, ["uninstall", "berth", ...where]);
