@@ -1,0 +1,187 @@
+// Imports that are killed, raced, cut off from the API server or from the store: in the end the same bytes and one manifest.
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { test, before, after } from "node:test";
+import { apiPath } from "../cluster/client.ts";
+import { eventually } from "../cluster/eventually.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy } from "../cluster/faultproxy.ts";
+import { llamaFolder } from "../models/llama.ts";
+import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { digestOf } from "../transfer/bench.ts";
+import {
+  importerHere,
+  importerProcess,
+  modelUntil,
+  newBed,
+  newTenant,
+  operatorNamespace,
+  putModel,
+  putSecret,
+  readyOf,
+  untilReason,
+} from "./importbench.ts";
+import type { Bed } from "./importbench.ts";
+
+const cleanups: (() => unknown)[] = [];
+let bed: Bed;
+/** The source behind a proxy that makes each read of weights take a while. */
+let slow: FaultProxy;
+before(async () => {
+  bed = await newBed({ after: (run: () => unknown) => void cleanups.unshift(run) });
+  const client = bed.s3.client();
+  await uploadFolder(client, "source", "llama/", llamaFolder());
+  client.destroy();
+  slow = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
+  cleanups.unshift(() => slow.close());
+  const isWeight = ({ method, path }: { method: string; path: string }) =>
+    method === "GET" && path.endsWith(".safetensors");
+  slow.add({ match: isWeight, fault: { kind: "delay", delayMs: 150 } });
+});
+after(async () => {
+  for (const cleanup of cleanups) await cleanup();
+});
+
+const wanted = (): string => digestOf(llamaFolder(), filesBelow(llamaFolder()));
+
+async function slowTenant(): Promise<string> {
+  const namespace = await newTenant(bed);
+  await putSecret(bed, namespace, { endpoints: slow.url });
+  return namespace;
+}
+
+async function folderOf(path: string): Promise<string> {
+  const { metadata } = await bed.cluster.admin.get<{ metadata: { uid: string; namespace: string } }>(path);
+  const owner = await bed.cluster.admin.get<{ metadata: { uid: string } }>(`/api/v1/namespaces/${metadata.namespace}`);
+  return `models/${owner.metadata.uid}/${metadata.uid}/`;
+}
+
+async function keysBelow(folder: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const object of bed.store.list(folder)) keys.push(object.key.slice(folder.length));
+  return keys.sort();
+}
+
+/** Reproducible choices: the seed is printed with the test. */
+function chooser(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state % below;
+  };
+}
+
+test("an importer that is killed again and again finishes in the end, with nothing left over", async (t) => {
+  const seed = Number(process.env["BERTH_TEST_SEED"] ?? Date.now() % 1_000_000);
+  t.diagnostic(`seed ${String(seed)} (BERTH_TEST_SEED repeats it)`);
+  const choose = chooser(seed);
+  const namespace = await slowTenant();
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  const folder = await folderOf(path);
+  for (let round = 0; round < 4; round++) {
+    const child = importerProcess(t, bed);
+    // Each round is let get a little further: some number of objects more than the last one left.
+    const before_ = (await keysBelow(folder)).length;
+    const target = before_ + 1 + choose(5);
+    await eventually(
+      async () =>
+        (await keysBelow(folder)).length >= target ||
+        readyOf((await bed.cluster.admin.get<{ status?: never }>(path)).status)?.status === "True",
+      {
+        what: `the store holds ${String(target)} objects`,
+        recheckMs: 10,
+      },
+    );
+    const gone = once(child, "exit");
+    child.kill("SIGKILL");
+    await gone;
+  }
+  importerProcess(t, bed);
+  const model = await untilReason(bed, path, "Imported", 60_000);
+  assert.equal(model.status?.digest, wanted());
+  assert.equal(model.status?.revisions?.length, 1);
+  const kept = [...filesBelow(llamaFolder()), "MANIFEST.json", ".berth/import.json"].map((file) => `1/${file}`);
+  assert.deepEqual(await keysBelow(folder), kept.sort());
+});
+
+async function copiedBytes(metrics: { metrics(): Promise<string> }): Promise<number> {
+  return Number(/^berth_import_bytes_total (\d+)/m.exec(await metrics.metrics())?.[1] ?? 0);
+}
+
+test("two importers share the work: each model is copied once", async (t) => {
+  const one = await importerHere(t, bed);
+  const two = await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const names = ["a", "b", "c", "d"];
+  const paths = await Promise.all(names.map((name) => putModel(bed, namespace, { name, endpoint: slow.url })));
+  for (const path of paths) {
+    const { status } = await untilReason(bed, path, "Imported", 60_000);
+    assert.deepEqual(
+      status?.revisions?.map(({ digest }) => digest),
+      [wanted()],
+    );
+  }
+  const copied = (await copiedBytes(one.base.metrics.registry)) + (await copiedBytes(two.base.metrics.registry));
+  const size = (await bed.cluster.admin.get<{ status: { sizeBytes: number } }>(paths[0] ?? "")).status.sizeBytes;
+  assert.equal(copied, size * names.length);
+  await one.stop();
+  await two.stop();
+  const leases = await bed.cluster.admin.list(
+    apiPath("coordination.k8s.io/v1", "leases", { namespace: operatorNamespace }),
+  );
+  assert.deepEqual(leases.items, [], "no Lease is left behind");
+});
+
+test("progress is told while it copies, and an importer that lost its Lease stops", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  const copying = await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
+  assert.equal(copying.status?.phase, "Downloading");
+  assert.equal(readyOf(copying.status)?.reason, "Copying");
+  assert.ok((copying.status?.progress?.bytes ?? 0) <= (copying.status?.progress?.totalBytes ?? 0));
+  const lease = apiPath("coordination.k8s.io/v1", "leases", {
+    namespace: operatorNamespace,
+    name: `berth-import-${copying.metadata.uid ?? ""}`,
+  });
+  await bed.cluster.admin.patch(lease, { spec: { holderIdentity: "somebody-else" } });
+  const { status } = await untilReason(bed, path, "Imported", 60_000);
+  assert.equal(status?.digest, wanted());
+});
+
+test("an import survives an API server that goes away in its middle", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
+  await bed.cluster.apiserver.restart();
+  const { status } = await untilReason(bed, path, "Imported", 60_000);
+  assert.equal(status?.digest, wanted());
+});
+
+test("a deletion waits for a store that is away, and says so", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await newTenant(bed);
+  await putSecret(bed, namespace);
+  const path = await putModel(bed, namespace);
+  await untilReason(bed, path, "Imported");
+  const folder = await folderOf(path);
+  await bed.s3.part.kill();
+  await bed.cluster.admin.remove(path);
+  const waiting = await untilReason(bed, path, "Deleting");
+  assert.match(readyOf(waiting.status)?.message ?? "", /waiting for the store.*s3:\/\/store\/platform/);
+  await bed.s3.part.start();
+  await eventually(async () => (await bed.cluster.admin.find(path)) === undefined, { what: "the model is gone" });
+  assert.deepEqual(await keysBelow(folder), []);
+});
+
+test("deleting a model that is being copied stops the copy and leaves nothing", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
+  const folder = await folderOf(path);
+  await bed.cluster.admin.remove(path);
+  await eventually(async () => (await bed.cluster.admin.find(path)) === undefined, { what: "the model is gone" });
+  assert.deepEqual(await keysBelow(folder), []);
+});
