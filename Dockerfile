@@ -1,0 +1,18 @@
+# Berth: one bundle on a distroless Node.js. All roles (operator, importer, …) are sub-commands of it.
+FROM node:24-bookworm-slim AS build
+WORKDIR /src
+COPY package.json package-lock.json .npmrc ./
+# No install scripts: esbuild's program comes with its platform package, and Node.js is the image's own.
+RUN npm ci --ignore-scripts
+COPY operator ./operator
+RUN node operator/bundle.mjs
+
+FROM gcr.io/distroless/nodejs24-debian12:nonroot
+ENV NODE_ENV=production
+COPY --from=build /src/dist/ /app/
+COPY LICENSE /app/
+# nonroot of distroless, as a number, so that runAsNonRoot can be checked without /etc/passwd.
+USER 65532:65532
+WORKDIR /app
+ENTRYPOINT ["/nodejs/bin/node", "--enable-source-maps", "/app/berth.mjs"]
+CMD ["--help"]
