@@ -1,0 +1,174 @@
+/** `berth usage`: asks a usage API and prints its answer. Exit codes: 0 printed, 1 refused or not reached, 2 wrong flags. */
+import { Command, CommanderError, Option } from "commander";
+import { readFile } from "node:fs/promises";
+
+import { usageReport } from "../api/usage.ts";
+import type { UsageReport } from "../api/usage.ts";
+import { csvOf, tableOf } from "./usagetable.ts";
+
+export interface UsageIO {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Standard output. */
+  readonly write: (text: string) => void;
+  /** Standard error. */
+  readonly complain?: (text: string) => void;
+}
+
+interface Flags {
+  readonly from?: string;
+  readonly to?: string;
+  readonly namespace?: string;
+  readonly allNamespaces?: boolean;
+  readonly deployment?: string;
+  readonly output: "table" | "json" | "csv";
+  readonly server?: string;
+  readonly tokenFile?: string;
+  readonly kubeconfig?: string;
+  readonly plainHttp?: boolean;
+}
+
+/** Something that the caller can mend; the message says how. */
+class UsageError extends Error {}
+
+/** The sub-command for main.ts; `end` gets the exit code. */
+export function usageCommand(io: UsageIO, end: (code: number) => void): Command {
+  return new Command("usage")
+    .description("print provisioned capacity by hour: sealed hours and the open one, marked as such")
+    .option("--from <time>", "first hour: a UTC day (2026-11-21) or an instant (default: today)")
+    .option("--to <time>", "hours that begin before this time (default: the end of today)")
+    .option("-n, --namespace <name>", "one namespace (default: the kubeconfig's, or all that you may read)")
+    .option("-A, --all-namespaces", "every namespace that you may read")
+    .option("-d, --deployment <name>", "one ModelDeployment")
+    .addOption(
+      new Option("-o, --output <form>", "form of the output").choices(["table", "json", "csv"]).default("table"),
+    )
+    .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
+    .option("--token-file <path>", "file with a token of Kubernetes (or the token itself in BERTH_TOKEN)")
+    .option("--kubeconfig <path>", "kubeconfig whose token is used (or KUBECONFIG)")
+    .option("--plain-http", "send the token without TLS to a server that is not on this machine")
+    .action(async (flags: Flags) => {
+      try {
+        const { url, namespace } = await questionOf(flags, io.env);
+        io.write(print(await ask(url, flags, io.env), flags.output));
+        if (namespace !== undefined && flags.namespace === undefined && flags.output === "table") {
+          io.complain?.(`only namespace ${namespace} of your kubeconfig is shown; --all-namespaces shows every one\n`);
+        }
+        end(0);
+      } catch (error) {
+        if (!(error instanceof UsageError)) throw error;
+        io.complain?.(`berth usage: ${error.message}\n`);
+        end(1);
+      }
+    });
+}
+
+/** Runs the command with these arguments and answers with its exit code. */
+export async function runUsage(args: readonly string[], io: UsageIO): Promise<number> {
+  let code = 0;
+  const command = usageCommand(io, (ended) => (code = ended)).exitOverride();
+  command.configureOutput({ writeOut: io.write, writeErr: (text) => io.complain?.(text) });
+  try {
+    await command.parseAsync([...args], { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+}
+
+async function questionOf(flags: Flags, env: UsageIO["env"]): Promise<{ url: URL; namespace: string | undefined }> {
+  const server = flags.server ?? env["BERTH_USAGE_SERVER"];
+  if (!server) {
+    throw new UsageError(
+      "no server: run `kubectl -n berth-system port-forward svc/berth-usage 8082` and give --server http://127.0.0.1:8082",
+    );
+  }
+  const url = URL.canParse(server) ? new URL(server) : undefined;
+  if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) {
+    throw new UsageError(`--server ${server} is no http or https URL: write for example http://127.0.0.1:8082`);
+  }
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+  if (url.protocol === "http:" && !local && !flags.plainHttp) {
+    throw new UsageError(
+      `${server} has no TLS, your token would be readable on its way: use https, or add --plain-http`,
+    );
+  }
+  url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/usage`;
+  const namespace = flags.allNamespaces ? undefined : (flags.namespace ?? (await kubeconfigOf(flags, env))?.namespace);
+  const asked = { from: flags.from, to: flags.to, namespace, deployment: flags.deployment };
+  for (const [name, value] of Object.entries(asked)) if (value !== undefined) url.searchParams.set(name, value);
+  return { url, namespace };
+}
+
+async function ask(url: URL, flags: Flags, env: UsageIO["env"]): Promise<UsageReport> {
+  const authorization = `Bearer ${await tokenOf(flags, env)}`;
+  let response: Response;
+  try {
+    response = await fetch(url, { headers: { authorization }, redirect: "error", signal: AbortSignal.timeout(60_000) });
+  } catch (error) {
+    const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
+    throw new UsageError(`${url.origin} does not answer (${why}): is the port-forward running, is --server right?`);
+  }
+  const body: unknown = await response.json().catch(() => undefined);
+  if (!response.ok) throw new UsageError(refusalOf(response.status, body));
+  const parsed = usageReport.safeParse(body);
+  if (!parsed.success)
+    throw new UsageError(`${url.origin} answered with something that is no usage report: is it Berth's usage API?`);
+  return parsed.data;
+}
+
+function refusalOf(status: number, body: unknown): string {
+  const said =
+    typeof body === "object" && body !== null && "error" in body ? String(body.error) : "no explanation given";
+  if (status === 401)
+    return `the server did not accept your token (401): ${said}; \`kubectl create token <service account>\` makes one`;
+  return `${said} (${status})`;
+}
+
+async function tokenOf(flags: Flags, env: UsageIO["env"]): Promise<string> {
+  if (flags.tokenFile !== undefined) return tokenFromFile(flags.tokenFile);
+  if (env["BERTH_TOKEN"]) return env["BERTH_TOKEN"];
+  const token = (await kubeconfigOf(flags, env))?.token;
+  if (token !== undefined) return token;
+  throw new UsageError(
+    "no token: give --token-file or BERTH_TOKEN, for example BERTH_TOKEN=$(kubectl create token <service account>); a kubeconfig with a client certificate alone cannot be used here",
+  );
+}
+
+async function tokenFromFile(path: string): Promise<string> {
+  try {
+    return (await readFile(path, "utf8")).trim();
+  } catch (error) {
+    throw new UsageError(
+      `--token-file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+/** Token and namespace of the current context, or undefined where no kubeconfig is named. */
+async function kubeconfigOf(
+  { kubeconfig }: Flags,
+  env: UsageIO["env"],
+): Promise<{ readonly token: string | undefined; readonly namespace: string | undefined } | undefined> {
+  const path = kubeconfig ?? env["KUBECONFIG"];
+  if (!path) return undefined;
+  // Loaded only here: it is large, and most calls bring their token with them.
+  const { KubeConfig } = await import("@kubernetes/client-node");
+  const config = new KubeConfig();
+  try {
+    config.loadFromFile(path);
+    const options: { headers?: Record<string, string | undefined> } = {};
+    await config.applyToHTTPSOptions(options);
+    const token = options.headers?.["Authorization"]?.replace(/^Bearer /, "");
+    return { token, namespace: config.getContextObject(config.getCurrentContext())?.namespace };
+  } catch (error) {
+    throw new UsageError(
+      `kubeconfig ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+function print(report: UsageReport, output: Flags["output"]): string {
+  if (output === "json") return `${JSON.stringify(report, undefined, 2)}\n`;
+  return output === "csv" ? csvOf(report) : tableOf(report);
+}

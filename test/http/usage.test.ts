@@ -1,0 +1,174 @@
+/** The usage API with real tokens, roles and reviews, over the real caches and a real ledger. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { pathToFileURL } from "node:url";
+import { Registry } from "prom-client";
+
+import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { usageReport } from "../../operator/api/usage.ts";
+import type { UsageReport } from "../../operator/api/usage.ts";
+import { cachedObjects } from "../../operator/controllers/facts.ts";
+import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
+import { newSealer } from "../../operator/controllers/sealer.ts";
+import { newUsageSource } from "../../operator/controllers/usage.ts";
+import { newAccess } from "../../operator/http/access.ts";
+import { createApp } from "../../operator/http/app.ts";
+import { serve } from "../../operator/http/serve.ts";
+import { runUsage } from "../../operator/cli/usage.ts";
+import { tally } from "../cluster/audit.ts";
+import { requires, testCluster, testNamespace } from "../cluster/session.ts";
+import { grant, serviceAccountIdentity } from "../cluster/users.ts";
+import { makeClaim, makeDeployment, meteredWorld } from "../controllers/meteringcluster.ts";
+import { CLUSTER, epochMs, instant } from "../controllers/meteringobjects.ts";
+import { newManualClock } from "../runtime/manualclock.ts";
+import { newRig } from "../runtime/rig.ts";
+
+/** 10:12 one node wanted, held from 10:15 on; sealed through 12:00; now 12:30. */
+async function served(t: TestContext) {
+  const cluster = await testCluster();
+  const namespace = await testNamespace(t);
+  const rig = newRig(t, cluster, { userAgent: "usage-test" });
+  const world = meteredWorld(rig, namespace);
+  const folder = await mkdtemp(join(tmpdir(), "berth-usage-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  const made = await makeDeployment(cluster, namespace, "chat");
+  await makeClaim(cluster, namespace, "chat", made, { claimed: "10:15:00" });
+  const common = { ledger, clusterId: CLUSTER, windowSeconds: 3600 };
+  await newSealer({
+    ...common,
+    kube: rig.kube,
+    clock: newManualClock(epochMs("12:06:00")),
+    log: rig.log,
+    metrics: newLedgerMetrics(new Registry()),
+    sealGraceSeconds: 300,
+    sealSpreadSeconds: 0,
+    freshObjects: world.fresh,
+    caughtUp: () => true,
+  }).pass();
+  const clock = newManualClock(epochMs("12:30:00"));
+  const source = newUsageSource({ ...common, clock, objects: () => world.only(cachedObjects(world.caches)) });
+  const access = newAccess({ kube: rig.kube, clock });
+  const server = await serve(createApp({ log: rig.log, usage: { source, access, clock } }), 0, "127.0.0.1");
+  t.after(() => server.stop());
+  const url = `http://127.0.0.1:${server.port}`;
+  const ask = async (query: string, token?: string) => {
+    const headers = token === undefined ? {} : { authorization: `Bearer ${token}` };
+    const response = await fetch(`${url}/v1/usage${query}`, { headers });
+    return { status: response.status, body: (await response.json()) as { error?: string } & UsageReport };
+  };
+  const reader = await serviceAccountIdentity(cluster, namespace, "reader");
+  await grant(
+    cluster,
+    { kind: "ServiceAccount", name: "reader", namespace },
+    {
+      name: "read-mdep",
+      namespace,
+      rules: [{ apiGroups: ["berth.dev"], resources: ["modeldeployments"], verbs: ["get"] }],
+    },
+  );
+  const stranger = await serviceAccountIdentity(cluster, namespace, "stranger");
+  return { cluster, namespace, url, ask, reader: reader.token, stranger: stranger.token, clock };
+}
+
+test("sealed hours and the open one, to those who may get the deployments, and to nobody else", async (t) => {
+  const { cluster, namespace, ask, reader, stranger, url } = await served(t);
+
+  await t.test("a reader sees both, the open hour marked and cut at the server's now", async () => {
+    const { status, body } = await ask("?from=2026-11-21&to=2026-11-22", reader);
+    assert.equal(status, 200);
+    const report = usageReport.parse(body);
+    assert.deepEqual([report.asOf, report.sealedThrough], [instant("12:30:00"), instant("12:00:00")]);
+    assert.deepEqual(
+      report.records.map((line) => [line.windowStart, line.open, line.billableNodeSeconds, line.desiredNodeSeconds]),
+      [
+        [instant("10:00:00"), false, 45 * 60, 48 * 60],
+        [instant("11:00:00"), false, 3600, 3600],
+        [instant("12:00:00"), true, 1800, 1800],
+      ],
+    );
+  });
+
+  await t.test("windows that begin in [from, to) and no others", async () => {
+    const { body } = await ask(`?from=${instant("11:00:00")}&to=${instant("12:00:00")}&namespace=${namespace}`, reader);
+    assert.deepEqual(
+      body.records.map((line) => line.windowStart),
+      [instant("11:00:00")],
+    );
+    assert.deepEqual((await ask("?deployment=other", reader)).body.records, []);
+  });
+
+  await t.test("a stranger sees nothing, and is told why where a namespace is named", async () => {
+    const all = await ask("", stranger);
+    assert.deepEqual([all.status, all.body.records], [200, []]);
+    const named = await ask(`?namespace=${namespace}`, stranger);
+    assert.equal(named.status, 403);
+    assert.match(
+      named.body.error ?? "",
+      /stranger may not get modeldeployments\.berth\.dev in namespace .*: bind a role/,
+    );
+  });
+
+  await t.test("no token and a wrong one are 401", async () => {
+    for (const token of [undefined, "nonsense"]) {
+      const { status, body } = await ask("", token);
+      assert.equal(status, 401);
+      assert.match(body.error ?? "", /Authorization: Bearer/);
+    }
+  });
+
+  await t.test("a bad question names the parameter, the value and the remedy", async () => {
+    const bad: readonly [string, string, RegExp][] = [
+      ["?from=yesterday", "from", /write a UTC day like/],
+      ["?from=2026-11-21&to=2026-11-21", "to", /later than from/],
+      ["?from=2026-01-01&to=2026-11-21", "from", /at most 31/],
+      ["?since=2026-01-01", "since", /use from, to, namespace, deployment/],
+      ["?from=2026-11-21&from=2026-11-20", "from", /twice/],
+      ["?namespace=Team_A", "namespace", /lower-case/],
+      ["?from=2026-13-41", "from", /not a time/],
+    ];
+    for (const [query, parameter, message] of bad) {
+      const { status, body } = await ask(query, reader);
+      assert.equal(status, 400, query);
+      assert.equal((body as unknown as { parameter: string }).parameter, parameter);
+      assert.match(body.error ?? "", message);
+    }
+  });
+
+  await t.test("an answer of Kubernetes is kept for a minute", async (t) => {
+    if (!(await requires(t, "audit"))) return;
+    const mark = await cluster.audit.mark();
+    for (let i = 0; i < 5; i++) await ask(`?namespace=${namespace}`, reader);
+    assert.deepEqual(tally(await cluster.audit.since(mark, { userAgent: "usage-test", verbs: ["create"] })), {});
+  });
+
+  await t.test("the command prints the same with totals and the open hour marked", async () => {
+    const run = async (...args: string[]) => {
+      const out: string[] = [];
+      const code = await runUsage(args, { env: { BERTH_TOKEN: reader }, write: (text) => out.push(text) });
+      return { code, text: out.join("") };
+    };
+    const day = ["--from", "2026-11-21", "--to", "2026-11-22", "--server", url, "-n", namespace];
+    const table = await run(...day);
+    assert.equal(table.code, 0);
+    const lines = table.text.split("\n");
+    assert.match(
+      lines[0] ?? "",
+      /^HOUR \(UTC\)\s+NAMESPACE\s+DEPLOYMENT\s+SKU\s+ACCOUNT\s+BILLABLE\s+CLAIMED\s+READY\s+DESIRED\s+GPU-SECONDS\s+STATE$/,
+    );
+    assert.match(
+      lines[1] ?? "",
+      /^2026-11-21 10:00\s+\S+\s+chat\s+dedicated\.l4\.1\s+team-a\s+2700\s+2700\s+2700\s+2880\s+2700\s+sealed$/,
+    );
+    assert.match(table.text, /^2026-11-21 12:00\s.*\sopen$/m);
+    assert.match(table.text, /^TOTAL\s.*\s8100\s/m);
+    const csv = await run(...day, "-o", "csv");
+    assert.match(csv.text.split("\n")[1] ?? "", /^2026-11-21T10:00:00Z,/);
+    assert.equal(csv.text.trim().split("\n").length, 4);
+    assert.deepEqual(usageReport.parse(JSON.parse((await run(...day, "-o", "json")).text)).records.length, 3);
+  });
+});
