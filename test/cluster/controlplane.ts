@@ -29,6 +29,8 @@ export interface ControlPlaneOptions {
   readonly nodeMonitorGracePeriod?: string;
   /** False: nodes and pods are not played. */
   readonly kwok?: boolean;
+  /** Life of a node's Lease, renewed four times in it (default 40): longer ones keep 1,000 idle nodes quiet. */
+  readonly nodeLeaseSeconds?: number;
   /** False: only etcd and the API server (no controllers, no scheduler, no kwok, no Karpenter). */
   readonly controllers?: boolean;
   /** Folders of CRD files that are there before the controllers start (whose caches learn of new kinds only every 30 s). */

@@ -84,13 +84,13 @@ function controllerManagerArgs({ file, pkiDir, caPath }: Prepared, options: Cont
   ];
 }
 
-function kwokArgs({ file }: Prepared): string[] {
+function kwokArgs({ file }: Prepared, { nodeLeaseSeconds = 40 }: ControlPlaneOptions): string[] {
   return [
     `--kubeconfig=${file("kwok.kubeconfig")}`,
     `--config=${file("kwok.yaml")}`,
     "--manage-all-nodes=false",
     "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
-    "--node-lease-duration-seconds=40",
+    `--node-lease-duration-seconds=${String(nodeLeaseSeconds)}`,
     "--cidr=10.64.0.0/12",
   ];
 }
@@ -130,7 +130,7 @@ export function newParts(prepared: Prepared, options: ControlPlaneOptions): Part
     apiserver: part("kube-apiserver", apiserverArgs(prepared, options), { ready: apiserverReady }),
     controllerManager: part("kube-controller-manager", controllerManagerArgs(prepared, options)),
     scheduler: part("kube-scheduler", [`--config=${file("scheduler.yaml")}`, "--secure-port=0"]),
-    kwok: part("kwok", kwokArgs(prepared)),
+    kwok: part("kwok", kwokArgs(prepared, options)),
     karpenter: part("karpenter", karpenterArgs(prepared, options), {
       env: karpenterEnv,
       ready: () => answers(`http://127.0.0.1:${String(ports.karpenterProbe)}/readyz`),
