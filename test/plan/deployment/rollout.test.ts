@@ -1,0 +1,205 @@
+// The pinned template: what renders anew, what restarts nothing, and which revisions are believed.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { annotations, labels, taints } from "../../../operator/api/keys.ts";
+import type { ControllerRevision } from "../../../operator/api/kubernetes.ts";
+import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
+import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
+import { currentRevision } from "../../../operator/plan/deployment/revisions.ts";
+import { REVISION_LABEL, renderPodTemplate } from "../../../operator/plan/deployment/template.ts";
+import type { Renderer } from "../../../operator/plan/deployment/rollout.ts";
+import type { PinnedTemplate, Seen } from "../../../operator/plan/deployment/seen.ts";
+import { revisionName } from "../../../operator/plan/identity.ts";
+import { OTHER_DIGEST, UID, changed, deploymentOf, modelOf, observed, poolOf, serving } from "./observed.ts";
+import { applied, conditionOf, described, effective, messageOf, writtenWorkload } from "./read.ts";
+
+const POOL_OF_ANOTHER = "33333333-3333-4333-8333-333333333333";
+
+function newRevision(seen: Seen, render: Renderer = renderPodTemplate): ControllerRevision | undefined {
+  return applied<ControllerRevision>(planDeployment(seen, render), "ControllerRevision");
+}
+
+/** As if the plan's revision had been stored. */
+function rolledOut(seen: Seen): Seen {
+  const revision = newRevision(seen);
+  assert.ok(revision);
+  return { ...seen, revisions: [...seen.revisions, revision] };
+}
+
+function newDigest(): Seen["model"] {
+  const importedAt = "2026-03-09T00:00:00Z";
+  const entries = [
+    ...(modelOf().status?.revisions ?? []),
+    { number: 2, digest: OTHER_DIGEST, sizeBytes: 1, importedAt },
+  ];
+  return modelOf({ digest: OTHER_DIGEST, revisions: entries });
+}
+
+const changedRenderer: Renderer = (input) => {
+  const { metadata, spec } = renderPodTemplate(input);
+  return { metadata, spec: { ...spec, terminationGracePeriodSeconds: 999 } };
+};
+
+describe("a pinned template", () => {
+  const same: readonly (readonly [string, Partial<ModelDeployment["spec"]>])[] = [
+    ["replicas", { replicas: 4 }],
+    ["suspend", { suspend: true }],
+    ["deletionProtection", { deletionProtection: true }],
+    ["billing", { billing: { tags: { project: "x" } } }],
+    ["acceptLicense", { acceptLicense: true }],
+  ];
+  for (const [name, spec] of same) {
+    test(`is kept when ${name} changes, even where Berth and the model are newer`, () => {
+      const seen = changed(serving({}, { model: newDigest() }), spec);
+      const plan = planDeployment(seen, changedRenderer);
+      assert.equal(applied(plan, "ControllerRevision"), undefined);
+      assert.deepEqual(writtenWorkload(plan)?.spec?.template, currentRevision(seen)?.pinned.podTemplate);
+    });
+  }
+
+  const other: readonly (readonly [string, (seen: Seen) => Seen])[] = [
+    ["the model", (seen) => changed(seen, { model: { name: "mistral", kind: "Model" } })],
+    ["the context length", (seen) => changed(seen, { contextLength: 4096 })],
+    ["the engine", (seen) => changed(seen, { engine: { version: "0.31.1" } })],
+    ["the pinned digest", (seen) => changed(seen, { model: { name: "llama", kind: "Model", revision: OTHER_DIGEST } })],
+    ["the annotation berth.dev/rollout", (seen) => changed(seen, {}, { annotations: { [annotations.rollout]: "1" } })],
+  ];
+  for (const [name, change] of other) {
+    test(`is rendered anew when ${name} changes, with the model's newest revision`, () => {
+      const seen = change(serving({}, { model: newDigest() }));
+      const revision = newRevision(seen);
+      assert.equal(revision?.revision, 2);
+      assert.equal((revision?.data as PinnedTemplate).model.digest, OTHER_DIGEST);
+      const plan = planDeployment(seen);
+      assert.equal(conditionOf(plan, "Ready"), "False Updating");
+      assert.equal(plan.status?.phase, "Updating");
+    });
+  }
+
+  test("is not touched by a newer Berth, and its pods neither", () => {
+    const seen = serving();
+    assert.deepEqual(effective(planDeployment(seen, changedRenderer), seen), []);
+  });
+
+  test("is rendered anew going back and forth: A, B, A", () => {
+    const first = serving();
+    const second = rolledOut(changed(first, { contextLength: 4096 }));
+    const third = changed(second, { contextLength: undefined });
+    assert.equal(newRevision(third)?.revision, 3);
+  });
+
+  test("is rendered from whatever the last spec says when it is changed twice quickly", () => {
+    const seen = changed(changed(serving(), { contextLength: 4096 }), { contextLength: undefined });
+    assert.deepEqual(effective(planDeployment(seen), seen), []);
+  });
+
+  test("whose revision was deleted by hand is stored again and restarts nothing", () => {
+    const seen: Seen = { ...serving(), revisions: [] };
+    const plan = planDeployment(seen);
+    assert.deepEqual(effective(plan, seen), [`create ControllerRevision team/${revisionName(UID, 1)}`]);
+    assert.equal(conditionOf(plan, "Ready"), "True Serving");
+  });
+
+  test("does not depend on fields that a later version adds with a default", () => {
+    const seen = serving();
+    const engine = { ...seen.deployment.spec.engine, extraArgs: [] };
+    assert.equal(newRevision(changed(seen, { engine })), undefined);
+  });
+});
+
+describe("a changed spec whose template cannot be rendered", () => {
+  test("leaves the former pods serving and names the reason", () => {
+    const seen = changed(serving(), { contextLength: 9000 });
+    const plan = planDeployment(seen);
+    assert.deepEqual(effective(plan, seen), []);
+    assert.equal(conditionOf(plan, "Ready"), "False ContextTooLong");
+    assert.match(messageOf(plan), /2 replicas run the former spec: .*made for 8192/);
+    assert.equal(plan.status?.readyReplicas, 2);
+  });
+
+  test("waits for the other model's import while the former serves", () => {
+    const seen = { ...changed(serving(), { model: { name: "new", kind: "Model" } }), model: undefined };
+    const plan = planDeployment(seen);
+    assert.deepEqual(effective(plan, seen), []);
+    assert.equal(conditionOf(plan, "Ready"), "False ModelNotFound");
+  });
+});
+
+describe("revisions", () => {
+  test("keep the last three, and the current one whatever its number", () => {
+    let seen = serving();
+    for (const contextLength of [4096, 2048, 1024, 512]) seen = rolledOut(changed(seen, { contextLength }));
+    const gone = described(planDeployment(seen)).filter((line) => line.startsWith("delete"));
+    assert.deepEqual(
+      gone,
+      [2, 1].map((number) => `delete ControllerRevision team/${revisionName(UID, number)}`),
+    );
+  });
+
+  const forged: readonly (readonly [string, (revision: ControllerRevision) => ControllerRevision])[] = [
+    ["in another namespace", (one) => ({ ...one, metadata: { ...one.metadata, namespace: "evil" } })],
+    ["that the deployment does not control", (one) => ({ ...one, metadata: { ...one.metadata, ownerReferences: [] } })],
+    ["under another name", (one) => ({ ...one, metadata: { ...one.metadata, name: "mine" } })],
+    ["without content", (one) => ({ ...one, data: undefined })],
+    ["with content of another form", (one) => ({ ...one, data: { inputsHash: 1, podTemplate: [] } })],
+    ["that selects another pool's nodes", (one) => withSpec(one, { nodeSelector: { [labels.pool]: POOL_OF_ANOTHER } })],
+    ["that selects no pool", (one) => withSpec(one, { nodeSelector: {} })],
+    ["that names a node", (one) => withSpec(one, { nodeName: "node-of-another" })],
+    ["that tolerates every taint", (one) => withSpec(one, { tolerations: [{ operator: "Exists" }] })],
+    [
+      "that tolerates the dedicated taint of any pool",
+      (one) => withSpec(one, { tolerations: [{ key: taints.dedicated, operator: "Exists" }] }),
+    ],
+    [
+      "that tolerates another pool's taint",
+      (one) => withSpec(one, { tolerations: [{ key: taints.dedicated, operator: "Equal", value: POOL_OF_ANOTHER }] }),
+    ],
+  ];
+  for (const [name, forge] of forged) {
+    test(`${name} are not believed`, () => {
+      const seen = serving();
+      const [genuine] = seen.revisions;
+      assert.ok(genuine);
+      const higher = { ...genuine, revision: 7, metadata: { ...genuine.metadata, name: revisionName(UID, 7) } };
+      const plan = planDeployment({ ...seen, revisions: [genuine, forge(higher)] });
+      assert.deepEqual(effective(plan, seen), []);
+    });
+  }
+});
+
+function withSpec(revision: ControllerRevision, difference: object): ControllerRevision {
+  const data = revision.data as PinnedTemplate;
+  const spec = { ...data.podTemplate.spec, ...difference };
+  return { ...revision, data: { ...data, podTemplate: { ...data.podTemplate, spec } } };
+}
+
+describe("the template", () => {
+  const template = writtenWorkload(planDeployment(serving()))?.spec?.template as PinnedTemplate["podTemplate"];
+
+  test("asks for the nodes of its own pool and nothing that a restricted namespace refuses", () => {
+    const { spec } = template;
+    assert.equal(spec["enableServiceLinks"], false);
+    assert.equal(spec["automountServiceAccountToken"], false);
+    const containers = [...(spec["initContainers"] as object[]), ...(spec["containers"] as object[])];
+    for (const container of containers as { securityContext: unknown }[]) {
+      assert.deepEqual(container.securityContext, {
+        allowPrivilegeEscalation: false,
+        capabilities: { drop: ["ALL"] },
+        readOnlyRootFilesystem: true,
+      });
+    }
+    const volumes = spec["volumes"] as Record<string, unknown>[];
+    assert.ok(volumes.every((volume) => "emptyDir" in volume || "projected" in volume));
+  });
+
+  test("carries a label that tells what runs", () => {
+    assert.match(template.metadata.labels[REVISION_LABEL] ?? "", /^[0-9a-f]{10}$/);
+  });
+
+  test("is not made before the pool has a node", () => {
+    const deployment = deploymentOf();
+    const plan = planDeployment(observed({ deployment, pool: poolOf(deployment, 1, { claimed: 0, ready: 0 }) }));
+    assert.deepEqual(described(plan), []);
+    assert.equal(plan.status?.phase, "Creating");
+  });
+});

@@ -1,0 +1,195 @@
+// What users read: conditions, phases, counts and events of a deployment that has its nodes.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Pod, Workload } from "../../../operator/api/kubernetes.ts";
+import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
+import { currentRevision } from "../../../operator/plan/deployment/revisions.ts";
+import { revisionLabelOf } from "../../../operator/plan/deployment/rollout.ts";
+import type { Seen } from "../../../operator/plan/deployment/seen.ts";
+import { NOON, changed, deploymentOf, instant, leaving, observed, podOf, poolOf, serving } from "./observed.ts";
+import { conditionOf, messageOf, writes } from "./read.ts";
+
+type Status = NonNullable<Pod["status"]>;
+
+/** One replica whose pod is in this state. */
+function withPod(status: Status, difference: Partial<Seen> = {}): Seen {
+  const seen = serving({ replicas: 1 });
+  const revision = revisionLabelOf(currentRevision(seen));
+  return { ...seen, pods: [podOf("pod-0", { status, revision })], ...difference };
+}
+
+function waitingFor(reason: string, message?: string): Status {
+  return { phase: "Pending", containerStatuses: [{ name: "vllm", state: { waiting: { reason, message } } }] };
+}
+
+const crashed = { exitCode: 1, message: "CUDA out of memory" };
+const failing: readonly (readonly [string, Status, RegExp])[] = [
+  ["an image that cannot be pulled", waitingFor("ImagePullBackOff", "403 from registry"), /ImagePullBackOff: 403 from/],
+  [
+    "a crash loop",
+    {
+      containerStatuses: [
+        { name: "vllm", ...waitingFor("CrashLoopBackOff").containerStatuses?.[0], lastState: { terminated: crashed } },
+      ],
+    },
+    /CrashLoopBackOff \(last exit code 1: CUDA out of memory\)/,
+  ],
+  ["a container that ended", { containerStatuses: [{ name: "vllm", state: { terminated: crashed } }] }, /exit code 1/],
+  [
+    "a container between two crashes",
+    {
+      containerStatuses: [
+        { name: "vllm", ready: false, restartCount: 3, state: { running: {} }, lastState: { terminated: crashed } },
+      ],
+    },
+    /started again after exit code 1: CUDA out of memory, 3 restarts/,
+  ],
+  [
+    "an init step that fails",
+    { initContainerStatuses: [{ name: "fetch", state: { terminated: { exitCode: 2, reason: "Error" } } }] },
+    /container fetch: ended with exit code 2 \(Error\)/,
+  ],
+];
+
+describe("a pod that fails", () => {
+  for (const [name, status, says] of failing) {
+    test(`${name}: PodFailing in the kubelet's words`, () => {
+      const plan = planDeployment(withPod(status));
+      assert.equal(conditionOf(plan, "Ready"), "False PodFailing");
+      assert.equal(plan.status?.phase, "Error");
+      assert.match(messageOf(plan), says);
+      assert.deepEqual(
+        plan.events.map(({ type, reason }) => `${type} ${reason}`),
+        ["Warning PodFailing"],
+      );
+    });
+  }
+
+  test("that restarted and answers again is no failure", () => {
+    const status: Status = {
+      conditions: [{ type: "Ready", status: "True" }],
+      containerStatuses: [{ name: "vllm", ready: true, restartCount: 3, lastState: { terminated: crashed } }],
+    };
+    assert.equal(conditionOf(planDeployment(withPod(status)), "Ready"), "True Serving");
+  });
+
+  test("cannot even be made: PodsRefused in the API server's words", () => {
+    const seen = serving({ replicas: 1 }, { pods: [] });
+    const message = 'pods "chat-1" is forbidden: exceeded quota: gpus';
+    const conditions = [{ type: "ReplicaFailure", status: "True", reason: "FailedCreate", message }];
+    const workload: Workload = { metadata: { name: "w" }, ...seen.workload, status: { conditions } };
+    const plan = planDeployment({ ...seen, workload });
+    assert.equal(conditionOf(plan, "Ready"), "False PodsRefused");
+    assert.equal(messageOf(plan), message);
+  });
+});
+
+describe("a pod without a node", () => {
+  const unschedulable = (agoMs: number): Status => ({
+    phase: "Pending",
+    conditions: [
+      {
+        type: "PodScheduled",
+        status: "False",
+        reason: "Unschedulable",
+        message: "0/3 nodes are available: 3 Insufficient memory.",
+        lastTransitionTime: instant(NOON - agoMs),
+      },
+    ],
+  });
+
+  test("just starts at first, and is looked at again", () => {
+    const plan = planDeployment(withPod(unschedulable(10_000)));
+    assert.equal(conditionOf(plan, "Ready"), "False PodsStarting");
+    assert.equal(plan.requeueAfterMs, 20_000);
+  });
+
+  test("is told in the scheduler's words when it lasts: PodUnschedulable", () => {
+    const plan = planDeployment(withPod(unschedulable(30_000)));
+    assert.equal(conditionOf(plan, "Ready"), "False PodUnschedulable");
+    assert.match(messageOf(plan), /Insufficient memory/);
+  });
+
+  test("waits for its predecessor's GPUs without complaint", () => {
+    const seen = withPod(unschedulable(60_000));
+    const old = podOf("old", { revision: "former", metadata: leaving("old", 60_000) });
+    assert.equal(conditionOf(planDeployment({ ...seen, pods: [...seen.pods, old] }), "Ready"), "False PodsStarting");
+  });
+});
+
+describe("conditions and phases", () => {
+  test("Ready is there from the first write, and so is everything kstatus needs", () => {
+    const plan = planDeployment(observed());
+    assert.deepEqual(
+      plan.status?.conditions?.map(({ type, status }) => `${type} ${status}`),
+      [
+        "LicenseAccepted True",
+        "ModelReady True",
+        "CapacityReady False",
+        "Serving False",
+        "Reconciling True",
+        "Ready False",
+      ],
+    );
+    assert.equal(plan.status?.phase, "Creating");
+    assert.equal(plan.status?.observedGeneration, 1);
+  });
+
+  test("a waiting template is said by Serving while nodes are awaited: WaitingForTemplate", () => {
+    assert.equal(conditionOf(planDeployment(observed()), "Serving"), "False WaitingForTemplate");
+    assert.equal(conditionOf(planDeployment(observed()), "LicenseAccepted"), "True NotRequired");
+    assert.equal(conditionOf(planDeployment(observed()), "ModelReady"), "True Imported");
+  });
+
+  test("nodes without pods are Deploying", () => {
+    const deployment = deploymentOf();
+    const plan = planDeployment(observed({ deployment, pool: poolOf(deployment, 1) }));
+    assert.equal(plan.status?.phase, "Deploying");
+    assert.equal(conditionOf(plan, "CapacityReady"), "True NodesReady");
+    assert.equal(conditionOf(plan, "Ready"), "False PodsStarting");
+  });
+
+  test("Ready is True only at the generation that was observed", () => {
+    const plan = planDeployment(changed(serving(), { billing: { tags: { a: "b" } } }));
+    assert.equal(plan.status?.observedGeneration, 2);
+    assert.ok(plan.status?.conditions?.every(({ observedGeneration }) => observedGeneration === 2));
+    assert.equal(conditionOf(plan, "Serving"), "True AllReplicasServing");
+  });
+
+  test("pods of the former template keep Ready False: Updating", () => {
+    const seen = serving();
+    const pods = seen.pods.map((pod, index) => (index === 0 ? podOf("old", { revision: "former" }) : pod));
+    const plan = planDeployment({ ...seen, pods });
+    assert.equal(conditionOf(plan, "Ready"), "False Updating");
+    assert.equal(plan.status?.phase, "Updating");
+    assert.equal(plan.status?.updatedReplicas, 1);
+  });
+
+  test("a pod of the former template that is leaving does not", () => {
+    const seen = serving();
+    const old = podOf("old", { revision: "former", metadata: leaving("old", 1000) });
+    assert.equal(conditionOf(planDeployment({ ...seen, pods: [...seen.pods, old] }), "Ready"), "True Serving");
+  });
+
+  test("a node that is lost under a running deployment is told in the pool's words", () => {
+    const seen = serving();
+    const words = {
+      type: "Ready",
+      status: "False",
+      reason: "NodeLost",
+      message: "node gpu-7 does not answer",
+    } as const;
+    const conditions = [{ ...words, lastTransitionTime: instant(NOON), observedGeneration: 1 }];
+    const plan = planDeployment({ ...seen, pool: poolOf(seen.deployment, 2, { ready: 1, conditions }) });
+    assert.equal(conditionOf(plan, "Ready"), "False NodeLost");
+    assert.equal(plan.status?.phase, "Scaling");
+  });
+
+  test("nothing is written and nothing told in steady state", () => {
+    const plan = planDeployment(serving());
+    assert.deepEqual(plan.status, serving().deployment.status);
+    assert.deepEqual(plan.events, []);
+    assert.ok(writes(plan).every((write) => write.op === "apply"));
+    assert.equal(plan.requeueAfterMs, undefined);
+  });
+});
