@@ -49,7 +49,8 @@ async function playHooks(cluster: Cluster, namespace: string, runs: HookRun[], s
     try {
       for await (const { type, object } of cluster.admin.watch<HookPod>(`${path}?${selector}`, signal)) {
         const uid = object.metadata.uid ?? "";
-        if (type !== "ADDED" || played.has(uid) || object.metadata.deletionTimestamp) continue;
+        const isOver = ["Succeeded", "Failed"].includes(String(object.status?.["phase"]));
+        if (type !== "ADDED" || played.has(uid) || isOver || object.metadata.deletionTimestamp) continue;
         played.add(uid);
         runs.push(await playPod(cluster, namespace, object));
       }
