@@ -82,7 +82,8 @@ function usable({ metadata, spec, status }: Node): boolean {
 }
 
 function sameOffer(a: Node, b: Node): boolean {
-  const facts = ({ metadata, status }: Node): string => JSON.stringify([metadata.labels, status?.allocatable]);
+  const facts = ({ metadata, spec, status }: Node): string =>
+    JSON.stringify([metadata.labels, spec?.taints, status?.allocatable]);
   return facts(a) === facts(b);
 }
 

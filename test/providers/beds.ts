@@ -23,7 +23,12 @@ export interface Bed {
 }
 
 interface NodeObject {
-  readonly metadata: { readonly name: string; readonly uid: string; readonly labels?: Record<string, string> };
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly labels?: Record<string, string>;
+    readonly annotations?: Record<string, string>;
+  };
   readonly spec?: { readonly taints?: readonly { readonly key: string; readonly value?: string }[] };
   readonly status?: { readonly conditions?: readonly { readonly type: string; readonly status: string }[] };
 }
@@ -54,8 +59,12 @@ export async function staticBed(t: TestContext, cluster: Cluster, stock: number)
   t.after(() => Promise.all(names.map((name) => cluster.admin.remove(apiPath("v1", "nodes", { name })))));
   await eventually(async () => {
     const { items } = await cluster.admin.list<NodeObject>(`/api/v1/nodes?labelSelector=test.berth.dev/type=${type}`);
-    const ready = items.filter(({ status }) =>
-      status?.conditions?.some((c) => c.type === "Ready" && c.status === "True"),
+    // Kubernetes' own controllers write to a new node a few times; a node that is at rest has all their marks.
+    const ready = items.filter(
+      ({ metadata, spec, status }) =>
+        status?.conditions?.some((c) => c.type === "Ready" && c.status === "True") &&
+        (spec?.taints ?? []).length === 0 &&
+        metadata.annotations?.["node.alpha.kubernetes.io/ttl"] !== undefined,
     );
     return ready.length === stock;
   });

@@ -11,8 +11,8 @@ import { clearances, killPod, missingRecords } from "./steps.ts";
 import { ignoredSince, livingState, poolStatus, transitionEvents } from "./status.ts";
 import { chooseVictims, missingNodes, sortUnits } from "./units.ts";
 
-/** How often nodes with foreign pods are looked at again: those pods are not watched. */
-const FOREIGN_PODS_RECHECK_MS = 30_000;
+/** Foreign pods are not watched; a free node that another pool reserved and did not take makes no event. */
+const RECHECK_MS = { ForeignPods: 15_000, OutOfStock: 30_000 } as const;
 
 export function actsOf(seen: PoolSnapshot): ProviderActs {
   return seen.facts.provider === "static" ? staticActs : karpenterActs;
@@ -87,7 +87,12 @@ function nextLook(seen: LivingSnapshot, shrink: Shrink): number | undefined {
     ...kept.flatMap(({ unreadySince }) => (unreadySince === undefined ? [] : [unreadySince + settings.nodeLostMs])),
     ...(shrink.waiting > 0 && seen.sizeSince ? [Date.parse(seen.sizeSince) + settings.drainGraceMs] : []),
     ...(ignored === undefined ? [] : [ignored + settings.staticCapacityTimeoutMs]),
-    ...(seen.obstacle?.reason === "ForeignPods" ? [now + FOREIGN_PODS_RECHECK_MS] : []),
+    ...recheck(seen),
   ].filter((at) => at > now);
   return due.length > 0 ? Math.min(...due) - now : undefined;
+}
+
+function recheck({ now, obstacle }: LivingSnapshot): readonly number[] {
+  const reason = obstacle?.reason;
+  return reason === "ForeignPods" || reason === "OutOfStock" ? [now + RECHECK_MS[reason]] : [];
 }

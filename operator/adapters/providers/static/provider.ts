@@ -125,12 +125,16 @@ function matches(node: Node, { template }: Pick<CapacityQuery, "template">): boo
   return selector.length > 0 && selector.every(([key, value]) => node.metadata.labels?.[key] === value);
 }
 
+/** Taints by which Kubernetes itself says that the node is coming, going or unwell; their removal is a write to the node, too. */
+const IN_TRANSITION = /^node\.(cloudprovider\.)?kubernetes\.io\//;
+
 /** Whether a free node of the cache may be claimed now, its pods aside. */
 export function isCandidate(node: Node, query: Pick<CapacityQuery, "template">): boolean {
   return (
     matches(node, query) &&
     !node.metadata.deletionTimestamp &&
     !node.spec?.unschedulable &&
+    !(node.spec?.taints ?? []).some(({ key }) => IN_TRANSITION.test(key)) &&
     healthOf(node, query.template?.gpu).ready
   );
 }
@@ -182,8 +186,8 @@ function foreignObstacle(occupied: readonly string[]): CapacityObstacle {
 function outOfStock({ deps, reserved }: Search, query: CapacityQuery): CapacityObstacle {
   const all = deps.nodes.list().filter((node) => matches(node, query));
   const free = deps.nodes.byIndex(BY_FREE, "yes").filter((node) => matches(node, query));
-  const unwell = free.filter((node) => !healthOf(node, query.template?.gpu).ready);
   const cordoned = free.filter((node) => node.spec?.unschedulable);
+  const unwell = free.filter((node) => !node.spec?.unschedulable && !isCandidate(node, query));
   const facts = [
     `${all.length} nodes match the node type`,
     `${all.length - free.length} are claimed`,

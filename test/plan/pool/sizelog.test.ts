@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import type { SizeLogEntry } from "../../../operator/api/gpunodepool.ts";
+import { LONGEST_SIZE_LOG, nextSizeLog } from "../../../operator/plan/pool/sizelog.ts";
+
+const at = (second: number): string =>
+  new Date(Date.UTC(2026, 10, 23) + second * 1000).toISOString().replace(".000Z", "Z");
+const entry = (second: number, size: number): SizeLogEntry => ({ since: at(second), size, account: "team", tags: {} });
+const wish = (size: number, account = "team") => ({ size, account, tags: {} });
+
+describe("size log", () => {
+  const rows: readonly (readonly [string, SizeLogEntry[], ReturnType<typeof wish>, number | undefined, string[]])[] = [
+    ["the first size", [], wish(1), 5, ["5:1"]],
+    ["an equal size is no step", [entry(5, 1)], wish(1), 9, ["5:1"]],
+    ["another size", [entry(5, 1)], wish(2), 9, ["5:1", "9:2"]],
+    ["another account is a step", [entry(5, 1)], wish(1, "other"), 9, ["5:1", "9:1"]],
+    ["two sizes in one second collapse to the last", [entry(5, 1)], wish(3), 5, ["5:3"]],
+    ["a clock that stepped back does not reorder", [entry(5, 1)], wish(3), 4, ["5:3"]],
+    ["a size whose time is unknown is not logged", [], wish(3), undefined, []],
+  ];
+  for (const [name, log, spec, since, expected] of rows) {
+    test(name, () => {
+      const next = nextSizeLog(log, spec, since === undefined ? undefined : at(since), undefined);
+      const shown = next.map((one) => `${(Date.parse(one.since) - Date.parse(at(0))) / 1000}:${one.size}`);
+      assert.deepEqual(shown, expected);
+    });
+  }
+
+  test("drops what was over before the watermark, but the entry in force at it", () => {
+    const log = [entry(1, 1), entry(5, 2), entry(9, 3)];
+    assert.deepEqual(
+      nextSizeLog(log, wish(4), at(20), at(7)).map(({ size }) => size),
+      [2, 3, 4],
+    );
+    assert.equal(nextSizeLog(log, wish(3), at(20), at(7)), log);
+  });
+
+  test("never grows beyond its bound", () => {
+    const full = Array.from({ length: LONGEST_SIZE_LOG }, (_, second) => entry(second, second % 50));
+    assert.equal(nextSizeLog(full, wish(7), at(9_999), undefined), full);
+  });
+
+  test("desired seconds after the watermark do not change by trimming", () => {
+    const steps = fc.array(fc.tuple(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 0, max: 5 })), {
+      maxLength: 12,
+    });
+    fc.assert(
+      fc.property(steps, fc.integer({ min: 0, max: 200 }), (drawn, watermark) => {
+        let whole: readonly SizeLogEntry[] = [];
+        let trimmed: readonly SizeLogEntry[] = [];
+        let now = 0;
+        for (const [gap, size] of drawn) {
+          now += gap;
+          whole = nextSizeLog(whole, wish(size), at(now), undefined);
+          trimmed = nextSizeLog(trimmed, wish(size), at(now), at(Math.min(watermark, now)));
+        }
+        const from = Math.min(watermark, now);
+        for (let second = from; second <= now; second++) assert.equal(sizeAt(trimmed, second), sizeAt(whole, second));
+      }),
+    );
+  });
+});
+
+function sizeAt(log: readonly SizeLogEntry[], second: number): number | undefined {
+  return log.findLast(({ since }) => Date.parse(since) <= Date.parse(at(second)))?.size;
+}
