@@ -1,37 +1,34 @@
-/**
- * Knows when a controller has looked at every object since it started. After an outage the objects lag behind the cluster until
- * then, and an hour that is sealed too early would miss what happened meanwhile.
- */
+/** Whether every key that existed at the start was worked on since: until then what the objects say may be incomplete. */
+import type { Log, Outcome } from "../ports.ts";
+
+type Reconcile = (key: string, log: Log) => Promise<Outcome>;
 
 export interface FirstLook {
-  /** Wraps a reconcile; failed ones count too, since one broken pool must not hold up everybody's hours. */
-  watch<Rest extends unknown[], T>(
-    reconcile: (key: string, ...rest: Rest) => Promise<T>,
-  ): (key: string, ...rest: Rest) => Promise<T>;
-  /** True once every key of `keys()` was reconciled, and from then on. */
-  done(): boolean;
+  /** Names the keys that have to be looked at; called when the work begins. */
+  begin(keys: Iterable<string>): void;
+  watch(reconcile: Reconcile): Reconcile;
+  complete(): boolean;
 }
 
-/** `keys` lists the keys that there are now. */
-export function newFirstLook(keys: () => readonly string[]): FirstLook {
-  const seen = new Set<string>();
-  let complete = false;
+/** One object that fails again and again must not hold up all the others. */
+const TRIES = 5;
+
+export function newFirstLook(): FirstLook {
+  let open: Map<string, number> | undefined;
   return {
-    watch:
-      (reconcile) =>
-      async (key, ...rest) => {
-        try {
-          return await reconcile(key, ...rest);
-        } finally {
-          if (!complete) seen.add(key);
-        }
-      },
-    done() {
-      if (!complete && keys().every((key) => seen.has(key))) {
-        complete = true;
-        seen.clear();
+    begin: (keys) => void (open = new Map([...keys].map((key) => [key, 0]))),
+    complete: () => open?.size === 0,
+    watch: (reconcile) => async (key, log) => {
+      try {
+        const outcome = await reconcile(key, log);
+        open?.delete(key);
+        return outcome;
+      } catch (error) {
+        const tries = (open?.get(key) ?? 0) + 1;
+        if (open?.has(key)) open.set(key, tries);
+        if (tries >= TRIES) open?.delete(key);
+        throw error;
       }
-      return complete;
     },
   };
 }

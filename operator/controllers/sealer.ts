@@ -83,6 +83,7 @@ export function newSealer(deps: SealerDeps): Sealer {
   return {
     pass: pass.run,
     start() {
+      if (stopped) return;
       deps.metrics.followLag(pass.lagSeconds);
       running = turn();
     },
