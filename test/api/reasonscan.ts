@@ -27,8 +27,10 @@ export function scanReasons(
 ): FoundReason[] {
   const sources = folders.flatMap((folder) => parseAll(repository, folder));
   const others = declaring.flatMap((folder) => parseAll(repository, folder));
-  const positions = new Map([...sources, ...others].flatMap((source) => reasonParameters(source)));
+  const everywhere = [...sources, ...others].flatMap((source) => reasonParameters(source));
   return sources.flatMap((source) => {
+    // A file's own function comes before one of the same name elsewhere.
+    const positions = new Map([...everywhere, ...reasonParameters(source)]);
     const found: FoundReason[] = [];
     visit(source, positions, (expression, event) => {
       for (const literal of literalsOf(expression)) {
