@@ -265,7 +265,7 @@ async function listOnce<T extends KubeObject>(
       limit,
       continue: next,
     });
-    const answer = await transport.request({ method: "GET", path, accept, timeoutMs: 60_000 });
+    const answer = await transport.request({ method: "GET", path, accept, timeoutMs: 30_000 });
     const page = parsePage<T>(answer, resource);
     for (const item of page.items) items.push(item);
     resourceVersion = page.resourceVersion;

@@ -86,6 +86,7 @@ class LeaseElector implements Leader {
   #seenSinceMs = 0;
   #renewedMs = 0;
   #acquireTime = "";
+  #cancelDeadline = (): void => undefined;
 
   constructor(options: LeaderOptions, deps: LeaderDeps, callbacks: LeaderCallbacks) {
     this.#options = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000, ...options };
@@ -106,24 +107,24 @@ class LeaseElector implements Leader {
 
   async stop(): Promise<void> {
     const held = this.#state === "leader" || this.#state === "paused";
+    this.#cancelDeadline();
     this.#stopping.abort(new Error("the elector stops"));
     await this.#running;
     if (this.#state === "lost") return;
     this.#enter("stopped");
     if (held) await this.#release();
+    this.#cancelDeadline();
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stopping;
     const { retryPeriodMs } = this.#options;
     while (!signal.aborted && this.#state !== "lost") {
-      const cancel = this.#guardDeadline();
       try {
         await (this.#state === "follower" ? this.#acquire() : this.#renew());
       } catch (error) {
         this.#log.debug({ error: messageOf(error) }, "lease request failed");
       }
-      cancel();
       const jitter = this.#state === "follower" ? 1 + Math.random() * jitterFactor : 1;
       if (!this.#over()) await pause(this.#deps.clock, retryPeriodMs * jitter, signal);
     }
@@ -133,13 +134,13 @@ class LeaseElector implements Leader {
     return this.#state === "lost";
   }
 
-  /** The deadline also passes while a request hangs. */
-  #guardDeadline(): () => void {
-    if (this.#state !== "leader") return () => undefined;
+  /** Runs from renewal to renewal, so that it passes also while a request hangs. */
+  #armDeadline(): void {
+    this.#cancelDeadline();
     const { clock } = this.#deps;
     const leftMs = this.#renewedMs + this.#options.renewDeadlineMs - clock.monotonicMs();
-    return clock.after(leftMs, () => {
-      if (this.#state !== "leader") return;
+    this.#cancelDeadline = clock.after(leftMs, () => {
+      if (this.#state !== "leader" || this.#stopping.signal.aborted) return;
       this.#enter("paused");
       this.#log.warn({}, "lease could not be renewed in time: work pauses");
       this.#callbacks.onPaused();
@@ -187,6 +188,7 @@ class LeaseElector implements Leader {
     }
     // Deleted or emptied Leases count as lost, too: another may have held and released it meanwhile.
     this.#enter("lost");
+    this.#cancelDeadline();
     this.#log.error({ holder }, "lease lost");
     this.#callbacks.onLost(holder);
   }
@@ -243,6 +245,7 @@ class LeaseElector implements Leader {
     this.#observe(asObject(answer, leases));
     // Counted from when it was sent: the server's clock started no later than its answer did.
     this.#renewedMs = sentMs;
+    this.#armDeadline();
   }
 
   #send(call: Call): Promise<unknown> {

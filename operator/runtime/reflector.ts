@@ -322,7 +322,7 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
 }
 
 function metadataAccept(kind: string): string {
-  return `application/json;as=${kind};g=meta.k8s.io;v=1`;
+  return `application/json;as=${kind};g=meta.k8s.io;v=v1`;
 }
 
 /** An ERROR event carries a metav1.Status. */

@@ -96,8 +96,8 @@ async function survives(
   if (!(await requires(t, "server-restart"))) return undefined;
   const cluster = await testCluster();
   const proxy = await startApiProxy(cluster);
-  t.after(() => proxy.close());
   const scene = await newScene(t, cluster, proxy.url, options);
+  t.after(() => proxy.close());
   await change(scene, "before");
   scene.reflector.start();
   await scene.reflector.synced;
@@ -117,17 +117,17 @@ function inject(proxy: FaultProxy, ...rules: FaultRule[]): void {
   proxy.resetOpen();
 }
 
-describe("reflector through faults", { concurrency: 4 }, () => {
+describe("reflector through faults", { concurrency: 6 }, () => {
   test("a reset of the open watch", async (t) => {
     await survives(t, (proxy) => proxy.resetOpen());
   });
 
   test("503 on the next watches", async (t) => {
-    await survives(t, (proxy) => inject(proxy, { match: isWatch, times: 3, fault: { kind: "status", code: 503 } }));
+    await survives(t, (proxy) => inject(proxy, { match: isWatch, times: 2, fault: { kind: "status", code: 503 } }));
   });
 
   test("resets of the next watches", async (t) => {
-    await survives(t, (proxy) => inject(proxy, { match: isWatch, times: 3, fault: { kind: "reset" } }));
+    await survives(t, (proxy) => inject(proxy, { match: isWatch, times: 2, fault: { kind: "reset" } }));
   });
 
   test("429 with Retry-After is waited out", async (t) => {
@@ -192,9 +192,9 @@ describe("reflector through faults", { concurrency: 4 }, () => {
     if (!(await requires(t, "server-restart"))) return;
     const cluster = await testCluster();
     const proxy = await startTcpProxy({ port: Number(new URL(cluster.url).port) });
-    t.after(() => proxy.close());
     const url = `https://127.0.0.1:${proxy.port}`;
     const scene = await newScene(t, cluster, url, { silenceMs: 2_000 });
+    t.after(() => proxy.close());
     scene.reflector.start();
     await scene.reflector.synced;
     await proxy.set({ kind: "stall" });
@@ -208,8 +208,8 @@ describe("reflector through faults", { concurrency: 4 }, () => {
     if (!(await requires(t, "server-restart"))) return;
     const cluster = await testCluster();
     const proxy = await startApiProxy(cluster);
-    t.after(() => proxy.close());
     const scene = await newScene(t, cluster, proxy.url);
+    t.after(() => proxy.close());
     await change(scene, "before");
     proxy.add({ match: isList, times: 1, fault: { kind: "status", code: 500 } });
     proxy.add({ match: isList, times: 1, fault: { kind: "reset" } });
@@ -220,7 +220,7 @@ describe("reflector through faults", { concurrency: 4 }, () => {
   });
 });
 
-describe("reflector", { concurrency: 4 }, () => {
+describe("reflector", { concurrency: 6 }, () => {
   test("lists in pages, and the pages are one state", async (t) => {
     const cluster = await testCluster();
     const scene = await newScene(t, cluster, cluster.url);
@@ -274,9 +274,9 @@ describe("reflector", { concurrency: 4 }, () => {
     if (!(await requires(t, "server-restart"))) return;
     const cluster = await testCluster();
     const proxy = await startApiProxy(cluster);
-    t.after(() => proxy.close());
     proxy.add({ match: isWatch, fault: { kind: "stall" } });
     const scene = await newScene(t, cluster, proxy.url, { fieldSelector: undefined, labelSelector: "mine=yes" });
+    t.after(() => proxy.close());
     const { kube } = scene.rig;
     const { store } = scene.reflector;
     scene.reflector.start();
@@ -394,8 +394,8 @@ describe("reflector and a server that dies", () => {
     });
     await t.test("compacted: a real 410", async () => {
       const proxy = await startApiProxy(cluster);
-      t.after(() => proxy.close());
       const late = await newScene(t, cluster, proxy.url);
+      t.after(() => proxy.close());
       await change(late, "before");
       late.reflector.start();
       await late.reflector.synced;
