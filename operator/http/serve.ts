@@ -10,14 +10,14 @@ export interface Serving {
   stop(): Promise<void>;
 }
 
-/** Rejects where the port cannot be bound, naming it. */
-export async function serve(app: Express, port: number, host = "::"): Promise<Serving> {
+/** Without a host on every address, IPv6 too where there is any. Rejects where the port cannot be bound, naming it. */
+export async function serve(app: Express, port: number, host?: string): Promise<Serving> {
   const server = createServer({ requestTimeout: 30_000, headersTimeout: 10_000 }, app);
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once("error", (error) =>
     reject(new Error(`port ${port} cannot be served: ${error.message}`, { cause: error })),
   );
-  server.listen({ port, host }, resolve);
+  server.listen({ port, ...(host === undefined ? {} : { host }) }, resolve);
   await promise;
   return {
     port: (server.address() as AddressInfo).port,

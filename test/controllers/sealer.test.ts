@@ -4,22 +4,17 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { Registry } from "prom-client";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
-import type { MeteredObjects } from "../../operator/controllers/facts.ts";
-import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
-import { newSealer } from "../../operator/controllers/sealer.ts";
-import type { SealerDeps } from "../../operator/controllers/sealer.ts";
 import { readSealed, sealedKeys } from "../../operator/controllers/segments.ts";
 import { addQuantities } from "../../operator/plan/metering/fold.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
-import type { Ledger, Log } from "../../operator/ports.ts";
+import type { Ledger } from "../../operator/ports.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
-import { newManualClock } from "../runtime/manualclock.ts";
-import { CLUSTER, claim, deployment, epochMs, instant, pool } from "./meteringobjects.ts";
+import { claim, deployment, instant, pool } from "./meteringobjects.ts";
+import { dump, dyingAt, gone, running, sealerAt } from "./sealerrig.ts";
 
 let s3: S3Server;
 let places = 0;
@@ -37,100 +32,6 @@ function freshLedger(): Ledger {
     region,
     credentials: { accessKeyId, secretAccessKey },
   });
-}
-
-const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
-
-/** chat runs on from 10:12; gone is deleted at 11:20 and has left its closing object; nothing happens from 12:00 to 15:00. */
-const running: MeteredObjects = {
-  deployments: [deployment("chat")],
-  pools: [
-    pool({
-      deployment: "chat",
-      sizes: [
-        ["10:12:00", 1],
-        ["11:30:00", 2],
-      ],
-    }),
-  ],
-  claims: [
-    claim({ id: "n1", deployment: "chat", claimed: "10:14:20" }),
-    claim({ id: "n2", deployment: "chat", claimed: "11:33:00", released: "11:50:00" }),
-    claim({ id: "intended", deployment: "chat" }),
-  ],
-};
-const gone = {
-  deployment: deployment("gone", "11:20:00"),
-  pool: pool({ deployment: "gone", sizes: [["09:59:30", 1]], deleted: "11:21:00" }),
-  claims: [claim({ id: "n9", deployment: "gone", claimed: "09:59:50", released: "11:23:00" })],
-  clusterId: CLUSTER,
-};
-
-interface Setup {
-  readonly ledger: Ledger;
-  readonly at: string;
-  readonly objects?: MeteredObjects;
-  readonly windowSeconds?: number;
-  readonly caughtUp?: boolean;
-}
-
-function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, caughtUp = true }: Setup) {
-  const writes: string[] = [];
-  const registry = new Registry();
-  const deps: SealerDeps = {
-    ledger,
-    kube: {
-      mergePatch: async (resource, _namespace, name, body) => {
-        writes.push(`patch ${resource.kind} ${name} ${JSON.stringify(body)}`);
-        return { metadata: { name } } as never;
-      },
-      remove: async (resource, _namespace, name) => void writes.push(`delete ${resource.kind} ${name}`),
-    },
-    clock: newManualClock(epochMs(at)),
-    log,
-    metrics: newLedgerMetrics(registry),
-    clusterId: CLUSTER,
-    windowSeconds,
-    sealGraceSeconds: 300,
-    sealSpreadSeconds: 0,
-    freshObjects: async () => objects,
-    caughtUp: () => caughtUp,
-  };
-  return { sealer: newSealer(deps), writes, registry };
-}
-
-async function dump(ledger: Ledger): Promise<Record<string, string>> {
-  const keys = [...(await ledger.list("v1/")), ...(await ledger.list("closing/"))];
-  const bodies = await Promise.all(keys.map(async (key) => Buffer.from((await ledger.get(key)) ?? []).toString()));
-  return Object.fromEntries(keys.map((key, i) => [key, bodies[i] ?? ""]));
-}
-
-/** Dies before or after its n-th request; nothing that comes later gets through. */
-function dyingAt(ledger: Ledger, n: number, when: "before" | "after") {
-  let count = 0;
-  const state = { died: false };
-  const guard = async <T>(run: () => Promise<T>): Promise<T> => {
-    count += 1;
-    const mine = count === n;
-    if (state.died || (mine && when === "before")) {
-      state.died = true;
-      throw new Error("killed");
-    }
-    const answer = await run();
-    if (mine) {
-      state.died = true;
-      throw new Error("killed");
-    }
-    return answer;
-  };
-  const dying: Ledger = {
-    putOnce: (key, body) => guard(() => ledger.putOnce(key, body)),
-    get: (key) => guard(() => ledger.get(key)),
-    list: (prefix, options) => guard(() => ledger.list(prefix, options)),
-    remove: (key) => guard(() => ledger.remove(key)),
-    probe: () => guard(() => ledger.probe()),
-  };
-  return { ledger: dying, state };
 }
 
 async function undisturbed(): Promise<Record<string, string>> {
