@@ -28,6 +28,9 @@ const quantityFields = new Set([
   "divisor",
 ]);
 
+/** Maps of the built-in kinds that are written whole (structType atomic): an entry more selects something else. */
+const atomicMaps = new Set(["selector", "podSelector", "namespaceSelector", "matchLabels", "nodeSelector"]);
+
 /** True when each field of `wanted` has that value in `live`; fields that only `live` has do not matter. */
 export function holds(wanted: unknown, live: unknown): boolean {
   return holdsAt(wanted, live, false);
@@ -42,10 +45,17 @@ function holdsAt(wanted: unknown, live: unknown, quantity: boolean): boolean {
     const has = live as Readonly<Record<string, unknown>>;
     return Object.entries(wanted).every(([key, value]) =>
       // Others may add finalizers of their own: the only set of scalars that is shared.
-      key === "finalizers" ? isSubset(value, has[key]) : holdsAt(value, has[key], quantity || quantityFields.has(key)),
+      key === "finalizers"
+        ? isSubset(value, has[key])
+        : holdsAt(value, has[key], quantity || quantityFields.has(key)) &&
+          (!atomicMaps.has(key) || hasNoMore(value, has[key])),
     );
   }
   return quantity && sameQuantity(wanted, live);
+}
+
+function hasNoMore(wanted: unknown, live: unknown): boolean {
+  return Object.keys(live ?? {}).length <= Object.keys(wanted ?? {}).length;
 }
 
 function isSubset(wanted: unknown, live: unknown): boolean {

@@ -85,7 +85,11 @@ async function newScene(t: TestContext) {
   const namespace = await testNamespace(t);
   const userAgent = `apply-${namespace}`;
   const rig = newRig(t, cluster, { userAgent });
-  const applier = newApplier({ writer: rig.kube, hashAnnotation: "runtime.test/applied-hash", manager: "runtime-test" });
+  const applier = newApplier({
+    writer: rig.kube,
+    hashAnnotation: "runtime.test/applied-hash",
+    manager: "runtime-test",
+  });
   return { cluster, namespace, userAgent, rig, applier };
 }
 
@@ -112,7 +116,7 @@ describe("server-side apply", { concurrency: 6 }, () => {
       const applied = await applier.apply(kind, body, cache.store.get(namespace, "server"));
       assert.equal(applied.wrote, false, kind.kind);
     }
-    if (mark) assert.equal(tally(await cluster.audit.since(mark, { userAgent, verbs: writeVerbs })).total, 0);
+    if (mark) assert.deepEqual(tally(await cluster.audit.since(mark, { userAgent, verbs: writeVerbs })), {});
   });
 
   test("restores drift once, and writes a changed body once", async (t) => {
@@ -167,7 +171,10 @@ describe("server-side apply", { concurrency: 6 }, () => {
 
   test("names the owner of a field where it may not force, and refuses a field that does not exist", async (t) => {
     const { namespace, applier } = await newScene(t);
-    const body = (port: number): Workload => ({ metadata: { name: "svc", namespace }, spec: { type: "ClusterIP", ports: [{ port }], sessionAffinity: port === 80 ? "None" : "ClientIP" } });
+    const body = (port: number): Workload => ({
+      metadata: { name: "svc", namespace },
+      spec: { type: "ClusterIP", ports: [{ port }], sessionAffinity: port === 80 ? "None" : "ClientIP" },
+    });
     await applier.apply(services, body(80), undefined, { manager: "somebody" });
     await assert.rejects(applier.apply(services, body(81), undefined, { force: false }), (error: unknown) => {
       assert.ok(error instanceof ConflictError);
@@ -191,11 +198,22 @@ describe("server-side apply", { concurrency: 6 }, () => {
     const status = { message: "held", reason: "Gate", nominatedNodeName: undefined };
     assert.equal((await applier.patchStatusIfChanged(pods, live(), status)).wrote, true);
     assert.equal((await applier.patchStatusIfChanged(pods, live(), status)).wrote, false);
-    const { object } = await applier.patchStatusIfChanged(pods, live(), { message: "x", reason: undefined }, { lock: true });
-    assert.deepEqual([Reflect.get(object.status ?? {}, "message"), Reflect.get(object.status ?? {}, "reason")], ["x", undefined]);
+    const { object } = await applier.patchStatusIfChanged(
+      pods,
+      live(),
+      { message: "x", reason: undefined },
+      { lock: true },
+    );
+    assert.deepEqual(
+      [Reflect.get(object.status ?? {}, "message"), Reflect.get(object.status ?? {}, "reason")],
+      ["x", undefined],
+    );
     const stale = { ...live(), metadata: { ...live().metadata, resourceVersion: "1" } };
     await assert.rejects(applier.patchStatusIfChanged(pods, stale, { message: "y" }, { lock: true }), ConflictError);
-    assert.equal(tally(await cluster.audit.since(mark, { userAgent, verbs: writeVerbs })).total, 3);
+    assert.deepEqual(tally(await cluster.audit.since(mark, { userAgent, verbs: writeVerbs })), {
+      "patch pods/status 200": 2,
+      "patch pods/status 409": 1,
+    });
   });
 });
 
@@ -213,13 +231,26 @@ describe("comparison of wanted and live", () => {
     ["foreign entries of a list map", [{ name: "a", v: 1 }], [{ name: "b" }, { name: "a", v: 1, w: 2 }], true],
     ["a lost entry of a list map", [{ name: "a" }, { name: "b" }], [{ name: "a" }], false],
     ["ports by number and default protocol", [{ containerPort: 1 }], [{ containerPort: 1, protocol: "TCP" }], true],
-    ["one port of two protocols", [{ containerPort: 1, protocol: "UDP" }], [{ containerPort: 1, protocol: "TCP" }], false],
-    ["mounts of one volume", [{ name: "v", mountPath: "/a" }, { name: "v", mountPath: "/b" }], [{ name: "v", mountPath: "/a" }], false],
+    [
+      "one port of two protocols",
+      [{ containerPort: 1, protocol: "UDP" }],
+      [{ containerPort: 1, protocol: "TCP" }],
+      false,
+    ],
+    [
+      "mounts of one volume",
+      [
+        { name: "v", mountPath: "/a" },
+        { name: "v", mountPath: "/b" },
+      ],
+      [{ name: "v", mountPath: "/a" }],
+      false,
+    ],
     ["a longer atomic list", { args: ["a"] }, { args: ["a", "b"] }, false],
     ["a foreign toleration", { tolerations: [{ key: "a" }] }, { tolerations: [{ key: "a" }, { key: "b" }] }, false],
     ["a port opened by hand", { ports: [{ port: 1 }] }, { ports: [{ port: 1 }, { port: 2 }] }, false],
     ["finalizers of others", { finalizers: ["a"] }, { finalizers: ["b", "a"] }, true],
-    ["a list in place of an object", { a: {} }, { a: [] }, true],
+    ["a list in place of an object", { a: { b: 1 } }, { a: [] }, false],
     ["an object in place of a list", { a: [1] }, { a: { 0: 1 } }, false],
   ];
   for (const [name, wanted, live, expected] of cases) {

@@ -131,7 +131,13 @@ describe("leader election", { concurrency: 6 }, () => {
       apiVersion: "coordination.k8s.io/v1",
       kind: "Lease",
       metadata: { namespace, name: "election" },
-      spec: { holderIdentity: "slow clock", leaseDurationSeconds: 2, renewTime: old, acquireTime: old, leaseTransitions: 4 },
+      spec: {
+        holderIdentity: "slow clock",
+        leaseDurationSeconds: 2,
+        renewTime: old,
+        acquireTime: old,
+        leaseTransitions: 4,
+      },
     });
     const startedMs = performance.now();
     const next = contend(t, cluster, namespace, "next");
@@ -187,7 +193,9 @@ describe("leader election and an API server that is away", () => {
       assert.equal(first.leader.isLeader, false);
       if (outage === "killed") await cluster.apiserver.start();
       else cluster.apiserver.thaw();
-      await eventually(() => first.heard.length > heardBefore + 1 || second.heard.length > 0, { what: "somebody leads" });
+      await eventually(() => first.heard.length > heardBefore + 1 || second.heard.length > 0, {
+        what: "somebody leads",
+      });
       // With equal durations the follower might have won; whoever leads, it is one.
       if (first.heard.at(-1) !== "resumed") {
         assert.deepEqual(second.heard, ["started"]);

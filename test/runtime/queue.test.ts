@@ -180,7 +180,8 @@ describe("queue", () => {
         }
         queue.shut();
         await all;
-        for (const [name, at] of lastAdd) assert.ok((ranAfter.get(name) ?? 0) >= at, `the last add of ${name} was lost`);
+        for (const [name, at] of lastAdd)
+          assert.ok((ranAfter.get(name) ?? 0) >= at, `the last add of ${name} was lost`);
       }),
       { numRuns: 200 },
     );
@@ -208,7 +209,10 @@ describe("queue", () => {
 
   test("doubles the backoff of a key up to the cap and starts anew after forget", () => {
     const { queue } = newSubject({ backoffBaseMs: 5, backoffCapMs: 30 });
-    assert.deepEqual([1, 2, 3, 4, 5].map(() => queue.addFailed("a")), [5, 10, 20, 30, 30]);
+    assert.deepEqual(
+      [1, 2, 3, 4, 5].map(() => queue.addFailed("a")),
+      [5, 10, 20, 30, 30],
+    );
     assert.equal(queue.addFailed("b", { atLeastMs: 700 }), 700);
     queue.forget("a");
     assert.equal(queue.addFailed("a"), 5);
