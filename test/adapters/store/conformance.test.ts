@@ -1,0 +1,149 @@
+// One suite for both kinds of store: what an ObjectStore promises, whatever it stands on.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import { openStore } from "../../../operator/adapters/store/open.ts";
+import type { ObjectStore } from "../../../operator/ports.ts";
+import { RetryError, TerminalError } from "../../../operator/runtime/errors.ts";
+import { startS3 } from "../../cluster/s3.ts";
+import type { S3Server } from "../../cluster/s3.ts";
+import { kinds, newStore } from "../../transfer/bench.ts";
+
+let s3: S3Server;
+before(async () => {
+  s3 = await startS3();
+});
+after(() => s3.stop());
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+const partBytes = 5 << 20;
+
+async function textOf(store: ObjectStore, key: string): Promise<string | undefined> {
+  const bytes = await store.get(key, 1 << 20);
+  return bytes && new TextDecoder().decode(bytes);
+}
+
+async function listed(store: ObjectStore, prefix: string): Promise<Record<string, number>> {
+  const found: Record<string, number> = {};
+  for await (const { key, sizeBytes } of store.list(prefix)) found[key] = sizeBytes;
+  return found;
+}
+
+for (const kind of kinds) {
+  test(`${kind}: what is put can be read, whole and in parts`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    assert.equal(await store.head("a/b"), undefined);
+    assert.equal(await store.get("a/b", 10), undefined);
+    assert.equal(await store.put("a/b", encode("hello")), "written");
+    assert.deepEqual(await store.head("a/b"), { key: "a/b", sizeBytes: 5 });
+    assert.equal(await textOf(store, "a/b"), "hello");
+    assert.deepEqual(Buffer.from(await store.read("a/b", 1, 3)).toString(), "ell");
+    assert.deepEqual(Buffer.from(await store.read("a/b", 3, 100)).toString(), "lo");
+    assert.equal((await store.read("a/b", 100, 10)).length, 0);
+    await assert.rejects(store.get("a/b", 4), RetryError);
+    assert.equal(await store.put("a/b", encode("again")), "written");
+    assert.equal(await textOf(store, "a/b"), "again");
+    assert.equal(await store.put("empty", new Uint8Array(0)), "written");
+    assert.deepEqual(await store.head("empty"), { key: "empty", sizeBytes: 0 });
+  });
+
+  test(`${kind}: of many that put if absent, one is first and stays`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const racers = Array.from({ length: 8 }, (_, n) => `racer ${String(n)}`);
+    const outcomes = await Promise.all(racers.map((text) => store.put("one", encode(text), { ifAbsent: true })));
+    assert.equal(outcomes.filter((outcome) => outcome === "written").length, 1);
+    assert.equal(await textOf(store, "one"), racers[outcomes.indexOf("written")]);
+  });
+
+  test(`${kind}: an upload in parts, in any order, appears only when committed`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const bytes = randomBytes(partBytes * 2 + 17);
+    const upload = await store.upload("deep/er/file", bytes.length, partBytes);
+    const part = (n: number) => upload.part(n, bytes.subarray(n * partBytes, (n + 1) * partBytes));
+    await Promise.all([part(2), part(0), part(1)]);
+    assert.equal(await store.head("deep/er/file"), undefined);
+    assert.deepEqual(await listed(store, ""), {});
+    assert.equal(await upload.commit(), "written");
+    assert.ok(Buffer.from((await store.get("deep/er/file", 1 << 30)) ?? []).equals(bytes));
+  });
+
+  test(`${kind}: an upload never replaces what was there first`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    for (const size of [3, partBytes + 3]) {
+      const key = `size-${String(size)}`;
+      const upload = await store.upload(key, size, partBytes);
+      for (let n = 0; n * partBytes < size; n++) {
+        await upload.part(n, new Uint8Array(Math.min(partBytes, size - n * partBytes)));
+      }
+      await store.put(key, encode("first"));
+      assert.equal(await upload.commit(), "exists");
+      assert.equal(await textOf(store, key), "first");
+    }
+  });
+
+  test(`${kind}: unfinished uploads are forgotten, and then cannot be finished`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const upload = await store.upload("x/one", partBytes + 1, partBytes);
+    await upload.part(0, new Uint8Array(partBytes));
+    const other = await store.upload("y/two", partBytes + 1, partBytes);
+    await store.abortUploads("x/");
+    await assert.rejects(upload.commit(), RetryError);
+    assert.equal(await store.head("x/one"), undefined);
+    await other.part(0, new Uint8Array(partBytes));
+    await other.part(1, new Uint8Array(1));
+    assert.equal(await other.commit(), "written");
+    const gone = await store.upload("z/three", 3, partBytes);
+    await gone.part(0, new Uint8Array(3));
+    await gone.abort();
+    assert.deepEqual(Object.keys(await listed(store, "")), ["y/two"]);
+  });
+
+  test(`${kind}: a listing is of a folder, removal is final and may be repeated`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    for (const key of ["m/1/a", "m/1/b/c", "m/10/a", "n"]) await store.put(key, encode(key));
+    assert.deepEqual(await listed(store, "m/1/"), { "m/1/a": 5, "m/1/b/c": 7 });
+    assert.deepEqual(await listed(store, "nothing/"), {});
+    await store.remove("m/1/b/c");
+    await store.remove("m/1/b/c");
+    assert.deepEqual(Object.keys(await listed(store, "")).sort(), ["m/1/a", "m/10/a", "n"]);
+  });
+
+  test(`${kind}: names with spaces, percent signs and other scripts are kept`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const keys = ["a b/c%20d", "ü/模型.json", "plus+and&more", "q?x=#1"];
+    for (const key of keys) await store.put(key, encode(key));
+    assert.deepEqual(Object.keys(await listed(store, "")).sort(), [...keys].sort());
+    for (const key of keys) assert.equal(await textOf(store, key), key);
+  });
+}
+
+test("a key cannot leave the folder of a file store", async (t) => {
+  const store = await newStore(t, s3, "file");
+  for (const key of ["../x", "/etc/x", "a/../../x", "a\0b"])
+    await assert.rejects(store.put(key, encode("x")), RetryError);
+});
+
+test("faults of the store are StoreError and carry no credentials", async (t) => {
+  const { endpoint, region, accessKeyId } = s3;
+  const credentials = { accessKeyId, secretAccessKey: "not-the-secret" };
+  const places = [
+    openStore({
+      url: "s3://no-such-bucket-here",
+      endpoint,
+      region,
+      credentials: { accessKeyId, secretAccessKey: s3.secretAccessKey },
+    }),
+    openStore({ url: "s3://store", endpoint, region, credentials }),
+    openStore({ url: "file:///dev/null/nowhere", region }),
+  ];
+  for (const store of places) {
+    t.after(() => store.close());
+    await assert.rejects(store.put("x", encode("x")), (error: unknown) => {
+      assert.ok(error instanceof RetryError && error.cause instanceof TerminalError);
+      assert.equal(error.cause.reason, "StoreError");
+      assert.ok(!error.message.includes(s3.secretAccessKey) && !error.message.includes("not-the-secret"));
+      return true;
+    });
+  }
+  assert.throws(() => openStore({ url: "ftp://x/y", region }), /use s3:\/\/ or file:\/\//);
+});
