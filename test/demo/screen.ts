@@ -1,0 +1,77 @@
+// What the demo writes: headings, commands with their output, and rows that move while something happens. On a terminal
+// rows are redrawn in place; elsewhere each milestone is a line of its own. Nothing is wider than the terminal.
+import { newBoard } from "./board.ts";
+import type { Board } from "./board.ts";
+import { duration, fit, indent, wrap } from "./text.ts";
+
+/** The part of a writable stream that the screen needs. */
+export interface Output {
+  write(text: string): boolean;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface Screen {
+  readonly width: number;
+  line(text?: string): void;
+  /** Starts a chapter; shows the time since the demo began. */
+  heading(number: number, title: string): void;
+  /** One or two sentences in plain words, wrapped. */
+  say(text: string): void;
+  /** A command as somebody would type it. */
+  command(text: string): void;
+  /** What a command printed, cut at the terminal's width. */
+  output(text: string): void;
+  /** A long command line, wrapped. */
+  quote(text: string): void;
+  /** An error message in its own words, wrapped. */
+  refusal(text: string): void;
+  board(): Board;
+  /** Gives the cursor back; called at any end. */
+  restore(): void;
+}
+
+export interface Paint {
+  readonly bold: (text: string) => string;
+  readonly dim: (text: string) => string;
+  readonly green: (text: string) => string;
+  readonly red: (text: string) => string;
+  readonly cyan: (text: string) => string;
+}
+
+function newPaint(colours: boolean): Paint {
+  const sgr = (on: number, off: number) => (text: string) =>
+    colours ? `\u001b[${String(on)}m${text}\u001b[${String(off)}m` : text;
+  return { bold: sgr(1, 22), dim: sgr(2, 22), green: sgr(32, 39), red: sgr(31, 39), cyan: sgr(36, 39) };
+}
+
+/** `live` redraws rows in place; `startedAt` is what headings count from. */
+export function newScreen(out: Output, options: { live: boolean; colours: boolean; startedAt: number }): Screen {
+  const { live, colours, startedAt } = options;
+  const paint = newPaint(colours);
+  const width = Math.max(60, Math.min(100, out.columns ?? 80));
+  const line = (text = ""): void => void out.write(`${text}\n`);
+  const inner = width - indent.length;
+  return {
+    width,
+    line,
+    heading: (number, title) => {
+      const clock = duration(Date.now() - startedAt);
+      const rule = "─".repeat(Math.max(1, width - title.length - clock.length - 6));
+      line();
+      line(`${paint.cyan(paint.bold(`${String(number)}  ${title}`))} ${paint.dim(`${rule} ${clock}`)}`);
+    },
+    say: (text) => wrap(text, inner).forEach((each) => line(indent + each)),
+    command: (text) => line(`${indent}${paint.bold(fit(`$ ${text}`, inner))}`),
+    output: (text) => {
+      const lines = text.trimEnd().split("\n");
+      for (const each of lines) line(indent + fit(each, inner));
+    },
+    quote: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}  ${paint.cyan(each)}`)),
+    refusal: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}${paint.red("│")} ${each}`)),
+    board: () => newBoard({ out, live, paint, width }),
+    restore: () => {
+      if (live) out.write("\u001b[?25h");
+    },
+  };
+}

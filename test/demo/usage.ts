@@ -1,0 +1,52 @@
+// `berth usage` as the tenant's own service account: the real program, and its answer in columns that fit the screen.
+import { usageReport } from "../../operator/api/usage.ts";
+import type { UsageLine, UsageReport } from "../../operator/api/usage.ts";
+import { berthProgram } from "../chart/rendered.ts";
+import { run } from "../cluster/cluster.ts";
+import { bind, serviceAccountIdentity } from "../cluster/users.ts";
+import { team } from "./chapter.ts";
+import type { Demo } from "./chapter.ts";
+import { columns } from "./text.ts";
+
+const account = "billing";
+
+/** Asks the usage API with a token of `billing` in the team's namespace, which may only view that namespace. */
+export async function askUsage({ cluster, operator }: Demo): Promise<UsageReport> {
+  const { token } = await serviceAccountIdentity(cluster, team, account);
+  const subject = { kind: "ServiceAccount", name: account, namespace: team } as const;
+  await bind(cluster, subject, { name: account, namespace: team, role: { kind: "ClusterRole", name: "view" } });
+  const server = operator.urls["usage"] ?? "";
+  const args = [...berthProgram(), "usage", "-n", team, "--server", server, "-o", "json"];
+  const env = { BERTH_TOKEN: token, NODE_OPTIONS: "--disable-warning=ExperimentalWarning" };
+  const { code, stdout, stderr } = await run(process.execPath, args, { env });
+  if (code !== 0) throw new Error(`berth usage failed: ${stderr.trim() || stdout.trim()}`);
+  return usageReport.parse(JSON.parse(stdout));
+}
+
+export interface Sums {
+  readonly billable: number;
+  readonly claimed: number;
+}
+
+export function sumsOf(records: readonly UsageLine[]): Sums {
+  const sum = (of: (line: UsageLine) => number): number => records.reduce((all, line) => all + of(line), 0);
+  return { billable: sum((line) => line.billableNodeSeconds), claimed: sum((line) => line.claimedNodeSeconds) };
+}
+
+/** Windows with their node-seconds; a line of totals below. */
+export function usageTable({ records }: UsageReport): string {
+  const headings = ["WINDOW (UTC)", "DEPLOYMENT", "SKU", "DESIRED", "CLAIMED", "READY", "BILLABLE", "STATE"];
+  const rows = records.map((line) => [
+    `${line.windowStart.slice(11, 19)}-${line.windowEnd.slice(11, 19)}`,
+    line.deploymentName,
+    line.sku,
+    String(line.desiredNodeSeconds),
+    String(line.claimedNodeSeconds),
+    String(line.readyNodeSeconds),
+    String(line.billableNodeSeconds),
+    line.open ? "open" : "sealed",
+  ]);
+  const { billable, claimed } = sumsOf(records);
+  const total = ["TOTAL", "", "", "", String(claimed), "", String(billable), "node-seconds"];
+  return columns([headings, ...rows, total], [3, 4, 5, 6]);
+}
