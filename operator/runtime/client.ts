@@ -2,15 +2,7 @@
  * Reads and writes of single objects and lists: paths, content types and field managers, and the translation of the API's
  * errors into the retry taxonomy. No cache is read here; each write's answer is handed to the caches (feed.ts).
  */
-import type {
-  DeleteOptions,
-  KubeObject,
-  KubeReader,
-  KubeWriter,
-  ReadOptions,
-  Resource,
-  WriteOptions,
-} from "../ports.ts";
+import type { DeleteOptions, KubeObject, KubeReader, KubeWriter, ReadOptions, Resource } from "../ports.ts";
 import { ApiError, ConflictError, RetryError, TerminalError } from "./errors.ts";
 import { deepFreeze } from "./freeze.ts";
 import type { WriteFeed } from "./feed.ts";
@@ -64,7 +56,7 @@ export function newKubeClient(deps: {
       throw translate(error);
     }
   };
-  const written = <T extends KubeObject>(resource: Resource<T>, answer: unknown): T => {
+  const written: Written = <T extends KubeObject>(resource: Resource<T>, answer: unknown): T => {
     const object = deepFreeze(asObject<T>(answer, resource));
     deps.feed?.written(resource, object);
     return object;
@@ -96,62 +88,52 @@ function newReader(transport: Transport, send: Send): KubeReader {
   };
 }
 
-function newWriter(
-  send: Send,
-  written: <T extends KubeObject>(resource: Resource<T>, answer: unknown) => T,
-  feed: WriteFeed | undefined,
-): KubeWriter {
-  const strict = { fieldValidation: "Strict" } as const;
+type Written = <T extends KubeObject>(resource: Resource<T>, answer: unknown) => T;
+
+/** An unknown field is an error: silently dropped it would be applied anew for ever. */
+const strict = { fieldValidation: "Strict" } as const;
+
+function newWriter(send: Send, written: Written, feed: WriteFeed | undefined): KubeWriter {
+  return { apply: newApply(send, written), ...newPlainWrites(send, written), remove: newRemove(send, feed) };
+}
+
+function newApply(send: Send, written: Written): KubeWriter["apply"] {
+  return async function apply(resource, body, options) {
+    const { namespace, name } = body.metadata;
+    const query = { fieldManager: options.manager, force: options.force ?? true, ...strict };
+    const answer = await send({
+      method: "PATCH",
+      path: pathOf(resource, namespace, name, options.subresource, query),
+      // JSON is YAML; the server reads JSON under this type.
+      contentType: "application/apply-patch+yaml",
+      body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
+    });
+    return written(resource, answer);
+  };
+}
+
+function newPlainWrites(send: Send, written: Written): Pick<KubeWriter, "create" | "mergePatch"> {
   return {
-    async apply<T extends KubeObject>(
-      resource: Resource<T>,
-      body: T,
-      options: WriteOptions & { readonly force?: boolean },
-    ) {
-      const { namespace, name } = body.metadata;
-      const query = { fieldManager: options.manager, force: options.force ?? true, ...strict };
-      return written(
-        resource,
-        await send({
-          method: "PATCH",
-          path: pathOf(resource, namespace, name, options.subresource, query),
-          // JSON is YAML; since Kubernetes 1.16 the server reads JSON under this type.
-          contentType: "application/apply-patch+yaml",
-          body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
-        }),
-      );
-    },
-    async create<T extends KubeObject>(resource: Resource<T>, body: T, options: WriteOptions) {
+    async create(resource, body, options) {
       const query = { fieldManager: options.manager, ...strict };
-      return written(
-        resource,
-        await send({
-          method: "POST",
-          path: pathOf(resource, body.metadata.namespace, undefined, undefined, query),
-          contentType: "application/json",
-          body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
-        }),
-      );
+      const answer = await send({
+        method: "POST",
+        path: pathOf(resource, body.metadata.namespace, undefined, undefined, query),
+        contentType: "application/json",
+        body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
+      });
+      return written(resource, answer);
     },
-    async mergePatch<T extends KubeObject>(
-      resource: Resource<T>,
-      namespace: string | undefined,
-      name: string,
-      body: object,
-      options: WriteOptions,
-    ) {
+    async mergePatch(resource, namespace, name, body, options) {
       const query = { fieldManager: options.manager, ...strict };
-      return written(
-        resource,
-        await send({
-          method: "PATCH",
-          path: pathOf(resource, namespace, name, options.subresource, query),
-          contentType: "application/merge-patch+json",
-          body: JSON.stringify(body),
-        }),
-      );
+      const answer = await send({
+        method: "PATCH",
+        path: pathOf(resource, namespace, name, options.subresource, query),
+        contentType: "application/merge-patch+json",
+        body: JSON.stringify(body),
+      });
+      return written(resource, answer);
     },
-    remove: newRemove(send, feed),
   };
 }
 

@@ -150,7 +150,8 @@ function fail(
   controller: string,
   metrics: RuntimeMetrics,
 ): void {
-  const again = (atLeastMs = 0): number => queue.addFailed(lease.key, { priority: lease.priority, atLeastMs });
+  const again = (atLeastMs = 0, jitter = 0): number =>
+    Math.round(queue.addFailed(lease.key, { priority: lease.priority, atLeastMs, jitter }));
   const fields = { error: messageOf(failure.error), cause: causeOf(failure.error) };
   metrics.reconciles.inc({ controller, result: failure.kind === "conflict" ? "requeue" : "error" });
   switch (failure.kind) {
@@ -166,8 +167,7 @@ function fail(
       return;
     case "retry": {
       metrics.reconcileErrors.inc({ controller });
-      const afterMs = Math.min(longestRetryAfterMs, failure.error.afterMs ?? 0) * (1 + Math.random() / 4);
-      const retryMs = Math.round(again(afterMs));
+      const retryMs = again(Math.min(longestRetryAfterMs, failure.error.afterMs ?? 0), 0.25);
       const failures = queue.failures(lease.key);
       // The first failures of a short outage say nothing that its metrics do not.
       log[failures > 3 ? "warn" : "debug"]({ ...fields, failures, retryMs }, "reconcile is retried");

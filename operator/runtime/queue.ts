@@ -23,6 +23,14 @@ export interface AddOptions {
   readonly delayMs?: number;
 }
 
+export interface FailedOptions {
+  readonly priority?: number;
+  /** Shortest delay, before the jitter. */
+  readonly atLeastMs?: number;
+  /** Up to this share of the delay is added at random, so that keys which failed together do not return together. */
+  readonly jitter?: number;
+}
+
 /** A key that a worker holds until it calls done(). */
 export interface Lease {
   readonly key: string;
@@ -32,8 +40,8 @@ export interface Lease {
 export interface Queue {
   /** Waiting keys merge: the higher priority and the earlier time win. A held key runs once more after done(). */
   add(key: string, options?: AddOptions): void;
-  /** Adds with the next backoff of this key, at least `atLeastMs`; answers the delay. */
-  addFailed(key: string, options?: { readonly priority?: number; readonly atLeastMs?: number }): number;
+  /** Adds with the next backoff of this key; answers the delay. */
+  addFailed(key: string, options?: FailedOptions): number;
   /** Ends the backoff of a key. */
   forget(key: string): void;
   /** Failures since the last forget(). */
@@ -125,12 +133,12 @@ class KeyedQueue implements Queue {
     this.#addAt(key, options.priority ?? priority.live, this.#clock.monotonicMs() + delayMs);
   }
 
-  addFailed(key: string, options: { readonly priority?: number; readonly atLeastMs?: number } = {}): number {
+  addFailed(key: string, options: FailedOptions = {}): number {
     const failures = this.failures(key);
     this.#failures.set(key, failures + 1);
     this.#metrics.queueRetries.inc(this.#labels);
     const backoffMs = Math.min(this.#capMs, this.#baseMs * 2 ** Math.min(failures, 40));
-    const delayMs = Math.max(backoffMs, options.atLeastMs ?? 0);
+    const delayMs = Math.max(backoffMs, options.atLeastMs ?? 0) * (1 + (options.jitter ?? 0) * Math.random());
     this.add(key, { priority: options.priority, delayMs });
     return delayMs;
   }
