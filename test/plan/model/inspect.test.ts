@@ -1,0 +1,229 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { taskOf } from "../../../operator/plan/model/config.ts";
+import { inspect } from "../../../operator/plan/model/inspect.ts";
+import type { ModelFacts } from "../../../operator/plan/model/inspect.ts";
+import { isProblem } from "../../../operator/plan/model/problem.ts";
+import type { Tensor } from "../../../operator/plan/model/safetensors.ts";
+
+const tensor = (name: string, dtype: string, ...shape: number[]): Tensor => {
+  const elements = shape.reduce((all, next) => all * next, 1);
+  const bits = { F32: 32, BF16: 16, F16: 16, I32: 32, U8: 8, F8_E4M3: 8, F8_E8M0: 8 }[dtype] ?? 8;
+  return { name, dtype, shape, elements, bytes: (elements * bits) / 8 };
+};
+
+function factsOf(
+  config: object,
+  tensors: readonly Tensor[] = [],
+  texts: Record<string, string> = {},
+  paths: string[] = [],
+): ModelFacts {
+  const all = { "config.json": JSON.stringify(config), ...texts };
+  const files = [...Object.keys(all), "model.safetensors", ...paths].map((path) => ({
+    path,
+    key: path,
+    sizeBytes: 1,
+    etag: "",
+  }));
+  const facts = inspect(
+    { files, leftOut: [], sizeBytes: 1 },
+    new Map(Object.entries(all)),
+    new Map([["model.safetensors", tensors]]),
+  );
+  assert.ok(!isProblem(facts), JSON.stringify(facts));
+  return facts;
+}
+
+/** Numbers of public models (config.json) → KV bytes per token at 16 bits. */
+const models: readonly (readonly [string, object, number | undefined, number | undefined])[] = [
+  [
+    "Llama 3.1 8B",
+    {
+      architectures: ["LlamaForCausalLM"],
+      num_hidden_layers: 32,
+      hidden_size: 4096,
+      num_attention_heads: 32,
+      num_key_value_heads: 8,
+      max_position_embeddings: 131072,
+      rope_scaling: { rope_type: "llama3", factor: 8 },
+    },
+    131072,
+    131072,
+  ],
+  [
+    "Llama 3.1 70B",
+    {
+      architectures: ["LlamaForCausalLM"],
+      num_hidden_layers: 80,
+      hidden_size: 8192,
+      num_attention_heads: 64,
+      num_key_value_heads: 8,
+      head_dim: 128,
+      max_position_embeddings: 131072,
+    },
+    320 * 1024,
+    131072,
+  ],
+  [
+    "Qwen3 32B",
+    {
+      architectures: ["Qwen3ForCausalLM"],
+      num_hidden_layers: 64,
+      hidden_size: 5120,
+      num_attention_heads: 64,
+      num_key_value_heads: 8,
+      head_dim: 128,
+      max_position_embeddings: 40960,
+    },
+    256 * 1024,
+    40960,
+  ],
+  [
+    "DeepSeek V3",
+    {
+      architectures: ["DeepseekV3ForCausalLM"],
+      num_hidden_layers: 61,
+      hidden_size: 7168,
+      num_attention_heads: 128,
+      num_key_value_heads: 128,
+      kv_lora_rank: 512,
+      qk_rope_head_dim: 64,
+      max_position_embeddings: 163840,
+    },
+    70272,
+    163840,
+  ],
+  [
+    "YaRN over 32k",
+    {
+      architectures: ["Qwen2ForCausalLM"],
+      num_hidden_layers: 28,
+      hidden_size: 3584,
+      num_attention_heads: 28,
+      num_key_value_heads: 4,
+      max_position_embeddings: 32768,
+      rope_scaling: { type: "yarn", factor: 4, original_max_position_embeddings: 32768 },
+    },
+    57344,
+    131072,
+  ],
+  [
+    "text part of a multimodal model",
+    {
+      architectures: ["Gemma3ForConditionalGeneration"],
+      text_config: {
+        num_hidden_layers: 62,
+        hidden_size: 5376,
+        num_attention_heads: 32,
+        num_key_value_heads: 16,
+        head_dim: 128,
+        max_position_embeddings: 131072,
+      },
+    },
+    62 * 16 * 128 * 4,
+    131072,
+  ],
+  ["nothing known", { architectures: ["LlavaForConditionalGeneration"], text_config: {} }, undefined, undefined],
+  [
+    "a state-space model",
+    {
+      architectures: ["FalconH1ForCausalLM"],
+      num_hidden_layers: 10,
+      hidden_size: 64,
+      num_attention_heads: 4,
+      mamba_d_state: 16,
+      max_position_embeddings: 1024,
+    },
+    undefined,
+    1024,
+  ],
+  [
+    "linear and full attention",
+    {
+      architectures: ["Qwen3NextForCausalLM"],
+      num_hidden_layers: 4,
+      hidden_size: 64,
+      num_attention_heads: 4,
+      num_key_value_heads: 2,
+      head_dim: 16,
+      linear_num_key_heads: 2,
+      layer_types: ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
+    },
+    128,
+    undefined,
+  ],
+  [
+    "numbers that no field can carry",
+    {
+      architectures: ["LlamaForCausalLM"],
+      num_hidden_layers: 2 ** 52,
+      hidden_size: 64,
+      num_attention_heads: 4,
+      head_dim: 2 ** 40,
+    },
+    undefined,
+    undefined,
+  ],
+];
+test("KV bytes per token and context of known models; unknown stays absent", () => {
+  for (const [name, config, kvBytes, context] of models) {
+    const facts = factsOf(config);
+    assert.deepEqual([facts.kvBytesPerToken, facts.contextLength], [kvBytes, context], name);
+  }
+});
+
+test("heads that config.json does not tell are read off the projections", () => {
+  const config = {
+    architectures: ["LlamaForCausalLM"],
+    num_hidden_layers: 1,
+    hidden_size: 64,
+    num_attention_heads: 4,
+    num_key_value_heads: 2,
+  };
+  const facts = factsOf(config, [tensor("model.layers.0.self_attn.q_proj.weight", "BF16", 128, 64)]);
+  assert.equal(facts.shape?.headSize, 32);
+  assert.equal(facts.kvBytesPerToken, 1 * 2 * 32 * 4);
+});
+
+test("parameters are counted through the packing of quantized weights", () => {
+  const base = { architectures: ["LlamaForCausalLM"] };
+  const plain = factsOf(base, [tensor("a.weight", "BF16", 10, 10), tensor("b.bias", "F32", 3)]);
+  assert.deepEqual(
+    [plain.parameters, plain.dtype, plain.quantization, plain.weightBytes],
+    [103, "BF16", undefined, 212],
+  );
+  const awq = factsOf({ ...base, quantization_config: { quant_method: "awq", bits: 4 } }, [
+    tensor("q.qweight", "I32", 8, 4),
+    tensor("q.qzeros", "I32", 8, 1),
+    tensor("q.scales", "F16", 8, 4),
+    tensor("norm.weight", "F16", 7),
+  ]);
+  assert.deepEqual([awq.parameters, awq.quantization], [8 * 4 * 8 + 7, "awq"]);
+  const fp8 = factsOf({ ...base, quantization_config: { quant_method: "fp8" } }, [
+    tensor("w.weight", "F8_E4M3", 16, 16),
+    tensor("w.weight_scale_inv", "F32", 1, 1),
+  ]);
+  assert.deepEqual([fp8.parameters, fp8.dtype], [256, "F8_E4M3"]);
+  const mxfp4 = factsOf({ ...base, quantization_config: { quant_method: "mxfp4" } }, [
+    tensor("e.down_proj_blocks", "U8", 4, 16),
+    tensor("e.down_proj_scales", "U8", 4, 1),
+  ]);
+  assert.equal(mxfp4.parameters, 128);
+  const unknown = factsOf({ ...base, quantization_config: { quant_method: "novel" } }, [tensor("w", "U8", 4)]);
+  assert.deepEqual([unknown.parameters, unknown.quantization], [undefined, "novel"]);
+});
+
+test("what a model does follows its architecture and its pooling", () => {
+  assert.equal(taskOf("LlamaForCausalLM", false), "Generate");
+  assert.equal(taskOf("Qwen3ForCausalLM", true), "Embed");
+  assert.equal(taskOf("BertModel", false), "Embed");
+  assert.equal(taskOf("BertForSequenceClassification", false), "Classify");
+  assert.equal(taskOf("Qwen2ForRewardModel", false), "Reward");
+  assert.equal(taskOf("Gemma3ForConditionalGeneration", false), "Generate");
+});
+
+test("shards count by the index, and a sentence model's limit is the smaller one", () => {
+  const config = { architectures: ["BertModel"], max_position_embeddings: 512 };
+  const facts = factsOf(config, [tensor("w", "F32", 2)], { "sentence_bert_config.json": '{"max_seq_length":256}' });
+  assert.deepEqual([facts.contextLength, facts.kvBytesPerToken], [256, 0]);
+});

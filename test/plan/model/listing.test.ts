@@ -1,0 +1,117 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { MAX_OBJECTS, comparePaths, filesOf, pathFault } from "../../../operator/plan/model/listing.ts";
+import { isProblem } from "../../../operator/plan/model/problem.ts";
+
+const good = ["config.json", "tokenizer.json", "model.safetensors"];
+const objects = (paths: readonly string[], prefix = "m/", sizeBytes = 10) =>
+  paths.map((path) => ({ key: prefix + path, sizeBytes, etag: `"${path}"` }));
+
+function reasonOf(paths: readonly string[], prefix = "m", maxSize = 1e9): string {
+  const result = filesOf(objects(paths), prefix, maxSize);
+  return isProblem(result) ? result.reason : result.files.map((file) => file.path).join(" ");
+}
+
+test("hidden files, pictures and a second copy of the weights are left out", () => {
+  const extra = [
+    ".gitattributes",
+    ".cache/x.json",
+    "logo.png",
+    "onnx/model.onnx",
+    "consolidated.safetensors",
+    "LICENSE",
+  ];
+  const result = filesOf(objects([...good, ...extra]), "m/", 1e9);
+  assert.ok(!isProblem(result));
+  assert.deepEqual(
+    result.files.map((file) => file.path),
+    ["LICENSE", ...good].sort(comparePaths),
+  );
+  assert.deepEqual([...result.leftOut].sort(), extra.filter((path) => path !== "LICENSE").sort());
+});
+
+test("consolidated weights alone are served", () => {
+  const paths = ["config.json", "tekken.json", "consolidated.safetensors"];
+  assert.equal(reasonOf(paths), "config.json consolidated.safetensors tekken.json");
+});
+
+test("markers of folders are no files", () => {
+  const markers = [
+    { key: "m/", sizeBytes: 0, etag: "" },
+    { key: "m/sub/", sizeBytes: 0, etag: "" },
+  ];
+  assert.ok(!isProblem(filesOf([...objects(good), ...markers], "m", 1e9)));
+  const only = filesOf(markers, "m", 1e9);
+  assert.ok(isProblem(only) && only.reason === "NoFiles");
+});
+
+const odd = [
+  "../x.json",
+  "/x.json",
+  "a/../x.json",
+  "a//x.json",
+  "./x.json",
+  "a\\x.json",
+  "a\nx.json",
+  "a\u202Ex.json",
+  "manifest.json",
+  `${"a/".repeat(9)}x`,
+  `${"x".repeat(241)}`,
+];
+test("keys that are no safe file names refuse the model", () => {
+  for (const path of odd) assert.equal(reasonOf([...good, path]), "OddKey", path);
+});
+
+test("names that a file system may take for one refuse the model", () => {
+  const pairs = [
+    ["README.md", "readme.md"],
+    ["u\u0308.json", "\u00fc.json"],
+    ["a", "a/b.json"],
+  ];
+  for (const pair of pairs) assert.equal(reasonOf([...good, ...pair]), "OddKey", pair.join());
+});
+
+test("what comes first is what is told first", () => {
+  assert.equal(reasonOf(["model.bin"]), "UnsafeFormat");
+  assert.equal(reasonOf(["x.py", "model.bin"]), "CustomCode");
+  assert.equal(reasonOf(["model.safetensors"]), "ConfigMissing");
+  assert.equal(reasonOf(["config.json", "sub/model.safetensors"]), "NotSafetensors");
+  assert.equal(reasonOf(["config.json", "model.safetensors", "vocab.json"]), "TokenizerMissing");
+  assert.equal(
+    reasonOf(["config.json", "model.safetensors", "vocab.json", "merges.txt"]),
+    "config.json merges.txt model.safetensors vocab.json",
+  );
+  assert.equal(reasonOf(good, "m", 29), "TooLarge");
+  const many = Array.from({ length: MAX_OBJECTS + 1 }, (_, n) => `f${String(n)}.json`);
+  assert.equal(reasonOf(many), "TooManyFiles");
+});
+
+test("no list of keys, however odd, yields a path that could leave its folder", () => {
+  const segment = fc.oneof(
+    fc.constantFrom("..", ".", "", "a", "A", "model.safetensors", "\\", "\0"),
+    fc.string({ unit: "binary", maxLength: 8 }),
+  );
+  const path = fc.array(segment, { minLength: 1, maxLength: 5 }).map((segments) => segments.join("/"));
+  fc.assert(
+    fc.property(fc.array(path, { maxLength: 12 }), (paths) => {
+      const result = filesOf(objects([...good, ...paths]), "m", 1e9);
+      if (isProblem(result)) return;
+      const seen = result.files.map((file) => file.path);
+      assert.equal(new Set(seen.map((p) => p.normalize("NFC").toLowerCase())).size, seen.length);
+      for (const p of seen) {
+        assert.equal(pathFault(p), undefined);
+        assert.ok(!p.split("/").some((s) => s === ".." || s === "" || s.startsWith(".")));
+      }
+    }),
+  );
+});
+
+test("paths are sorted by their UTF-8 bytes", () => {
+  const bytes = (text: string): string => Buffer.from(text).toString("hex");
+  fc.assert(
+    fc.property(fc.string({ unit: "grapheme-composite" }), fc.string({ unit: "grapheme-composite" }), (a, b) => {
+      assert.equal(Math.sign(comparePaths(a, b)), bytes(a) === bytes(b) ? 0 : bytes(a) < bytes(b) ? -1 : 1);
+    }),
+  );
+});
