@@ -1,5 +1,6 @@
 /** Carries out what a sealed window allows: marks, deletions of claims, status of deployments, removal of closing objects. */
 import type { UsageRecord } from "../api/ledger.ts";
+import type { ModelDeployment } from "../api/modeldeployment.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { isConsumed, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
 import type { Write } from "../plan/plan.ts";
@@ -28,11 +29,17 @@ export async function settle(
   { facts, histories, sealed, sealedThrough }: Sealing,
 ): Promise<void> {
   if (sealedThrough !== undefined) {
-    const records = await recordsOwed(deps, { facts, histories, sealed, sealedThrough });
+    const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
+    const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
+    const records = await recordsOwed(deps, { facts, ownOf, sealed, sealedThrough });
     const owed = [
       ...facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim))),
       ...facts.deployments.map((deployment) =>
-        settleDeployment(deployment, { histories, records: records(deployment.metadata.uid ?? ""), sealedThrough }),
+        settleDeployment(deployment, {
+          own: ownOf(deployment),
+          records: records(deployment.metadata.uid ?? ""),
+          sealedThrough,
+        }),
       ),
     ];
     await inTurns(
@@ -48,11 +55,14 @@ export async function settle(
 /** Records by deployment UID of every sealed window that some deployment's status does not contain yet. */
 async function recordsOwed(
   deps: Pick<SealerDeps, "ledger">,
-  at: Sealing & { readonly sealedThrough: number },
+  at: Omit<Sealing, "histories"> & {
+    readonly sealedThrough: number;
+    readonly ownOf: (deployment: ModelDeployment) => readonly PoolHistory[];
+  },
 ): Promise<(deploymentUID: string) => readonly UsageRecord[]> {
-  const { facts, histories, sealed, sealedThrough } = at;
+  const { facts, ownOf, sealed, sealedThrough } = at;
   const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
-  const starts = living.flatMap((deployment) => unsettledSince(deployment, histories) ?? []);
+  const starts = living.flatMap((deployment) => unsettledSince(deployment, ownOf(deployment)) ?? []);
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
   const inHand = new Map(sealed.map((one) => [one.window.start, one]));
   const oldest = Math.min(sealedThrough, ...inHand.keys());

@@ -36,34 +36,35 @@ export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSee
   return [{ op: "patch", ...target, body: { status }, manager: fieldManagers.status, subresource: "status" }];
 }
 
-/** From which second on windows must be added up to bring a deployment's status to date; undefined where it has no life yet. */
-export function unsettledSince(deployment: ModelDeployment, histories: readonly PoolHistory[]): number | undefined {
-  const own = histories.filter(({ deploymentUID }) => deploymentUID === deployment.metadata.uid);
+/**
+ * From which second on windows must be added up to bring a deployment's status to date; undefined where it has no life yet.
+ * `own` are the histories of its pools.
+ */
+export function unsettledSince(deployment: ModelDeployment, own: readonly PoolHistory[]): number | undefined {
   const { sealedThrough } = deployment.status?.metering ?? {};
   return sealedThrough === undefined ? lifeOf(own)?.start : secondsOf(sealedThrough);
 }
 
 /**
  * The deployment's metering status at `sealedThrough`, as a patch; none where it is up to date, has no life yet, or goes.
- * `records` are those of every window that begins after what the status already says, so doing it twice adds nothing twice.
+ * `records` are its own of every window that begins after what the status already says, so doing it twice adds nothing twice.
  */
 export function settleDeployment(
   deployment: ModelDeployment,
   at: {
-    readonly histories: readonly PoolHistory[];
+    /** Histories of its pools. */
+    readonly own: readonly PoolHistory[];
     readonly records: readonly UsageRecord[];
     readonly sealedThrough: number;
   },
 ): Write[] {
   const { metadata, status } = deployment;
-  const own = at.histories.filter(({ deploymentUID }) => deploymentUID === metadata.uid);
-  const life = lifeOf(own);
-  const from = unsettledSince(deployment, at.histories);
+  const life = lifeOf(at.own);
+  const from = unsettledSince(deployment, at.own);
   if (metadata.deletionTimestamp || !life || from === undefined || life.start >= at.sealedThrough) return [];
   if (status?.metering?.sealedThrough !== undefined && from >= at.sealedThrough) return [];
   const { since = instantOfSeconds(life.start), nodeSeconds = 0, sealedThrough } = status?.metering ?? {};
   const added = at.records
-    .filter((record) => record.deploymentUID === metadata.uid)
     .filter((record) => sealedThrough === undefined || secondsOf(record.windowStart) >= from)
     .reduce((sum, record) => sum + record.billableNodeSeconds, 0);
   const metering = {
