@@ -9,6 +9,7 @@ import {
   operatorConfig,
   operatorOptions,
 } from "./config.ts";
+import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
 type Options = typeof commonOptions;
@@ -85,6 +86,16 @@ function program(): Command {
         }),
       );
     });
+  berth.addCommand(
+    usageCommand(
+      {
+        env: process.env,
+        write: (text) => void process.stdout.write(text),
+        complain: (text) => void process.stderr.write(text),
+      },
+      (code) => process.exit(code),
+    ),
+  );
   return berth;
 }
 
