@@ -3,7 +3,7 @@ import type { Caches } from "./caches.ts";
 import { storeFinder } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { newKarpenterProvider } from "./adapters/providers/karpenter/provider.ts";
-import { newStaticProvider } from "./adapters/providers/static/provider.ts";
+import { isCandidate, newStaticProvider } from "./adapters/providers/static/provider.ts";
 import { newPlanExecutor, type PlanExecutor } from "./controllers/apply.ts";
 import { newPoolReconciler } from "./controllers/gpunodepool.ts";
 import { newKeyedLock } from "./controllers/keyedlock.ts";
@@ -13,6 +13,7 @@ import {
   newDeploymentReconciler,
   type DeploymentStores,
 } from "./controllers/modeldeployment.ts";
+import { feedNodeTypeController, newNodeTypeReconciler } from "./controllers/nodetype.ts";
 import { feedPoolController } from "./controllers/poolkeys.ts";
 import type { Renderer } from "./plan/deployment/rollout.ts";
 import type { FirstLook } from "./controllers/firstlook.ts";
@@ -174,6 +175,23 @@ function waitingForQuota(stores: DeploymentStores, nodeType: string): string[] {
       status?.conditions?.some(({ type, reason }) => type === "CapacityReady" && reason === "QuotaExceeded"),
     )
     .map(keyOf);
+}
+
+export function nodeTypeController(base: Base, caches: Caches): Controller {
+  const { nodeTypes, pools, nodes, nodePools } = caches;
+  const reconcile = newNodeTypeReconciler({
+    clock: base.clock,
+    stores: { nodeTypes: nodeTypes.store, pools: pools.store, nodes: nodes.store },
+    karpenterInstalled: () => !nodePools.absent,
+    isCandidate,
+    executor: planExecutorOf(base, caches),
+  });
+  const controller = newController(
+    { name: "nodetype", concurrency: 1, reconcile, resyncKeys: () => nodeTypes.store.list().map(keyOf) },
+    base,
+  );
+  feedNodeTypeController(controller, { nodeTypes, pools, nodes });
+  return controller;
 }
 
 /** How long the sealer waits for a bookmark before it lists for itself. */

@@ -4,7 +4,7 @@ import { parse } from "yaml";
 import { openLedger } from "./adapters/ledger/open.ts";
 import { namespaces } from "./api/kubernetes.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
-import { deploymentController, poolController, sealer, usageApp, type Replaceable } from "./assemble.ts";
+import { deploymentController, nodeTypeController, poolController, sealer, usageApp, type Replaceable } from "./assemble.ts";
 import { newCaches, type Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
@@ -36,6 +36,7 @@ export async function startOperator(
   const controllers = [
     deploymentController(base, caches, config, replaceable),
     poolController(base, caches, config, books, seen),
+    nodeTypeController(base, caches),
   ];
   const seals = sealer(base, caches, config, books, seen);
   const silence = await listen(base, config, reflectors, {
