@@ -80,7 +80,7 @@ async function questionOf(flags: Flags, env: UsageIO["env"]): Promise<{ url: URL
   const server = flags.server ?? env["BERTH_USAGE_SERVER"];
   if (!server) {
     throw new UsageError(
-      "no server: run `kubectl -n berth-system port-forward svc/berth-usage 8082` and give --server http://127.0.0.1:8082",
+      "no server: run `kubectl -n berth-system port-forward svc/berth-operator 8082` and give --server http://127.0.0.1:8082",
     );
   }
   const url = URL.canParse(server) ? new URL(server) : undefined;
