@@ -58,7 +58,20 @@ export function newExchange(options: ExchangeOptions): {
     reject(error);
   };
   const { stopWatching, sawBytes } = watchExchange(options, fail);
-  const handler: Dispatcher.DispatchHandler = {
+  const handler = handlerOf(state, options, { fail, sawBytes, stopWatching, resolve });
+  return { handler, answer: promise };
+}
+
+interface Hooks {
+  readonly fail: (error: Error) => void;
+  readonly sawBytes: () => void;
+  readonly stopWatching: () => void;
+  readonly resolve: (answer: RawAnswer) => void;
+}
+
+function handlerOf(state: State, options: ExchangeOptions, hooks: Hooks): Dispatcher.DispatchHandler {
+  const { fail, sawBytes, stopWatching, resolve } = hooks;
+  return {
     onRequestStart(controller) {
       state.controller = controller;
       if (state.failure) controller.abort(state.failure);
@@ -69,6 +82,7 @@ export function newExchange(options: ExchangeOptions): {
       for (const [name, value] of Object.entries(headers)) state.headers[name] = String(value);
     },
     onResponseData(_controller, chunk) {
+      if (state.failure) return;
       sawBytes();
       if (!options.onChunk || state.status >= 400) return void state.chunks.push(chunk);
       try {
@@ -84,7 +98,6 @@ export function newExchange(options: ExchangeOptions): {
     },
     onResponseError: (_controller, error) => fail(error),
   };
-  return { handler, answer: promise };
 }
 
 function watchExchange(options: ExchangeOptions, fail: (error: Error) => void) {

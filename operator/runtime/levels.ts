@@ -29,20 +29,54 @@ interface Level<E> {
 
 /** Empty levels; they come into being as they are used. */
 export function newLevels<E extends Links<E>>(): Levels<E> {
-  const levels: Level<E>[] = [];
-  let takes = 0;
-  let size = 0;
+  return new LinkedLevels();
+}
 
-  function levelOf(number: number): Level<E> {
-    const found = levels.find((level) => level.number === number);
+class LinkedLevels<E extends Links<E>> implements Levels<E> {
+  size = 0;
+  /** Highest first. */
+  readonly #levels: Level<E>[] = [];
+  #takes = 0;
+
+  append(entry: E, number: number): void {
+    const level = this.#levelOf(number);
+    entry.before = level.last;
+    entry.after = undefined;
+    if (level.last) level.last.after = entry;
+    else level.first = entry;
+    level.last = entry;
+    level.size++;
+    this.size++;
+  }
+
+  remove(entry: E, number: number): void {
+    this.#unlink(entry, this.#levelOf(number));
+  }
+
+  take(): E | undefined {
+    if (this.size === 0) return undefined;
+    const fair = ++this.#takes % fairTake === 0;
+    const waits = (level: Level<E>): boolean => level.size > 0;
+    const level = fair ? this.#levels.findLast(waits) : this.#levels.find(waits);
+    const entry = level?.first;
+    if (level && entry) this.#unlink(entry, level);
+    return entry;
+  }
+
+  sizeOf(number: number): number {
+    return this.#levels.find((level) => level.number === number)?.size ?? 0;
+  }
+
+  #levelOf(number: number): Level<E> {
+    const found = this.#levels.find((level) => level.number === number);
     if (found) return found;
     const made: Level<E> = { number, first: undefined, last: undefined, size: 0 };
-    levels.push(made);
-    levels.sort((a, b) => b.number - a.number);
+    this.#levels.push(made);
+    this.#levels.sort((a, b) => b.number - a.number);
     return made;
   }
 
-  function unlink(entry: E, level: Level<E>): void {
+  #unlink(entry: E, level: Level<E>): void {
     if (entry.before) entry.before.after = entry.after;
     else level.first = entry.after;
     if (entry.after) entry.after.before = entry.before;
@@ -50,33 +84,6 @@ export function newLevels<E extends Links<E>>(): Levels<E> {
     entry.before = undefined;
     entry.after = undefined;
     level.size--;
-    size--;
+    this.size--;
   }
-
-  return {
-    append(entry, number) {
-      const level = levelOf(number);
-      entry.before = level.last;
-      entry.after = undefined;
-      if (level.last) level.last.after = entry;
-      else level.first = entry;
-      level.last = entry;
-      level.size++;
-      size++;
-    },
-    remove: (entry, number) => unlink(entry, levelOf(number)),
-    take() {
-      if (size === 0) return undefined;
-      const fair = ++takes % fairTake === 0;
-      const waits = (level: Level<E>): boolean => level.size > 0;
-      const level = fair ? levels.findLast(waits) : levels.find(waits);
-      const entry = level?.first;
-      if (level && entry) unlink(entry, level);
-      return entry;
-    },
-    sizeOf: (number) => levels.find((level) => level.number === number)?.size ?? 0,
-    get size() {
-      return size;
-    },
-  };
 }

@@ -154,8 +154,10 @@ interface Pools {
 /** Connections are made anew when the TLS material changes; running exchanges on the old ones end in peace. */
 function newLanes(credentials: Credentials, maxConnections: number) {
   let pools: Pools | undefined;
+  let closed = false;
   return {
     current(): Pools {
+      if (closed) throw new DOMException("the transport is closed", "AbortError");
       const tls = credentials.tls();
       if (pools && pools.tls === tls) return pools;
       for (const pool of pools ? [pools.requests, pools.watches, pools.lease] : []) pool.close().catch(() => undefined);
@@ -163,6 +165,7 @@ function newLanes(credentials: Credentials, maxConnections: number) {
       return pools;
     },
     async close(): Promise<void> {
+      closed = true;
       const all = pools ? [pools.requests, pools.watches, pools.lease] : [];
       pools = undefined;
       await Promise.all(all.map((pool) => pool.destroy()));
