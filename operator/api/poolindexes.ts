@@ -8,7 +8,7 @@ import type { Node, Pod } from "./kubernetes.ts";
 
 /** Index by pool UID, in the caches of nodes, pods, claims, NodeClaims and Karpenter's events. */
 export const BY_POOL = "pool";
-/** Open claims by the UID of their Node or NodeClaim. */
+/** Claims by the UID of their Node or NodeClaim. */
 export const BY_HOLDER = "holder";
 /** Nodes that nobody holds, under the key `yes`. */
 export const BY_FREE = "free";
@@ -39,7 +39,7 @@ export const nodeIndexes = {
 export const podIndexes = { [BY_POOL]: (pod: Pod) => pod.metadata.labels?.[labels.poolUID] };
 export const claimIndexes = {
   [BY_POOL]: (claim: CapacityClaim) => claim.spec.poolUID,
-  [BY_HOLDER]: (claim: CapacityClaim) => (claim.status?.releasedAt ? undefined : claim.spec.providerRef.uid),
+  [BY_HOLDER]: (claim: CapacityClaim) => claim.spec.providerRef.uid,
 };
 export const nodeClaimIndexes = { [BY_POOL]: (claim: NodeClaim) => claim.metadata.labels?.[labels.pool] };
 export const eventIndexes = { [BY_POOL]: (event: CoreEvent) => nodePoolOf(event.involvedObject?.name ?? "") };

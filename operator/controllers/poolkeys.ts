@@ -63,7 +63,7 @@ function nodeKeys(watches: PoolWatches, { type, object, old }: Change<Node>): st
   const concerned = [
     labelOf(object, labels.pool),
     old && labelOf(old, labels.pool),
-    ...holders.map((c) => c.spec.poolUID),
+    ...holders.filter(({ status }) => !status?.releasedAt).map(({ spec }) => spec.poolUID),
   ];
   const freed = type !== "deleted" && usable(object) && !(old && usable(old) && sameOffer(old, object));
   const hungry = freed ? pools.byIndex(BY_HUNGRY, "yes").map(keyOf) : [];

@@ -21,6 +21,7 @@ export const karpenterActs: ProviderActs = {
   resize,
   release: (unit) => [deleteNodeClaim(unit)],
   restore: (unit) => (unit.object ? [holdNodeClaim(unit)] : []),
+  secure: (unit) => (unit.object && unit.damaged ? [holdNodeClaim(unit)] : []),
   clear: (unit) => (unit.object ? [freeNodeClaim(unit)] : []),
   close: closeOrder,
 };

@@ -20,7 +20,7 @@ export function planRemoval(seen: LivingSnapshot, acts: ProviderActs): PoolPlan 
   if (drain.waitMs > 0) return draining(seen, drain);
   const present = seen.facts.units.filter((unit) => unit.state !== "ended");
   const steps = [
-    missingRecords(seen),
+    [...missingRecords(seen), ...present.flatMap((unit) => acts.secure(unit))],
     drain.busy.flatMap((unit) => podsOn(seen, unit)).map(killPod),
     claimDates(seen, []),
     acts.close(seen),

@@ -49,6 +49,8 @@ export interface ProviderActs {
   release(unit: CapacityUnit, poolUID: string): readonly Write[];
   /** Restores what marks the node as ours. */
   restore(unit: CapacityUnit, poolUID: string): readonly Write[];
+  /** Keeps the end of a node observable that is about to be given back. */
+  secure(unit: CapacityUnit): readonly Write[];
   /** Takes the last trace of an ended claim off the provider's object. */
   clear(unit: CapacityUnit, poolUID: string): readonly Write[];
   /** Ends the standing order; empty when there is none (left). */

@@ -16,6 +16,8 @@ export const staticActs: ProviderActs = {
   resize: (seen, target) => [...takeOffers(seen, target), target.victims.flatMap((unit) => release(unit))],
   release,
   restore,
+  // The Node stays, and with it the time of its release.
+  secure: () => [],
   clear: release,
   close: () => [],
 };

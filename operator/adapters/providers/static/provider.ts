@@ -116,7 +116,13 @@ function candidates({ deps }: Search, query: CapacityQuery): readonly Node[] {
 }
 
 function holders({ claims }: StaticDeps, node: Node): readonly CapacityClaim[] {
-  return claims.byIndex(BY_HOLDER, node.metadata.uid ?? "");
+  return claims.byIndex(BY_HOLDER, node.metadata.uid ?? "").filter(({ status }) => !status?.releasedAt);
+}
+
+/** One more than any claim of the node that is known: its annotation may have been erased by hand. */
+function nextSequence({ claims }: StaticDeps, node: Node): number {
+  const recorded = claims.byIndex(BY_HOLDER, node.metadata.uid ?? "").map(({ metadata }) => sequenceOf(metadata.name));
+  return Math.max(lastClaimOf(node)?.sequence ?? 0, ...recorded) + 1;
 }
 
 /** A node of the type: its labels match; whether it can be had is another question. */
@@ -142,7 +148,7 @@ export function isCandidate(node: Node, query: Pick<CapacityQuery, "template">):
 function offerOf({ deps }: Search, query: CapacityQuery, node: Node): CapacityOffer {
   const { name, uid = "" } = node.metadata;
   const own = holders(deps, node).find((claim) => claim.spec.poolUID === query.poolUID);
-  const sequence = own ? sequenceOf(own.metadata.name) : (lastClaimOf(node)?.sequence ?? 0) + 1;
+  const sequence = own ? sequenceOf(own.metadata.name) : nextSequence(deps, node);
   return {
     claimName: own?.metadata.name ?? staticClaimName(uid, sequence),
     sequence,
