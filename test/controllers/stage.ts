@@ -1,4 +1,5 @@
 /** A control plane with the whole operator in this process, and one tenant a test: its namespace, node type, nodes, model. */
+import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -17,7 +18,6 @@ import { addGpuNode, removeNode } from "../cluster/nodes.ts";
 import { ownCluster, testNamespace, uniqueName, type NamespaceOptions } from "../cluster/session.ts";
 
 const BERTH = "berth.dev/v1alpha1";
-const DIGEST = `sha256:${"a".repeat(64)}`;
 
 export interface Stage {
   readonly cluster: ControlPlane;
@@ -241,14 +241,15 @@ async function addModel(cluster: ControlPlane, path: Tenant["path"], name: strin
     spec: { source },
   } as KubeObject);
   const at = "2026-01-01T00:00:00Z";
+  const digest = `sha256:${createHash("sha256").update(name).digest("hex")}`;
   const status = {
-    digest: DIGEST,
+    digest,
     weightBytes: 90_000_000,
     contextLength: 512,
     kvBytesPerToken: 0,
     task: "Embed",
     shape: { attentionHeads: 12 },
-    revisions: [{ number: 1, digest: DIGEST, sizeBytes: 90_000_000, importedAt: at }],
+    revisions: [{ number: 1, digest, sizeBytes: 90_000_000, importedAt: at }],
     conditions: [{ type: "Ready", status: "True", reason: "Imported", message: "imported", lastTransitionTime: at }],
   };
   await cluster.admin.patch(`${path("models", name)}/status`, { status });

@@ -39,6 +39,8 @@ export function planDeployment(seen: Seen, render: Renderer = renderPodTemplate)
   const { deployment } = seen;
   if (deployment.metadata.deletionTimestamp) return planFinalize(seen);
   const blocked = firstProblem(beforeCapacity, seen);
+  const settlingMs = blocked && settling(seen, blocked);
+  if (settlingMs !== undefined) return settle(seen, settlingMs);
   const sizes = sizesOf(seen, blocked);
   const rollout = rolloutOf(seen, render);
   const facts = podFacts(seen, revisionLabelOf(rollout.revision));
@@ -51,6 +53,22 @@ export function planDeployment(seen: Seen, render: Renderer = renderPodTemplate)
     because: blocked?.reason ?? sizes.holding?.reason ?? status.phase ?? "converging",
     ...(waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {}),
   };
+}
+
+/** What is applied together arrives through several watches: what is missing in the first moment may only be late. */
+const SETTLING_MS = 1_500;
+const REFERENCES = new Set(["NodeTypeNotFound", "ModelNotFound"]);
+
+/** How long to wait before a reference of a new deployment is called missing; undefined where it is to be said now. */
+function settling({ deployment, now }: Seen, { reason }: Problem): number | undefined {
+  const ageMs = now - Date.parse(deployment.metadata.creationTimestamp ?? "");
+  const isNew = deployment.status === undefined && ageMs >= 0 && ageMs < SETTLING_MS;
+  return isNew && REFERENCES.has(reason) ? SETTLING_MS - ageMs : undefined;
+}
+
+function settle(seen: Seen, requeueAfterMs: number): Plan<ModelDeploymentStatus> {
+  const steps = isTerminating(seen) ? [] : [holdFinalizer(seen)].filter((step) => step.length > 0);
+  return { steps, status: undefined, events: [], because: "what it names may be on its way", requeueAfterMs };
 }
 
 function stepsOf(seen: Seen, blocked: Problem | undefined, sizes: Sizes, rollout: Rollout): Write[][] {

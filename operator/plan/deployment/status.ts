@@ -3,7 +3,7 @@ import { mergeConditions, findCondition, type WantedCondition } from "../../api/
 import type { Condition } from "../../api/schema.ts";
 import type { ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import type { PlannedEvent, Problem } from "../plan.ts";
-import { licenseIsAccepted, modelProblem } from "./checks.ts";
+import { fitOf, licenseIsAccepted, modelProblem } from "./checks.ts";
 import { endpointOf, selectorText } from "./children.ts";
 import type { PodFacts } from "./podfacts.ts";
 import type { Rollout } from "./rollout.ts";
@@ -52,12 +52,18 @@ export function statusOf(input: StatusInput): ModelDeploymentStatus {
     endpoint: endpointOf(deployment),
     model: pinned && { digest: pinned.model.digest, revision: pinned.model.revision },
     engine: pinned && { image: pinned.engine.image, args: [...pinned.engine.args] },
-    capacity: pinned?.capacity,
+    capacity: pinned?.capacity ?? capacityOf(seen),
     conditions: mergeConditions(deployment.status?.conditions, conditions, {
       now: seen.now,
       generation: deployment.metadata.generation ?? 0,
     }),
   };
+}
+
+/** Before there is a template: what it will promise. */
+function capacityOf(seen: Seen): ModelDeploymentStatus["capacity"] {
+  const fit = fitOf(seen);
+  return fit && "capacity" in fit ? fit.capacity : undefined;
 }
 
 function conditionsOf(input: StatusInput): WantedCondition[] {
@@ -173,7 +179,8 @@ function servingCondition({ seen, blocked, rollout, facts }: StatusInput): Wante
     );
   const failure = facts.failure ?? refusal(seen);
   if (failure && facts.updatedReady < want) return not(failure.reason, failure.message);
-  if (rollout.revision === undefined)
+  // A new template is stored together with the workload, when the first node is there.
+  if (rollout.revision === undefined || (rollout.isNew && facts.staying === 0 && !ownPool(seen)?.status?.claimed))
     return not(
       "WaitingForTemplate",
       blocked?.message ?? "the first template is rendered when model and nodes are known",

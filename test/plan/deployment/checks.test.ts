@@ -6,11 +6,13 @@ import type { Seen } from "../../../operator/plan/deployment/seen.ts";
 import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
 import {
   DIGEST,
+  NOON,
   OTHER_DIGEST,
   changed,
   condition,
   deploymentOf,
   importingModel,
+  instant,
   modelOf,
   nodeTypeOf,
   observed,
@@ -199,6 +201,27 @@ describe("before money", () => {
     assert.equal(writtenSize(plan), 1);
     assert.equal(conditionOf(plan, "LicenseAccepted"), "True Accepted");
   });
+});
+
+describe("a deployment of this very moment", () => {
+  const born = (agoMs: number) => ({ deployment: deploymentOf({}, { creationTimestamp: instant(NOON - agoMs) }) });
+
+  for (const difference of [{ nodeType: undefined }, { model: undefined }]) {
+    const [missing] = Object.keys(difference);
+    test(`may have a ${missing} that is only late`, () => {
+      const plan = planDeployment(observed({ ...born(1000), ...difference }));
+      assert.equal(plan.status, undefined);
+      assert.deepEqual(plan.events, []);
+      assert.equal(plan.requeueAfterMs, 500);
+    });
+
+    test(`is told of a missing ${missing} a moment later, and whatever the clocks say`, () => {
+      for (const agoMs of [2000, -60_000]) {
+        const plan = planDeployment(observed({ ...born(agoMs), ...difference }));
+        assert.equal(plan.status?.phase, "Error");
+      }
+    });
+  }
 });
 
 describe("a serving deployment that becomes blocked", () => {
