@@ -279,6 +279,17 @@ test("everything that is off by default renders", async () => {
   for (const kind of ["ServiceMonitor", "NetworkPolicy"]) assert.ok(kinds.includes(kind), kind);
 });
 
+test("the image starts the bundle, as the user that the pods run as", async () => {
+  const lines = readFileSync(join(repoDir, "Dockerfile"), "utf8").split("\n");
+  const instruction = (name: string): string =>
+    lines.findLast((line) => line.startsWith(`${name} `))?.slice(name.length + 1) ?? "";
+  assert.deepEqual((JSON.parse(instruction("ENTRYPOINT")) as string[]).at(-1), "/app/berth.mjs");
+  const template = (await found("Deployment", "berth-operator")).spec?.template;
+  const { runAsUser, runAsGroup } = template?.spec.securityContext as { runAsUser: number; runAsGroup: number };
+  assert.equal(instruction("USER"), `${String(runAsUser)}:${String(runAsGroup)}`);
+  assert.ok(lines.every((line) => !line.startsWith("COPY") || !line.includes("node_modules")));
+});
+
 test("every value is described by the schema, and the other way round", () => {
   const keys = (value: unknown, path: string): string[] =>
     typeof value === "object" && value !== null && !Array.isArray(value)

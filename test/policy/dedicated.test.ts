@@ -44,6 +44,13 @@ test("a pod spec cannot become one that reaches dedicated nodes", async (t) => {
   const present = (created.spec?.["tolerations"] ?? []) as object[];
   const more = { spec: { tolerations: [...present, { key: taintKey, operator: "Exists" }] } };
   await refusedBy("dedicated-nodes", /remove the toleration/, client.patch(path, more));
+  const gated = await client.create(
+    apiPath("v1", "pods", { namespace }),
+    pod({ schedulingGates: [{ name: "a.b/c" }] }),
+  );
+  const gatedPath = apiPath("v1", "pods", { namespace, name: gated.metadata.name });
+  const select = { spec: { nodeSelector: { [poolLabel]: "pool-1" } } };
+  await refusedBy("dedicated-nodes", /remove the node selector/, client.patch(gatedPath, select), "a gated pod");
   const deployment = await client.create(apiPath("apps/v1", "deployments", { namespace }), {
     apiVersion: "apps/v1",
     kind: "Deployment",

@@ -1,13 +1,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { TestContext } from "node:test";
 import { ApiError, apiPath } from "../cluster/client.ts";
-import type { ApiClient } from "../cluster/client.ts";
-import type { ControlPlane } from "../cluster/controlplane.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { addGpuNode, removeNode } from "../cluster/nodes.ts";
 import { uniqueName } from "../cluster/session.ts";
-import { bind, grant, nodeIdentity, userIdentity } from "../cluster/users.ts";
+import { grant, nodeIdentity, userIdentity } from "../cluster/users.ts";
+import { api, claim, clusterEditor, deployment, pool, revision, uid } from "./objects.ts";
 import {
   breakGlassGroup,
   chartAccount,
@@ -18,70 +16,6 @@ import {
   refusedBy,
   taintKey,
 } from "./installed.ts";
-
-const api = "berth.dev/v1alpha1";
-const uid = "0b7c1f3a-0000-4000-8000-000000000001";
-
-/** Somebody whom RBAC lets do everything in the cluster, and who is neither Berth nor of system:masters. */
-async function clusterEditor(
-  t: TestContext,
-  cluster: ControlPlane,
-  groups: readonly string[] = [],
-): Promise<ApiClient> {
-  const user = uniqueName("editor");
-  const role = { kind: "ClusterRole", name: "cluster-admin" } as const;
-  await bind(cluster, { kind: "User", name: user }, { name: user, role });
-  const client = cluster.client(userIdentity(cluster, user, groups));
-  t.after(() => client.close());
-  return client;
-}
-
-const claim = (name: string, namespace: string): object => ({
-  apiVersion: api,
-  kind: "CapacityClaim",
-  metadata: { name },
-  spec: {
-    deploymentUID: uid,
-    deploymentName: "chat",
-    namespace,
-    poolUID: uid,
-    sku: "l4-1",
-    gpus: 1,
-    providerRef: { provider: "static", kind: "Node", name: "node-1", uid },
-  },
-});
-
-const pool = (name: string): object => ({
-  apiVersion: api,
-  kind: "GPUNodePool",
-  metadata: { name },
-  spec: {
-    nodeType: "l4",
-    deploymentRef: { name: "chat", uid },
-    size: 1,
-    account: "team-a",
-    template: {
-      sku: "l4-1",
-      gpu: { product: "NVIDIA L4", count: 1, memory: "23Gi" },
-      provider: { static: { nodeSelector: { type: "l4" } } },
-    },
-  },
-});
-
-const deployment = (name: string, spec: object = {}): object => ({
-  apiVersion: api,
-  kind: "ModelDeployment",
-  metadata: { name },
-  spec: { model: { name: "llama" }, nodeType: "l4", ...spec },
-});
-
-const revision = (name: string, metadata: object = {}): object => ({
-  apiVersion: "apps/v1",
-  kind: "ControllerRevision",
-  metadata: { name, ...metadata },
-  revision: 1,
-  data: {},
-});
 
 test("claims are written by Berth alone, or with the glass broken", async (t) => {
   const cluster = await policyCluster(t);
@@ -287,6 +221,26 @@ test("a namespace that holds a protected deployment cannot be deleted, nor its l
   await operator.patch(path, label(null));
   await editor.remove(path);
   await eventually(async () => !(await cluster.admin.find(path)), { what: "the namespace is gone" });
+});
+
+test("a protected deployment outlives even a namespace that was deleted before Berth could label it", async (t) => {
+  const cluster = await policyCluster(t);
+  if (!cluster) return;
+  const { client: tenant, namespace } = await newTenant(t, cluster);
+  const path = apiPath(api, "modeldeployments", { namespace });
+  await tenant.create(path, deployment("chat", { deletionProtection: true }));
+  const at = apiPath("v1", "namespaces", { name: namespace });
+  await cluster.admin.remove(at);
+  await eventually(
+    async () => {
+      const { status } = await cluster.admin.get(at);
+      return /deletionProtection of modeldeployments.berth.dev chat to false/.test(JSON.stringify(status));
+    },
+    { what: "the namespace says what holds it", deadlineMs: 60_000 },
+  );
+  assert.equal((await cluster.admin.get(`${path}/chat`)).metadata.deletionTimestamp, undefined);
+  await cluster.admin.patch(`${path}/chat`, { spec: { deletionProtection: false } });
+  await eventually(async () => !(await cluster.admin.find(at)), { what: "the namespace is gone", deadlineMs: 90_000 });
 });
 
 test("who may only edit namespaces cannot exempt one from the policy of dedicated nodes", async (t) => {
