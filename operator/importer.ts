@@ -17,7 +17,7 @@ import type { newKubeClient } from "./runtime/client.ts";
 import { newApplier } from "./runtime/apply.ts";
 import { feedController, newController } from "./runtime/controller.ts";
 import { newReflector } from "./runtime/reflector.ts";
-import type { ReflectorDeps } from "./runtime/reflector.ts";
+import type { Reflector, ReflectorDeps } from "./runtime/reflector.ts";
 import { importModel } from "./transfer/import.ts";
 import { emptyModel } from "./transfer/revisions.ts";
 import { newSlots } from "./transfer/slots.ts";
@@ -41,7 +41,7 @@ export interface ImporterSettings extends AccessSettings {
 export interface Importer {
   /** Resolves when the caches are in sync and the work has begun. */
   readonly started: Promise<void>;
-  readonly reflectors: readonly { readonly synced: Promise<void> }[];
+  readonly reflectors: readonly Reflector[];
   stop(): Promise<void>;
 }
 

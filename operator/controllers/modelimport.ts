@@ -13,6 +13,7 @@ import type { Purpose } from "../plan/model/plan.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import { progressOf } from "../plan/model/status.ts";
+import type { ImportState } from "../plan/model/status.ts";
 import type { Clock, EventRecorder, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
 import { ConflictError, RetryError, TerminalError } from "../runtime/errors.ts";
@@ -101,16 +102,38 @@ async function answerRefresh(deps: ImportDeps, resource: Resource<AnyModel>, mod
   await deps.kube.mergePatch(resource, namespace, name, body, manager);
 }
 
-/** Counts what is copied and writes it to the status at most every `progressMs`. */
-function watchCopy(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
-  const { clock, metrics, progressMs } = deps;
+/** What the run has come to, for the status. */
+interface Course {
+  phase: "Listing" | "Inspecting" | "Copying" | "Committing";
+  bytes: number;
+  copiedBytes: number;
+  totalBytes: number;
+  readonly files: { done: number; all: number };
+  facts: ModelFacts | undefined;
+}
+
+const beginnings = {
+  Listing: "the source is being listed",
+  Inspecting: "configuration and tensor headers are being read",
+} as const;
+
+function stateOf(
+  course: Course,
+  endpoint: string,
+  startedAtMs: number,
+  bytesPerSecond: number | undefined,
+): ImportState {
+  const { phase, bytes, totalBytes, files } = course;
+  if (phase === "Listing" || phase === "Inspecting") return { kind: "importing", phase, message: beginnings[phase] };
+  const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond });
+  const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${endpoint}`;
+  return { kind: "importing", phase: "Copying", message, progress };
+}
+
+/** Writes the course to the status at most every `progressMs`; whatever is over sooner is never told. */
+function newTeller(deps: ImportDeps, writer: StatusWriter, access: SourceAccess, course: Course) {
+  const { clock, progressMs } = deps;
   const startedAtMs = clock.now();
-  const files = { done: 0, all: 0 };
-  let phase: "Copying" | "Committing" = "Copying";
-  let bytes = 0;
-  let copiedBytes = 0;
-  let totalBytes = 0;
-  let facts: ModelFacts | undefined;
   let last = { copiedBytes: 0, atMs: clock.monotonicMs() };
   let pending: Promise<void> = Promise.resolve();
   let cancel = (): void => undefined;
@@ -118,51 +141,65 @@ function watchCopy(deps: ImportDeps, writer: StatusWriter, access: SourceAccess)
 
   async function report(): Promise<void> {
     const atMs = clock.monotonicMs();
-    const spanMs = atMs - last.atMs;
-    const rate = spanMs > 0 && last.atMs > 0 ? ((copiedBytes - last.copiedBytes) * 1000) / spanMs : undefined;
-    last = { copiedBytes, atMs };
-    const progress = progressOf({
-      phase,
-      bytes,
-      totalBytes,
-      files,
-      startedAtMs,
-      bytesPerSecond: copiedBytes > 0 ? rate : undefined,
-    });
-    const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${access.endpoint}`;
-    await writer.write({ kind: "importing", phase: "Copying", message, progress }, { facts });
+    const rate = ((course.copiedBytes - last.copiedBytes) * 1000) / Math.max(1, atMs - last.atMs);
+    last = { copiedBytes: course.copiedBytes, atMs };
+    const state = stateOf(course, access.endpoint, startedAtMs, course.copiedBytes > 0 ? rate : undefined);
+    await writer.write(state, { facts: course.facts });
   }
   function schedule(delayMs: number): void {
+    cancel();
     cancel = clock.after(delayMs, () => {
-      // A status that cannot be written now is written with the next progress; the copy goes on.
-      pending = report()
-        .catch(() => undefined)
-        .then(() => (stopped ? undefined : schedule(progressMs)));
+      // A status that cannot be written now is written with the next progress; the work goes on.
+      const told = pending.then(report).catch(() => undefined);
+      pending = told.then(() => (stopped ? undefined : schedule(progressMs)));
     });
   }
+  schedule(progressMs);
+  return {
+    soon: () => schedule(0),
+    async stop(): Promise<void> {
+      stopped = true;
+      cancel();
+      await pending;
+    },
+  };
+}
+
+/** Follows one import: what it reports goes into the metrics at once and into the status now and then. */
+function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
+  const course: Course = {
+    phase: "Listing",
+    bytes: 0,
+    copiedBytes: 0,
+    totalBytes: 0,
+    files: { done: 0, all: 0 },
+    facts: undefined,
+  };
+  const teller = newTeller(deps, writer, access, course);
   const observer: ImportObserver = {
-    inspected(found, listing) {
-      facts = found;
-      totalBytes = listing.sizeBytes;
-      files.all = listing.files.length;
+    listed(listing) {
+      course.phase = "Inspecting";
+      course.totalBytes = listing.sizeBytes;
+      course.files.all = listing.files.length;
+    },
+    inspected(facts) {
+      course.facts = facts;
     },
     bytes(count, copied) {
-      if (bytes === 0) writer.tell("Copying", `copying ${String(files.all)} files with ${String(totalBytes)} bytes`);
-      if (bytes === 0 && !stopped) schedule(0);
-      bytes += count;
+      if (course.phase === "Inspecting") {
+        course.phase = "Copying";
+        writer.tell("Copying", `copying ${String(course.files.all)} files with ${String(course.totalBytes)} bytes`);
+        teller.soon();
+      }
+      course.bytes += count;
       if (!copied) return;
-      copiedBytes += count;
-      metrics.bytes.inc(count);
+      course.copiedBytes += count;
+      deps.metrics.bytes.inc(count);
     },
-    file: () => void files.done++,
-    committing: () => void (phase = "Committing"),
+    file: () => void course.files.done++,
+    committing: () => void (course.phase = "Committing"),
   };
-  const stop = async (): Promise<void> => {
-    stopped = true;
-    cancel();
-    await pending;
-  };
-  return { observer, stop };
+  return { observer, stop: teller.stop };
 }
 
 async function importFrom(
@@ -179,7 +216,7 @@ async function importFrom(
   };
   const access = await accessTo(deps.kube, model, deps.settings);
   if (isProblem(access)) return refuse(access);
-  const watch = watchCopy(deps, writer, access);
+  const watch = follow(deps, writer, access);
   const startedMs = clock.monotonicMs();
   let result: ImportResult;
   try {
@@ -238,8 +275,7 @@ export async function workOn(deps: ImportDeps, request: ImportRequest): Promise<
     const writer = newStatusWriter(deps, resource, model, model.metadata.generation ?? 0);
     if (purpose === "empty") return await emptyStore(deps, request, model, writer);
     const isFirst = model.status?.conditions === undefined;
-    if (isFirst)
-      await writer.write({ kind: "importing", phase: "Listing", message: "the source is being listed and inspected" });
+    if (isFirst) await writer.write({ kind: "importing", phase: "Listing", message: beginnings.Listing });
     return await importFrom(deps, request, model, writer);
   } catch (error) {
     if (signal.aborted) return "stopped";

@@ -92,9 +92,10 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const retry: RetryOptions = { clock, signal, tries: 5, baseMs: job.retryBaseMs ?? 200 };
   const listing = filesOf(await listSource(source, job.origin.prefix, retry), job.origin.prefix, job.maxSizeBytes);
   if (isProblem(listing)) return { kind: "refused", problem: listing };
+  job.observer.listed(listing);
   const facts = await inspectSource({ source, retry }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
-  job.observer.inspected(facts, listing);
+  job.observer.inspected(facts);
   const found = await findRevisions(store, owner);
   const now = clock.now();
   const same = found.at(-1)?.fingerprint === sha256Digest(fingerprintText(listing.files));

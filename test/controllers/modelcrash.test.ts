@@ -149,6 +149,36 @@ test("progress is told while it copies, and an importer that lost its Lease stop
   assert.equal(status?.digest, wanted());
 });
 
+test("long listings and inspections are told as such", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const listing = slow.add({
+    match: ({ query }) => query.has("list-type"),
+    times: 1,
+    fault: { kind: "delay", delayMs: 400 },
+  });
+  const config = { match: ({ path }: { path: string }) => path.endsWith("/config.json"), times: 1 };
+  const reading = slow.add({ ...config, fault: { kind: "delay", delayMs: 400 } });
+  t.after(() => [listing.remove(), reading.remove()]);
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  await untilReason(bed, path, "Listing");
+  const { status } = await untilReason(bed, path, "Inspecting");
+  assert.equal(status?.phase, "Preparing");
+  await untilReason(bed, path, "Imported");
+});
+
+test("a source that fails for a while is tried again until it works", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const failing = slow.add({ fault: { kind: "status", code: 503, message: "SlowDown" } });
+  t.after(() => failing.remove());
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  const { status } = await untilReason(bed, path, "SourceError");
+  assert.match(readyOf(status)?.message ?? "", /503.*keeps retrying/);
+  failing.remove();
+  await untilReason(bed, path, "Imported");
+});
+
 test("an import survives an API server that goes away in its middle", async (t) => {
   await importerHere(t, bed);
   const namespace = await slowTenant();

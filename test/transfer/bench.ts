@@ -54,7 +54,8 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
     copiedBytes: 0,
     skippedBytes: 0,
     files: 0,
-    inspected: (...args) => on.inspected?.(...args),
+    listed: (listing) => on.listed?.(listing),
+    inspected: (facts) => on.inspected?.(facts),
     committing: () => on.committing?.(),
     bytes: (count, copied) => {
       if (copied) seen.copiedBytes += count;

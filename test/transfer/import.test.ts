@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { openStore } from "../../operator/adapters/store/open.ts";
 import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { emptyModel } from "../../operator/transfer/revisions.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { HttpFault } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { llamaFolder } from "../models/llama.ts";
@@ -182,5 +185,44 @@ test("two imports of one model at once end with one manifest", async (t) => {
   };
   for (const { path, size } of manifest.files) {
     assert.equal((await store.head(`models/ns-uid/model-uid/1/${path}`))?.sizeBytes, size);
+  }
+});
+
+const passing: readonly HttpFault[] = [
+  { kind: "status", code: 503, message: "SlowDown" },
+  { kind: "status", code: 500 },
+  { kind: "reset" },
+  { kind: "lose-answer" },
+];
+
+test("faults of source and store that pass do not fail an import, nor change a byte", async (t) => {
+  const proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+  t.after(() => proxy.close());
+  const bucket = await s3.createBucket("shaky-store");
+  const { region, accessKeyId, secretAccessKey } = s3;
+  const store = openStore({
+    url: `s3://${bucket}`,
+    endpoint: proxy.url,
+    region,
+    credentials: { accessKeyId, secretAccessKey },
+  });
+  t.after(() => store.close());
+  const source = newSource(t, s3, "source", proxy.url);
+  for (const [n, fault] of passing.entries()) {
+    const owner = { namespaceUID: "ns-uid", modelUID: `model-${String(n)}` };
+    const read = proxy.add({
+      match: ({ method, path }) => method === "GET" && path.endsWith(".safetensors"),
+      times: 3,
+      fault,
+    });
+    // A lost answer of a commit is a commit: only parts are repeated here.
+    const isPart = ({ query }: { query: URLSearchParams }) => query.has("partNumber");
+    const write = proxy.add({ match: (request) => request.method === "PUT" && isPart(request), times: 2, fault });
+    const result = await importModel(jobFor({ source, store, owner, prefix: "models/llama" }));
+    assert.ok(result.kind === "imported");
+    assert.deepEqual([fault.kind, read.hits, write.hits], [fault.kind, 3, 2]);
+    assert.equal(result.revisions.at(-1)?.digest, digestOf(llamaFolder(), filesBelow(llamaFolder())));
+    read.remove();
+    write.remove();
   }
 });

@@ -5,8 +5,10 @@ import type { Listing } from "./listing.ts";
 import type { ModelProblem } from "./problem.ts";
 
 export interface ImportObserver {
-  /** The source was listed and inspected; copying may follow. */
-  inspected(facts: ModelFacts, listing: Listing): void;
+  /** The listing was found good; its files are inspected next. */
+  listed(listing: Listing): void;
+  /** The headers were found good; copying may follow. */
+  inspected(facts: ModelFacts): void;
   /** Bytes that are safely in the store; `copied` is false for those that an earlier attempt had brought. */
   bytes(count: number, copied: boolean): void;
   file(): void;
