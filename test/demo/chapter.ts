@@ -4,6 +4,9 @@ import type { ControlPlane } from "../cluster/controlplane.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import type { Screen } from "./screen.ts";
 
+/** Folders of examples/ that are applied. */
+export type ExampleName = "quickstart" | "catalogue";
+
 /** Everything that is there when the first chapter begins: the test bed, the chart installed, Berth running. */
 export interface Demo {
   readonly screen: Screen;
@@ -11,8 +14,8 @@ export interface Demo {
   readonly s3: S3Server;
   readonly operator: Replica;
   readonly importer: Replica;
-  /** Copy of examples/quickstart with this run's bucket in it. */
-  readonly quickstart: string;
+  /** Folders with copies of examples/ that name this run's object storage. */
+  readonly examples: Readonly<Record<ExampleName, string>>;
   /** Whether the deployment is to be left running. */
   readonly keep: boolean;
 }
@@ -34,6 +37,7 @@ export const team = "team-a";
 export const otherTeam = "team-b";
 export const deploymentName = "embed";
 export const modelName = "minilm";
+export const catalogueModelName = "llama-tiny";
 export const release = "berth";
 export const systemNamespace = "berth-system";
 export const nodeTypeName = "l4-1";

@@ -1,11 +1,12 @@
 // The list of chapters, in the order in which they are told. A new one is a module of chapters/ and a line here.
 import type { Chapter } from "./chapter.ts";
+import { catalogue } from "./chapters/catalogue.ts";
 import { dedicated } from "./chapters/dedicated.ts";
 import { remove } from "./chapters/remove.ts";
 import { scale } from "./chapters/scale.ts";
 import { serve } from "./chapters/serve.ts";
 
-export const chapters: readonly Chapter[] = [serve, dedicated, scale, remove];
+export const chapters: readonly Chapter[] = [serve, catalogue, dedicated, scale, remove];
 
 export interface Choice {
   /** Content of CHAPTERS: names, separated by commas or blanks; empty means all. */

@@ -19,7 +19,7 @@ const storageSecret = "object-storage";
 export const timing = {
   shrinkStabilizationSeconds: 1,
   drainGraceSeconds: 20,
-  windowSeconds: 15,
+  windowSeconds: 10,
   sealGraceSeconds: 2,
   sealSpreadSeconds: 0,
 } as const;
@@ -31,6 +31,7 @@ function values({ s3 }: Bed): object {
     store: { url: `s3://${buckets.store}`, ...place },
     importer: { allowHttpEndpoints: true },
     tenantNamespaces: [team],
+    clusterModelSecrets: ["catalogue"],
     timing,
   };
 }
@@ -64,13 +65,13 @@ export async function install(screen: Screen, bed: Bed, onEnd: OnEnd): Promise<I
   screen.command(`helm install ${release} charts/berth -n ${systemNamespace} -f values.yaml`);
   const installed = await withBoard(screen.board(), async (board) => {
     await board.during("helm install", async (row) => {
-      row.say("CRDs, RBAC, admission policies, operator, importer");
+      row.say("CRDs, RBAC, policies, operator, importer");
       await createPlaces(bed);
       await helmInstall(bed, valuesPath);
     });
     const start = (component: "operator" | "importer"): Promise<Replica> =>
       board.during(component, async (row) => {
-        row.say("a process of this machine, with the chart's flags and RBAC");
+        row.say("as a process, with the chart's flags and rights");
         const args = component === "importer" ? ["--progress-seconds=1"] : [];
         const from = { cluster: bed.cluster, release, namespace: systemNamespace, component, overrides: { args } };
         const replica = await startFromManifest(from);

@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { startBed } from "./bed.ts";
 import type { Bed } from "./bed.ts";
 import { release } from "./chapter.ts";
-import type { Chapter, Demo } from "./chapter.ts";
+import type { Chapter, Demo, ExampleName } from "./chapter.ts";
 import { chapters, selectChapters } from "./chapters.ts";
+import { copyExample } from "./examples.ts";
 import { keepRunning } from "./keep.ts";
-import { copyQuickstart } from "./quickstart.ts";
 import { install } from "./install.ts";
 import { newScreen } from "./screen.ts";
 import type { Screen } from "./screen.ts";
@@ -41,9 +41,9 @@ async function tell(screen: Screen, selected: readonly Chapter[], ending: Ending
   ending.bed = bed;
   screen.heading(2, "One Helm chart");
   const installed = await install(screen, bed, onEnd);
-  const quickstart = join(bed.cluster.runDir, "quickstart");
-  copyQuickstart(quickstart, bed.s3);
-  const demo: Demo = { screen, ...bed, ...installed, quickstart, keep };
+  const copy = (name: ExampleName): string => copyExample(name, join(bed.cluster.runDir, "examples", name), bed.s3);
+  const examples = { quickstart: copy("quickstart"), catalogue: copy("catalogue") };
+  const demo: Demo = { screen, ...bed, ...installed, examples, keep };
   for (const [at, chapter] of selected.entries()) {
     screen.heading(at + 3, chapter.title);
     await chapter.run(demo);

@@ -7,7 +7,7 @@ import type { Model } from "../../operator/api/model.ts";
 import type { ModelDeployment } from "../../operator/api/modeldeployment.ts";
 import type { Board, Row } from "./board.ts";
 import { withBoard } from "./board.ts";
-import { deploymentName, modelName, team } from "./chapter.ts";
+import { catalogueModelName, deploymentName, modelName, team } from "./chapter.ts";
 import type { Demo } from "./chapter.ts";
 import { megabytes } from "./text.ts";
 
@@ -22,6 +22,8 @@ export const paths = {
   deployment: apiPath(API_VERSION, "modeldeployments", { namespace: team, name: deploymentName }),
   deployments: apiPath(API_VERSION, "modeldeployments", { namespace: team }),
   model: apiPath(API_VERSION, "models", { namespace: team, name: modelName }),
+  clusterModel: apiPath(API_VERSION, "clustermodels", { name: catalogueModelName }),
+  clusterModels: apiPath(API_VERSION, "clustermodels"),
   models: apiPath(API_VERSION, "models", { namespace: team }),
   pools: apiPath(API_VERSION, "gpunodepools"),
   claims: apiPath(API_VERSION, "capacityclaims"),
@@ -58,7 +60,7 @@ function showModel(row: Row, { status }: Model): void {
 function showNodes(row: Row, claims: readonly KubeObject[], wanted: number): void {
   const ready = claims.filter((claim) => isTrue(claim, "Initialized")).length;
   const launched = claims.filter((claim) => isTrue(claim, "Launched")).length;
-  if (ready >= wanted) return row.done(`${String(ready)} of ${String(wanted)} ready, bought by Karpenter`);
+  if (ready >= wanted) return row.done(`${String(ready)} of ${String(wanted)} ready, gpu-l4-1, bought by Karpenter`);
   const ordered = claims.length < wanted ? "asking Karpenter" : `${String(launched)} launched`;
   row.say(`${String(ready)} of ${String(wanted)} ready, ${ordered}`, true);
 }

@@ -2,7 +2,7 @@
 // rows are redrawn in place; elsewhere each milestone is a line of its own. Nothing is wider than the terminal.
 import { newBoard } from "./board.ts";
 import type { Board } from "./board.ts";
-import { duration, fit, indent, wrap } from "./text.ts";
+import { duration, fit, fitTable, indent, wrap } from "./text.ts";
 
 /** The part of a writable stream that the screen needs. */
 export interface Output {
@@ -20,7 +20,7 @@ export interface Screen {
   say(text: string): void;
   /** A command as somebody would type it. */
   command(text: string): void;
-  /** What a command printed, cut at the terminal's width. */
+  /** What a command printed; tables that are too wide lose columns at their right end. */
   output(text: string): void;
   /** A long command line, wrapped. */
   quote(text: string): void;
@@ -64,8 +64,7 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
     say: (text) => wrap(text, inner).forEach((each) => line(indent + each)),
     command: (text) => line(`${indent}${paint.bold(fit(`$ ${text}`, inner))}`),
     output: (text) => {
-      const lines = text.trimEnd().split("\n");
-      for (const each of lines) line(indent + fit(each, inner));
+      for (const each of fitTable(text, inner).split("\n")) line(indent + fit(each, inner));
     },
     quote: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}  ${paint.cyan(each)}`)),
     refusal: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}${paint.red("│")} ${each}`)),

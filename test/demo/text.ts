@@ -41,3 +41,30 @@ export function columns(rows: readonly (readonly string[])[], numbers: readonly 
 export function megabytes(bytes: number): string {
   return `${(bytes / 1e6).toFixed(1)} MB`;
 }
+
+/** At most `width` characters, cut in the middle: the ends of generated names tell them apart. */
+export function squeezed(text: string, width: number): string {
+  if (text.length <= width) return text;
+  const tail = Math.floor((width - 1) / 2);
+  return `${text.slice(0, width - 1 - tail)}…${text.slice(text.length - tail)}`;
+}
+
+const leastName = 13;
+
+/**
+ * A table of kubectl in at most `width` columns: the names in front are shortened first, then columns at the right end
+ * left out. What is no table comes back as it is.
+ */
+export function fitTable(text: string, width: number): string {
+  const lines = text.trimEnd().split("\n");
+  const starts = [...(lines[0] ?? "").matchAll(/\S+( \S+)*/g)].map(({ index }) => index);
+  if (lines.length < 2 || lines.every((line) => line.length <= width)) return lines.join("\n");
+  const rows = lines.map((line) => starts.map((start, at) => line.slice(start, starts[at + 1]).trim()));
+  const widths = starts.map((_, at) => Math.max(...rows.map((row) => (row[at] ?? "").length)));
+  for (let count = starts.length; count > 1; count -= 1) {
+    const room = width - widths.slice(1, count).reduce((all, next) => all + next + 3, 0);
+    if (room < Math.min(leastName, widths[0] ?? 0)) continue;
+    return columns(rows.map(([name = "", ...rest]) => [squeezed(name, room), ...rest.slice(0, count - 1)]));
+  }
+  return lines.join("\n");
+}

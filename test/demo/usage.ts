@@ -33,12 +33,11 @@ export function sumsOf(records: readonly UsageLine[]): Sums {
   return { billable: sum((line) => line.billableNodeSeconds), claimed: sum((line) => line.claimedNodeSeconds) };
 }
 
-/** Windows with their node-seconds; a line of totals below. */
+/** Windows with their node-seconds, and their totals. */
 export function usageTable({ records }: UsageReport): string {
-  const headings = ["WINDOW (UTC)", "DEPLOYMENT", "SKU", "DESIRED", "CLAIMED", "READY", "BILLABLE", "STATE"];
+  const headings = ["WINDOW (UTC)", "SKU", "DESIRED", "CLAIMED", "READY", "BILLABLE", "STATE"];
   const rows = records.map((line) => [
     `${line.windowStart.slice(11, 19)}-${line.windowEnd.slice(11, 19)}`,
-    line.deploymentName,
     line.sku,
     String(line.desiredNodeSeconds),
     String(line.claimedNodeSeconds),
@@ -47,6 +46,6 @@ export function usageTable({ records }: UsageReport): string {
     line.open ? "open" : "sealed",
   ]);
   const { billable, claimed } = sumsOf(records);
-  const total = ["TOTAL", "", "", "", String(claimed), "", String(billable), "node-seconds"];
-  return columns([headings, ...rows, total], [3, 4, 5, 6]);
+  const total = ["TOTAL", "", "", String(claimed), "", String(billable)];
+  return columns([headings, ...rows, total], [2, 3, 4, 5]);
 }

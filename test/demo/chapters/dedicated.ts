@@ -5,6 +5,7 @@ import { tenantIdentity } from "../../cluster/users.ts";
 import { otherTeam } from "../chapter.ts";
 import type { Chapter, Demo } from "../chapter.ts";
 import { paths } from "../progress.ts";
+import { squeezed } from "../text.ts";
 import { refused } from "../kubectl.ts";
 
 interface Attempt {
@@ -36,7 +37,7 @@ export const dedicated: Chapter = {
         what: `tolerations: [{key: ${taints.dedicated}, operator: Exists}]`,
         spec: { tolerations: [{ key: taints.dedicated, operator: "Exists" }], containers: [container] },
       },
-      { what: `nodeName: ${node}`, spec: { nodeName: node, containers: [container] } },
+      { what: `nodeName: ${squeezed(node, 40)}`, spec: { nodeName: node, containers: [container] } },
     ];
     const identity = await tenantIdentity(demo.cluster, otherTeam, { user: "mallory" });
     demo.screen.say(
@@ -46,7 +47,8 @@ export const dedicated: Chapter = {
       attempts.map(({ spec }) => refused(demo, ["apply", "-f", "-"], { identity, input: pod(spec) })),
     );
     attempts.forEach(({ what }, at) => {
-      demo.screen.command(`kubectl apply -f pod.yaml --as mallory    # ${what}`);
+      demo.screen.command(`kubectl apply -f pod-${String(at + 1)}.yaml    # as mallory`);
+      demo.screen.quote(what);
       demo.screen.refusal(wordsOf(answers[at] ?? ""));
     });
   },

@@ -10,6 +10,7 @@ import type { Chapter, Demo } from "../chapter.ts";
 import { timing } from "../install.ts";
 import { kubectl } from "../kubectl.ts";
 import { paths } from "../progress.ts";
+import type { UsageReport } from "../../../operator/api/usage.ts";
 import { columns } from "../text.ts";
 import { askUsage, usageTable } from "../usage.ts";
 
@@ -21,7 +22,15 @@ async function objectsIn({ s3 }: Demo, bucket: string): Promise<string[]> {
 }
 
 async function finalizersLeft({ cluster }: Demo): Promise<number> {
-  const kinds = [paths.deployments, paths.models, paths.pools, paths.claims, paths.nodeClaims, paths.nodeTypes];
+  const kinds = [
+    paths.deployments,
+    paths.models,
+    paths.clusterModels,
+    paths.pools,
+    paths.claims,
+    paths.nodeClaims,
+    paths.nodeTypes,
+  ];
   const lists = await Promise.all(kinds.map((path) => cluster.admin.list(path)));
   const ours = ({ metadata }: KubeObject): boolean =>
     (metadata.finalizers ?? []).some((name) => name.startsWith(`${GROUP}/`));
@@ -46,7 +55,7 @@ async function leftovers(demo: Demo): Promise<Record<string, number>> {
   return Object.fromEntries(Object.keys(kinds).map((kind, at) => [kind, counts[at] ?? 0]));
 }
 
-/** Waits until all usage is sealed, so that no claim waits for it any more. */
+/** Waits until every count is zero. */
 async function untilNothingIsLeft(demo: Demo): Promise<Record<string, number>> {
   return eventually(
     async () => {
@@ -56,8 +65,41 @@ async function untilNothingIsLeft(demo: Demo): Promise<Record<string, number>> {
         throw new Error(`left: ${some.map(([kind, count]) => `${String(count)} ${kind}`).join(", ")}`);
       return left;
     },
-    { what: "nothing is left", deadlineMs: 60_000, recheckMs: 500 },
+    { what: "nothing is left", deadlineMs: 30_000, recheckMs: 500 },
   );
+}
+
+/** Three kinds a line. */
+function countsTable(counts: Readonly<Record<string, number>>): string {
+  const cells = Object.entries(counts).map(([kind, count]) => [kind, String(count)]);
+  const rows = Array.from({ length: Math.ceil(cells.length / 3) }, (_, at) => cells.slice(3 * at, 3 * at + 3).flat());
+  return columns(rows);
+}
+
+/** The last hour ends, its grace passes, and no window is open any more. */
+async function untilSealed(demo: Demo): Promise<UsageReport> {
+  return eventually(
+    async () => {
+      const report = await askUsage(demo);
+      return report.records.every(({ open }) => !open) ? report : undefined;
+    },
+    { what: "all usage is sealed", deadlineMs: 60_000, recheckMs: 1000 },
+  );
+}
+
+async function showRecord(demo: Demo): Promise<void> {
+  const { screen } = demo;
+  const report = await withBoard(screen.board(), (board) =>
+    board.during("seal", async (row) => {
+      row.say(`windows of ${String(timing.windowSeconds)} s end and are sealed in the ledger`);
+      return untilSealed(demo);
+    }),
+  );
+  screen.command(`berth usage -n ${team}`);
+  screen.output(usageTable(report));
+  const segments = (await objectsIn(demo, buckets.ledger)).filter((key) => key.endsWith(".ndjson.gz"));
+  screen.say(`In the ledger, written once and never edited: ${String(segments.length)} segments, the last one`);
+  screen.quote(`s3://${buckets.ledger}/${segments.at(-1) ?? ""}`);
 }
 
 export const remove: Chapter = {
@@ -67,23 +109,18 @@ export const remove: Chapter = {
   isLast: true,
   run: async (demo) => {
     const { screen } = demo;
-    screen.command("kubectl delete -f examples/quickstart/");
-    const left = await withBoard(screen.board(), async (board) => {
-      await board.during("delete", async (row) => {
-        row.say("pods drain, nodes go back, the closing record is written");
-        await kubectl(demo, ["delete", "--timeout=60s", "-f", demo.quickstart]);
-      });
-      return board.during("seal", async (row) => {
-        row.say(`the last window of ${String(timing.windowSeconds)} s ends and is sealed in the ledger`);
+    screen.command("kubectl delete -f examples/quickstart/ -f examples/catalogue/");
+    const left = await withBoard(screen.board(), (board) =>
+      board.during("delete", async (row) => {
+        row.say("pods, nodes, imported files; the closing record");
+        const { quickstart, catalogue } = demo.examples;
+        const files = ["-f", quickstart, "-f", catalogue];
+        await kubectl(demo, ["delete", "--ignore-not-found", "--timeout=60s", ...files]);
         return untilNothingIsLeft(demo);
-      });
-    });
-    screen.output(columns([Object.keys(left), Object.values(left).map(String)]));
-    screen.command(`berth usage -n ${team}`);
-    screen.output(usageTable(await askUsage(demo)));
-    const segments = (await objectsIn(demo, buckets.ledger)).filter((key) => key.endsWith(".ndjson.gz"));
-    screen.say(
-      `Sealed once, never edited: ${String(segments.length)} files such as s3://${buckets.ledger}/${segments.at(-1) ?? ""}`,
+      }),
     );
+    screen.say("What is left of it:");
+    screen.output(countsTable(left));
+    await showRecord(demo);
   },
 };

@@ -1,5 +1,5 @@
 // The quickstart: a tenant's own weights become a served model on a node that was bought for it.
-import { deploymentName, nodeTypeName, team } from "../chapter.ts";
+import { deploymentName, team } from "../chapter.ts";
 import type { Chapter, Demo } from "../chapter.ts";
 import { kubectl, showAll } from "../kubectl.ts";
 import { followToReady } from "../progress.ts";
@@ -29,16 +29,15 @@ export const serve: Chapter = {
   needs: [],
   run: async (demo) => {
     demo.screen.command("kubectl apply -f examples/quickstart/");
-    demo.screen.output(await kubectl(demo, ["apply", "-f", demo.quickstart]));
+    demo.screen.output(await kubectl(demo, ["apply", "-f", demo.examples.quickstart]));
     await followToReady(demo, 1, true);
     await showAll(demo, [
-      ["get", "nodetypes", nodeTypeName],
       ["get", "models", "-n", team],
       ["get", "mdep", "-n", team],
-      ["get", "gnp", "-n", team, "-o", "custom-columns=NAME:.metadata.name,SIZE:.spec.size,READY:.status.ready"],
+      ["get", "gnp", "-n", team],
       ["get", "cc"],
       ["get", "nodes"],
-      ["get", "pods", "-n", team, "-o", "wide"],
+      ["get", "pods", "-n", team],
     ]);
     await showEngine(demo);
   },
