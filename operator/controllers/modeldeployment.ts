@@ -216,6 +216,7 @@ export function observeDeployment(
     // Labels can be put on anything anywhere: only what lives in the deployment's own namespace counts.
     revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
     workload: stores.workloads.get(namespace, workloadName(name, uid)),
+    service: stores.services.get(namespace, name),
     pods: stores.pods.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
     othersProtected: protectedBeside(stores, deployment),
     settings,

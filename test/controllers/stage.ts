@@ -7,6 +7,7 @@ import type { TestContext } from "node:test";
 import type { GPUNodePool } from "../../operator/api/gpunodepool.ts";
 import type { Workload } from "../../operator/api/kubernetes.ts";
 import type { ModelDeployment } from "../../operator/api/modeldeployment.ts";
+import type { NodeType } from "../../operator/api/nodetype.ts";
 import { operatorConfig } from "../../operator/config.ts";
 import type { Renderer } from "../../operator/plan/deployment/rollout.ts";
 import { workloadName } from "../../operator/plan/identity.ts";
@@ -137,8 +138,14 @@ export async function tenant(t: Pick<TestContext, "after">, options: TenantOptio
   t.after(() => cluster.admin.remove(apiPath(BERTH, "nodetypes", { name: nodeType })).catch(() => undefined));
   const one = newTenant(t, cluster, namespace, nodeType);
   for (let count = 0; count < nodes; count++) await one.addNode();
+  await eventually(async () => (await freeNodes(cluster, nodeType)) === nodes, { what: "the operator sees the nodes" });
   if (model) await one.addModel();
   return one;
+}
+
+async function freeNodes({ admin }: ControlPlane, name: string): Promise<number | undefined> {
+  const { status } = await admin.get<NodeType>(apiPath(BERTH, "nodetypes", { name }));
+  return status?.freeNodes;
 }
 
 function nodeTypeBody(name: string, quota: object): KubeObject & { spec: object } {

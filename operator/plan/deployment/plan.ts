@@ -150,14 +150,18 @@ function servingWrites(seen: Seen, sizes: Sizes, { revision, isNew }: Rollout): 
   return [
     isNew ? [pin(deployment, revision)] : [],
     [
-      // The Service has the deployment's own name, which a tenant may have given away: never by force.
-      child(services, desiredService(deployment), false),
+      // The Service has the deployment's own name, which a tenant may have given away: force only restores our own.
+      child(services, desiredService(deployment), isOurs(seen.service, deployment)),
       child(podDisruptionBudgets, desiredDisruptionBudget(deployment)),
       child(networkPolicies, desiredNetworkPolicy(deployment, seen.settings)),
     ],
     [child(workloads, desiredWorkload(deployment, revision, sizes.workloadReplicas))],
     pruneRevisions(seen, revision.number),
   ];
+}
+
+function isOurs(object: KubeObject | undefined, deployment: ModelDeployment): boolean {
+  return object?.metadata.ownerReferences?.some(({ uid }) => uid === deployment.metadata.uid) ?? false;
 }
 
 function pin(deployment: ModelDeployment, { number, pinned }: CurrentRevision): Write {

@@ -1,6 +1,6 @@
 /** The snapshot that a ModelDeployment's plan is made from: everything that was read, nothing that was concluded. */
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
-import type { ControllerRevision, Namespace, Pod, Workload } from "../../api/kubernetes.ts";
+import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../../api/kubernetes.ts";
 import type { ClusterModel, Model } from "../../api/model.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import type { NodeType } from "../../api/nodetype.ts";
@@ -39,6 +39,8 @@ export interface Seen {
   /** ControllerRevisions of this deployment, by UID label. */
   readonly revisions: readonly ControllerRevision[];
   readonly workload: Workload | undefined;
+  /** The Service of the deployment's name, if it is one of Berth's. */
+  readonly service: OpaqueSpec | undefined;
   /** Pods of this deployment, by UID label. */
   readonly pods: readonly Pod[];
   /** True while another protected deployment lives in the namespace; not looked up where this one protects it. */

@@ -182,6 +182,7 @@ export function observed(difference: Partial<Seen> = {}): Seen {
     others: { total: 0, inNamespace: 0 },
     revisions: [],
     workload: undefined,
+    service: undefined,
     pods: [],
     othersProtected: false,
     settings,

@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import { annotations, labels, taints } from "../../../operator/api/keys.ts";
 import type { ControllerRevision } from "../../../operator/api/kubernetes.ts";
 import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
+import { desiredService } from "../../../operator/plan/deployment/children.ts";
 import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
 import { currentRevision } from "../../../operator/plan/deployment/revisions.ts";
 import { REVISION_LABEL, renderPodTemplate } from "../../../operator/plan/deployment/template.ts";
@@ -11,7 +12,7 @@ import type { Renderer } from "../../../operator/plan/deployment/rollout.ts";
 import type { PinnedTemplate, Seen } from "../../../operator/plan/deployment/seen.ts";
 import { revisionName } from "../../../operator/plan/identity.ts";
 import { OTHER_DIGEST, UID, changed, deploymentOf, modelOf, observed, poolOf, serving } from "./observed.ts";
-import { applied, conditionOf, described, effective, messageOf, writtenWorkload } from "./read.ts";
+import { applied, conditionOf, described, effective, messageOf, writes, writtenWorkload } from "./read.ts";
 
 const POOL_OF_ANOTHER = "33333333-3333-4333-8333-333333333333";
 
@@ -172,6 +173,23 @@ function withSpec(revision: ControllerRevision, difference: object): ControllerR
   const spec = { ...data.podTemplate.spec, ...difference };
   return { ...revision, data: { ...data, podTemplate: { ...data.podTemplate, spec } } };
 }
+
+describe("the Service", () => {
+  const forced = (seen: Seen): unknown => {
+    const write = writes(planDeployment(seen)).find(({ resource }) => resource.kind === "Service");
+    return write?.op === "apply" && write.force;
+  };
+
+  test("of somebody else is never taken by force", () => {
+    assert.equal(forced(serving()), false);
+    assert.equal(forced(serving({}, { service: { metadata: { name: "chat", namespace: "team" } } })), false);
+  });
+
+  test("that is ours is restored whoever edited it", () => {
+    const service = desiredService(deploymentOf());
+    assert.equal(forced(serving({}, { service })), true);
+  });
+});
 
 describe("the template", () => {
   const template = writtenWorkload(planDeployment(serving()))?.spec?.template as PinnedTemplate["podTemplate"];
