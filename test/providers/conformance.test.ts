@@ -19,7 +19,18 @@ import { karpenterBed, nodesOfPool, staticBed } from "./beds.ts";
 import type { Bed } from "./beds.ts";
 import { startPoolOperator } from "./operator.ts";
 import type { PoolOperator } from "./operator.ts";
-import { claimsOf, createPool, deletePool, poolIsGone, readPool, readyOf, resizePool, untilReady } from "./pools.ts";
+import {
+  claimsOf,
+  podsOfPool,
+  servingPod,
+  createPool,
+  deletePool,
+  poolIsGone,
+  readPool,
+  readyOf,
+  resizePool,
+  untilReady,
+} from "./pools.ts";
 import type { TestPool } from "./pools.ts";
 
 type NewBed = (t: TestContext, cluster: Cluster, stock: number) => Promise<Bed>;
@@ -173,6 +184,52 @@ for (const [name, newBed] of Object.entries(providers)) {
       await untilReady(cluster, pool, 1);
       await untilGone(stage, pool);
     });
+
+    test("gives back the node that serves nothing, and waits for one that serves until the drain grace is over", async (t) => {
+      if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
+      const stage = await newStage(t, newBed, 3);
+      const { cluster, bed, namespace } = stage;
+      await stage.start({ drainGraceMs: 8_000 });
+      const pool = await createPool(cluster, namespace, "serves", bed.template, 3);
+      await untilReady(cluster, pool, 3);
+      const busy = await Promise.all(["s1", "s2"].map((pod) => servingPod(cluster, pool, pod)));
+      assert.equal(new Set(busy).size, 2);
+      await resizePool(cluster, pool, 2);
+      await untilReady(cluster, pool, 2, 90_000);
+      const kept = (await nodesOfPool(cluster, pool.uid)).map(({ metadata }) => metadata.name);
+      assert.deepEqual([...kept].sort(), [...busy].sort());
+      await resizePool(cluster, pool, 1);
+      await untilReady(cluster, pool, 1, 90_000);
+      await eventually(async () => (await podsOfPool(cluster, pool)).length === 1);
+      const [left] = await nodesOfPool(cluster, pool.uid);
+      assert.deepEqual(
+        (await podsOfPool(cluster, pool)).map(({ spec }) => spec?.["nodeName"]),
+        [left?.metadata.name],
+      );
+      await untilGone(stage, pool);
+    });
+
+    for (const dieAtWrite of [1, 3, 5, 8]) {
+      test(`is released after a crash at write ${dieAtWrite} of the deletion`, async (t) => {
+        if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
+        const stage = await newStage(t, newBed, 2);
+        const { cluster, bed, namespace, ledger } = stage;
+        const first = await stage.start();
+        const pool = await createPool(cluster, namespace, "ends", bed.template, 2);
+        await untilReady(cluster, pool, 2);
+        await claimsAgree(stage, pool, 2);
+        await first.stop();
+        const mortal = await stage.start({}, dieAtWrite);
+        await deletePool(cluster, pool);
+        await mortal.died;
+        await mortal.stop();
+        await stage.start();
+        await untilGone(stage, pool);
+        const closing = await ledger.get(`closing/${pool.deploymentUID}/${pool.uid}.json`);
+        const { claims } = JSON.parse(Buffer.from(closing ?? []).toString()) as { claims: { releasedAt?: unknown }[] };
+        assert.equal(claims.filter(({ releasedAt }) => releasedAt !== undefined).length, 2);
+      });
+    }
 
     for (const dieAtWrite of [1, 2, 3, 4, 5, 6, 7]) {
       test(`converges after a crash at write ${dieAtWrite}`, async (t) => {

@@ -6,6 +6,7 @@ import type { GPUNodePool, PoolTemplate } from "../../operator/api/gpunodepool.t
 import type { Condition } from "../../operator/api/schema.ts";
 import type { Cluster } from "../cluster/cluster.ts";
 import { apiPath } from "../cluster/client.ts";
+import type { KubeObject } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 
 const API = "berth.dev/v1alpha1";
@@ -76,6 +77,35 @@ export async function claimsOf(cluster: Cluster, pool: TestPool): Promise<readon
 
 export function readyOf(pool: GPUNodePool): Condition | undefined {
   return pool.status?.conditions?.find(({ type }) => type === "Ready");
+}
+
+const podsPath = (namespace: string, name?: string): string => apiPath("v1", "pods", { namespace, name });
+
+export async function podsOfPool(cluster: Cluster, pool: TestPool): Promise<readonly KubeObject[]> {
+  const selector = `berth.dev/pool-uid=${pool.uid}`;
+  return (await cluster.admin.list(`${podsPath(pool.namespace)}?labelSelector=${encodeURIComponent(selector)}`)).items;
+}
+
+/** A pod as the workload's, with all GPUs of its node; resolves with the node that the scheduler bound it to. */
+export async function servingPod(cluster: Cluster, pool: TestPool, name: string): Promise<string> {
+  const { count, resourceName } = pool.template.gpu;
+  const gpus = { [resourceName]: String(count) };
+  await eventually(() =>
+    cluster.admin.create(podsPath(pool.namespace), {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name, labels: { "app.kubernetes.io/managed-by": "berth", "berth.dev/pool-uid": pool.uid } },
+      spec: {
+        nodeSelector: { "berth.node-restriction.kubernetes.io/pool": pool.uid },
+        tolerations: [{ key: "berth.dev/dedicated", operator: "Equal", value: pool.uid }],
+        containers: [{ name: "vllm", image: "example.invalid/vllm", resources: { requests: gpus, limits: gpus } }],
+      },
+    }),
+  );
+  return eventually(async () => {
+    const { spec, status } = await cluster.admin.get(podsPath(pool.namespace, name));
+    return status?.["phase"] === "Running" ? (spec?.["nodeName"] as string | undefined) : undefined;
+  });
 }
 
 const watched = ["/api/v1/nodes", apiPath(API, "gpunodepools"), apiPath(API, "capacityclaims")];
