@@ -79,7 +79,10 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
   /** A Lease whose holder has been silent for its whole duration, as this process has seen it, is taken. */
   async function takeOver(name: string): Promise<LeaseObject | { waitMs: number }> {
     const current = await kube.read(leases, namespace, name);
-    if (!current) return { waitMs: 0 };
+    if (!current) {
+      seen.delete(name);
+      return { waitMs: 0 };
+    }
     const version = current.metadata.resourceVersion ?? "";
     const before = seen.get(name);
     const nowMs = clock.monotonicMs();
@@ -136,7 +139,8 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
   return {
     async claim(modelUID) {
       const name = leaseName(modelUID);
-      const lease = (await create(name)) ?? (await takeOver(name));
+      // A Lease that somebody was seen to hold is read first: trying to create it again would be refused each time.
+      const lease = (seen.has(name) ? undefined : await create(name)) ?? (await takeOver(name));
       if ("waitMs" in lease) return lease;
       return hold(name, lease);
     },
