@@ -20,8 +20,11 @@ export interface Bed {
   readonly s3: S3Server;
 }
 
+/** Ends one thing that was started; `keepLogs` after a failure. */
+export type Close = (options: { readonly keepLogs: boolean }) => Promise<void>;
+
 /** Called with what must be ended when the demo ends; the last one first. */
-export type OnEnd = (close: () => Promise<void>) => void;
+export type OnEnd = (close: Close) => void;
 
 /** Buckets: a tenant's own, the platform's catalogue, its store of imported models, and the ledger of usage. */
 export const buckets = { source: "models", catalogue: "catalogue", store: "store", ledger: "ledger" } as const;
@@ -74,7 +77,7 @@ async function startCluster(board: Board, onEnd: OnEnd): Promise<ControlPlane> {
     if (name === "kube-apiserver") karpenter = board.row("Karpenter");
   };
   const starting = startControlPlane({ progress });
-  onEnd(async () => (await starting.catch(() => undefined))?.stop());
+  onEnd(async (options) => (await starting.catch(() => undefined))?.stop(options));
   const cluster = await starting;
   plane.done("kube-apiserver, controllers, scheduler, etcd");
   return cluster;

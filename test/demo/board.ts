@@ -49,19 +49,20 @@ export function newBoard(settings: BoardSettings): Board {
   const rows: RowState[] = [];
   let drawn = 0;
   let frame = 0;
+  let closed = false;
 
-  const markOf = (state: RowState, closed: boolean): string => {
+  const markOf = (state: RowState): string => {
     if (state.endedMs !== undefined) return paint.green("✓");
     return closed ? paint.red("✗") : paint.cyan(frames[frame % frames.length] ?? "");
   };
-  const redraw = (closed = false): void => {
+  const redraw = (): void => {
     frame += 1;
     const up = drawn > 0 ? `\u001b[${String(drawn)}A` : "\u001b[?25l";
-    out.write(up + rows.map((state) => `\r\u001b[2K${draw(state, markOf(state, closed), settings)}\n`).join(""));
+    out.write(up + rows.map((state) => `\r\u001b[2K${draw(state, markOf(state), settings)}\n`).join(""));
     drawn = rows.length;
   };
   const announce = (state: RowState, mark: string): void => {
-    if (!live) out.write(`${draw(state, mark, settings).trimEnd()}\n`);
+    if (!live && !closed) out.write(`${draw(state, mark, settings).trimEnd()}\n`);
   };
   const timer = live ? setInterval(redraw, 100) : undefined;
 
@@ -84,11 +85,13 @@ export function newBoard(settings: BoardSettings): Board {
     };
   };
   const close = (): void => {
+    if (closed) return;
     clearInterval(timer);
-    if (live) {
-      redraw(true);
-      out.write("\u001b[?25h");
-    } else rows.filter(({ endedMs }) => endedMs === undefined).forEach((state) => announce(state, "✗"));
+    if (!live) rows.filter(({ endedMs }) => endedMs === undefined).forEach((state) => announce(state, "✗"));
+    closed = true;
+    if (!live) return;
+    redraw();
+    out.write("\u001b[?25h");
   };
   return {
     row,

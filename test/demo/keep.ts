@@ -2,6 +2,7 @@
 import { join } from "node:path";
 import { deploymentName, team } from "./chapter.ts";
 import type { Demo } from "./chapter.ts";
+import { account, viewerToken } from "./usage.ts";
 
 export function instructions({ cluster, s3, operator }: Demo): string {
   const { kubectlPath, helmPath } = cluster.info;
@@ -15,7 +16,7 @@ Everything still runs. In another terminal:
   kubectl get mdep,mdl,gnp -A
   kubectl scale mdep ${deploymentName} -n ${team} --replicas=3
   kubectl describe mdep ${deploymentName} -n ${team}
-  curl -H "Authorization: Bearer $(kubectl create token billing -n ${team})" \\
+  curl -H "Authorization: Bearer $(kubectl create token ${account} -n ${team})" \\
     '${operator.urls["usage"] ?? ""}/v1/usage?namespace=${team}'
 
   S3    ${s3.endpoint}   AWS_ACCESS_KEY_ID=${s3.accessKeyId} AWS_SECRET_ACCESS_KEY=${s3.secretAccessKey}
@@ -25,7 +26,8 @@ Ctrl-C ends all of it.`;
 }
 
 /** Never resolves: the signal's handler ends the process. */
-export function keepRunning(demo: Demo): Promise<never> {
+export async function keepRunning(demo: Demo): Promise<never> {
+  await viewerToken(demo);
   demo.screen.line(instructions(demo));
   setInterval(() => undefined, 60_000);
   return new Promise(() => undefined);

@@ -57,10 +57,14 @@ function showModel(row: Row, { status }: Model): void {
   row.say(`copying ${megabytes(progress.bytes)} of ${megabytes(progress.totalBytes)}, ${String(percent)} %`);
 }
 
+const typeOf = (claims: readonly KubeObject[]): string =>
+  claims[0]?.metadata.labels?.["node.kubernetes.io/instance-type"] ?? "";
+
 function showNodes(row: Row, claims: readonly KubeObject[], wanted: number): void {
   const ready = claims.filter((claim) => isTrue(claim, "Initialized")).length;
   const launched = claims.filter((claim) => isTrue(claim, "Launched")).length;
-  if (ready >= wanted) return row.done(`${String(ready)} of ${String(wanted)} ready, gpu-l4-1, bought by Karpenter`);
+  if (ready >= wanted)
+    return row.done(`${String(ready)} of ${String(wanted)} ready, ${typeOf(claims)}, bought by Karpenter`);
   const ordered = claims.length < wanted ? "asking Karpenter" : `${String(launched)} launched`;
   row.say(`${String(ready)} of ${String(wanted)} ready, ${ordered}`, true);
 }

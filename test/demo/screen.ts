@@ -22,13 +22,13 @@ export interface Screen {
   command(text: string): void;
   /** What a command printed; tables that are too wide lose columns at their right end. */
   output(text: string): void;
-  /** A long command line, wrapped. */
-  quote(text: string): void;
+  /** A piece of a manifest or a long command line, wrapped; a list's entries are not broken. */
+  quote(text: string | readonly string[]): void;
   /** An error message in its own words, wrapped. */
   refusal(text: string): void;
   board(): Board;
-  /** Gives the cursor back; called at any end. */
-  restore(): void;
+  /** Stops what moves; an open board keeps the rows that it has. */
+  stop(): void;
 }
 
 export interface Paint {
@@ -52,6 +52,7 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
   const width = Math.max(60, Math.min(100, out.columns ?? 80));
   const line = (text = ""): void => void out.write(`${text}\n`);
   const inner = width - indent.length;
+  let board: Board | undefined;
   return {
     width,
     line,
@@ -68,9 +69,7 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
     },
     quote: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}  ${paint.cyan(each)}`)),
     refusal: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}${paint.red("│")} ${each}`)),
-    board: () => newBoard({ out, live, paint, width }),
-    restore: () => {
-      if (live) out.write("\u001b[?25h");
-    },
+    board: () => (board = newBoard({ out, live, paint, width })),
+    stop: () => board?.close(),
   };
 }

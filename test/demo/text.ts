@@ -8,11 +8,11 @@ export function fit(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, width - 1)}…`;
 }
 
-/** Words in lines of at most `width`; a longer word stands alone. */
-export function wrap(text: string, width: number): string[] {
+/** Words in lines of at most `width`; a longer word stands alone. A list's entries are not broken, blanks in them or not. */
+export function wrap(text: string | readonly string[], width: number): string[] {
   const lines: string[] = [];
   let line = "";
-  for (const word of text.trim().split(/\s+/)) {
+  for (const word of typeof text === "string" ? text.trim().split(/\s+/) : text) {
     if (line !== "" && line.length + 1 + word.length > width) {
       lines.push(line);
       line = word;

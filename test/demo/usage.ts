@@ -8,14 +8,20 @@ import { team } from "./chapter.ts";
 import type { Demo } from "./chapter.ts";
 import { columns } from "./text.ts";
 
-const account = "billing";
+export const account = "billing";
 
-/** Asks the usage API with a token of `billing` in the team's namespace, which may only view that namespace. */
-export async function askUsage({ cluster, operator }: Demo): Promise<UsageReport> {
+/** Token of a service account that may view the team's namespace and nothing else. */
+export async function viewerToken({ cluster }: Demo): Promise<string> {
   const { token } = await serviceAccountIdentity(cluster, team, account);
   const subject = { kind: "ServiceAccount", name: account, namespace: team } as const;
   await bind(cluster, subject, { name: account, namespace: team, role: { kind: "ClusterRole", name: "view" } });
-  const server = operator.urls["usage"] ?? "";
+  return token;
+}
+
+/** Asks the usage API as that service account. */
+export async function askUsage(demo: Demo): Promise<UsageReport> {
+  const token = await viewerToken(demo);
+  const server = demo.operator.urls["usage"] ?? "";
   const args = [...berthProgram(), "usage", "-n", team, "--server", server, "-o", "json"];
   const env = { BERTH_TOKEN: token, NODE_OPTIONS: "--disable-warning=ExperimentalWarning" };
   const { code, stdout, stderr } = await run(process.execPath, args, { env });

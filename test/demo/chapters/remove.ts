@@ -97,6 +97,7 @@ async function showRecord(demo: Demo): Promise<void> {
   );
   screen.command(`berth usage -n ${team}`);
   screen.output(usageTable(report));
+  screen.say("Deletion ends billing at once: nodes that still drain are claimed, but not billable.");
   const segments = (await objectsIn(demo, buckets.ledger)).filter((key) => key.endsWith(".ndjson.gz"));
   screen.say(`In the ledger, written once and never edited: ${String(segments.length)} segments, the last one`);
   screen.quote(`s3://${buckets.ledger}/${segments.at(-1) ?? ""}`);

@@ -4,15 +4,16 @@ import type { Chapter, Demo } from "../chapter.ts";
 import { kubectl, showAll } from "../kubectl.ts";
 import { followToReady } from "../progress.ts";
 
-/** One flag a line with its value, as a shell would take it. */
-export function commandLine(args: readonly string[]): string {
-  const groups: string[] = [];
+/** Flags with their values, so that a line never ends between the two. */
+export function flagsOf(args: readonly string[]): string[] {
+  const flags: string[] = [];
   for (const arg of args) {
-    const previous = groups.at(-1);
-    if (arg.startsWith("--") || previous === undefined || !/^--\S+$/.test(previous)) groups.push(arg);
-    else groups[groups.length - 1] = `${previous} ${arg}`;
+    const last = flags.at(-1);
+    if (last?.startsWith("--") && !last.includes(" ") && !arg.startsWith("--"))
+      flags[flags.length - 1] = `${last} ${arg}`;
+    else flags.push(arg);
   }
-  return groups.join(" ");
+  return flags;
 }
 
 async function showEngine(demo: Demo): Promise<void> {
@@ -20,7 +21,7 @@ async function showEngine(demo: Demo): Promise<void> {
   const status = await kubectl(demo, [...args, "jsonpath={.status.engine}"]);
   const engine = JSON.parse(status) as { image: string; args: string[] };
   demo.screen.say(`The pod's command line, in image ${engine.image}:`);
-  demo.screen.quote(`vllm serve ${commandLine(engine.args)}`);
+  demo.screen.quote(["vllm serve", ...flagsOf(engine.args)]);
 }
 
 export const serve: Chapter = {
@@ -28,6 +29,10 @@ export const serve: Chapter = {
   title: "Four files become a served model",
   needs: [],
   run: async (demo) => {
+    demo.screen.say(
+      `A node type, a bucket's credentials, a model and its deployment in namespace ${team}. ` +
+        "The model is copied while Karpenter buys the node.",
+    );
     demo.screen.command("kubectl apply -f examples/quickstart/");
     demo.screen.output(await kubectl(demo, ["apply", "-f", demo.examples.quickstart]));
     await followToReady(demo, 1, true);
