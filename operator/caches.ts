@@ -1,6 +1,5 @@
 /** Every cache of the operator role: what is watched, which of it is kept, and by what it can be found. Part of the composition root. */
-import { capacityClaims } from "./api/capacityclaim.ts";
-import { gpuNodePools } from "./api/gpunodepool.ts";
+import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models, nodeTypes } from "./api/resources.ts";
 import { MANAGED_BY, fieldManagers, labels } from "./api/keys.ts";
 import {
   controllerRevisions,
@@ -13,9 +12,6 @@ import {
   workloads,
   type Pod,
 } from "./api/kubernetes.ts";
-import { clusterModels, models } from "./api/model.ts";
-import { modelDeployments } from "./api/modeldeployment.ts";
-import { nodeTypes } from "./api/nodetype.ts";
 import {
   claimIndexes,
   eventIndexes,

@@ -1,10 +1,9 @@
 /** The importer role: caches, one queue, and the imports that it starts. Part of the composition root. */
+import { clusterModels, modelDeployments, models } from "./api/resources.ts";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
 import { newS3Source } from "./adapters/s3/source.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
-import { clusterModels, models } from "./api/model.ts";
-import { modelDeployments } from "./api/modeldeployment.ts";
 import { deploymentIndexes, modelKeyOf } from "./controllers/modeldeployment.ts";
 import { modelKey, modelKeysOf, newModelReconciler } from "./controllers/model.ts";
 import type { AccessSettings } from "./controllers/modelcredentials.ts";

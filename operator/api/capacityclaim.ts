@@ -1,7 +1,6 @@
-/** CapacityClaim: one node's time in one pool, from claimed to released; the basis of metering. Schema, types and resource. */
+/** CapacityClaim: one node's time in one pool, from claimed to released; the basis of metering. Schema and types. */
 import { z } from "zod";
-import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION } from "./keys.ts";
+import type { KubeObject, ObjectMeta } from "../ports.ts";
 import { IMMUTABLE, dnsLabel, dnsSubdomain, instant, rules, uid } from "./schema.ts";
 
 export const capacityClaimSpec = rules(
@@ -55,10 +54,3 @@ export interface CapacityClaim extends KubeObject {
   readonly spec: CapacityClaimSpec;
   readonly status?: CapacityClaimStatus;
 }
-export const capacityClaims: Resource<CapacityClaim> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "capacityclaims",
-  kind: "CapacityClaim",
-  namespaced: false,
-};

@@ -1,7 +1,6 @@
-/** GPUNodePool: the nodes dedicated to one deployment. Made by the operator, read by tenants. Schema, types and resource. */
+/** GPUNodePool: the nodes dedicated to one deployment. Made by the operator, read by tenants. Schema and types. */
 import { z } from "zod";
-import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION } from "./keys.ts";
+import type { KubeObject, ObjectMeta } from "../ports.ts";
 import { gpuShape, providerShape } from "./nodetype.ts";
 import { IMMUTABLE, atomicList, conditions, dnsLabel, dnsSubdomain, instant, labelName, rules, uid } from "./schema.ts";
 
@@ -71,10 +70,3 @@ export interface GPUNodePool extends KubeObject {
   readonly spec: GPUNodePoolSpec;
   readonly status?: GPUNodePoolStatus;
 }
-export const gpuNodePools: Resource<GPUNodePool> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "gpunodepools",
-  kind: "GPUNodePool",
-  namespaced: true,
-};

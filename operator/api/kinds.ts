@@ -1,11 +1,12 @@
 /** The six kinds as the API server is told of them: names, columns, root rules. Fields stand in each kind's own file. */
+import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models, nodeTypes } from "./resources.ts";
 import type { z } from "zod";
 import type { Resource } from "../ports.ts";
-import { capacityClaimSpec, capacityClaimStatus, capacityClaims } from "./capacityclaim.ts";
-import { gpuNodePoolSpec, gpuNodePoolStatus, gpuNodePools } from "./gpunodepool.ts";
-import { clusterModelSpec, clusterModels, modelSpec, modelStatus, models } from "./model.ts";
-import { modelDeploymentSpec, modelDeploymentStatus, modelDeployments } from "./modeldeployment.ts";
-import { nodeTypeSpec, nodeTypeStatus, nodeTypes } from "./nodetype.ts";
+import { capacityClaimSpec, capacityClaimStatus } from "./capacityclaim.ts";
+import { gpuNodePoolSpec, gpuNodePoolStatus } from "./gpunodepool.ts";
+import { clusterModelSpec, modelSpec, modelStatus } from "./model.ts";
+import { modelDeploymentSpec, modelDeploymentStatus } from "./modeldeployment.ts";
+import { nodeTypeSpec, nodeTypeStatus } from "./nodetype.ts";
 import type { CelRule } from "./schema.ts";
 
 /** One column of `kubectl get`; `wide` columns appear with -o wide only. */

@@ -1,7 +1,6 @@
-/** Model (a tenant's own import) and ClusterModel (the platform's catalogue): schemas, types and resources. */
+/** Model (a tenant's own import) and ClusterModel (the platform's catalogue): schemas and types. */
 import { z } from "zod";
-import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION } from "./keys.ts";
+import type { KubeObject, ObjectMeta } from "../ports.ts";
 import { byteQuantity, conditions, dnsSubdomain, instant, mapList, matching, rules, sha256Digest } from "./schema.ts";
 
 /** Scheme, host (a name, IPv4 or bracketed IPv6) and an optional port. */
@@ -203,17 +202,3 @@ export interface ClusterModel extends KubeObject {
   readonly spec: ClusterModelSpec;
   readonly status?: ModelStatus;
 }
-export const models: Resource<Model> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "models",
-  kind: "Model",
-  namespaced: true,
-};
-export const clusterModels: Resource<ClusterModel> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "clustermodels",
-  kind: "ClusterModel",
-  namespaced: false,
-};

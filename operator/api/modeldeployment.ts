@@ -1,7 +1,6 @@
-/** ModelDeployment: one model served on nodes of its own. Schema, types and resource. */
+/** ModelDeployment: one model served on nodes of its own. Schema and types. */
 import { z } from "zod";
-import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION } from "./keys.ts";
+import type { KubeObject, ObjectMeta } from "../ports.ts";
 import {
   IMMUTABLE,
   conditions,
@@ -170,10 +169,3 @@ export interface ModelDeployment extends KubeObject {
   readonly spec: ModelDeploymentSpec;
   readonly status?: ModelDeploymentStatus;
 }
-export const modelDeployments: Resource<ModelDeployment> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "modeldeployments",
-  kind: "ModelDeployment",
-  namespaced: true,
-};

@@ -1,7 +1,7 @@
-/** NodeType: a shape of GPU node that the platform offers. Schema, types and resource. */
+/** NodeType: a shape of GPU node that the platform offers. Schema and types. */
 import { z } from "zod";
-import type { KubeObject, ObjectMeta, Resource } from "../ports.ts";
-import { GROUP, VERSION, labels } from "./keys.ts";
+import type { KubeObject, ObjectMeta } from "../ports.ts";
+import { labels } from "./keys.ts";
 import {
   atomicList,
   byteQuantity,
@@ -198,10 +198,3 @@ export interface NodeType extends KubeObject {
   readonly spec: NodeTypeSpec;
   readonly status?: NodeTypeStatus;
 }
-export const nodeTypes: Resource<NodeType> = {
-  group: GROUP,
-  version: VERSION,
-  plural: "nodetypes",
-  kind: "NodeType",
-  namespaced: false,
-};

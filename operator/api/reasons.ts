@@ -124,7 +124,10 @@ export const gpuNodePoolReasons = {
   ],
   ProviderError: ["The provider refuses for another reason.", "Follow the provider's words in the message."],
   Draining: ["The pool shrinks or goes, and waits for the pods on its nodes.", WAIT],
-  Released: ["The pool holds no node any more.", NOTHING],
+  Released: [
+    "The pool holds no node any more; its closing record is not in the ledger yet.",
+    "Follow the ledger's words in the message.",
+  ],
 } as const satisfies ReasonList;
 
 /** Set on Models and ClusterModels. */

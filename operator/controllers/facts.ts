@@ -2,11 +2,9 @@
  * What the sealer and the usage page see: the caches first, the closing objects after them (a closing object is written
  * before its claims go, so in this order nothing falls between the two).
  */
-import { capacityClaims } from "../api/capacityclaim.ts";
+import { capacityClaims, gpuNodePools, modelDeployments } from "../api/resources.ts";
 import type { CapacityClaim } from "../api/capacityclaim.ts";
-import { gpuNodePools } from "../api/gpunodepool.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
-import { modelDeployments } from "../api/modeldeployment.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import type { Facts } from "../plan/metering/history.ts";
 import type { KubeObject, KubeReader, Ledger, Resource } from "../ports.ts";

@@ -1,6 +1,6 @@
 /** Controller of GPUNodePools: caches and provider to a snapshot, plan, writes, status. Also sweeps up after vanished pools. */
+import { gpuNodePools } from "../api/resources.ts";
 import type { CapacityClaim } from "../api/capacityclaim.ts";
-import { gpuNodePools } from "../api/gpunodepool.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { fieldManagers } from "../api/keys.ts";
 import type { Pod } from "../api/kubernetes.ts";
@@ -8,8 +8,9 @@ import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { planPool } from "../plan/pool/plan.ts";
 import { isLiving } from "../plan/pool/snapshot.ts";
-import type { PoolPlan, PoolSettings, PoolSnapshot } from "../plan/pool/snapshot.ts";
-import { poolStatus } from "../plan/pool/status.ts";
+import type { LivingSnapshot, PoolPlan, PoolSettings, PoolSnapshot } from "../plan/pool/snapshot.ts";
+import { poolStatus, transitionEvents } from "../plan/pool/status.ts";
+import type { PoolState } from "../plan/pool/status.ts";
 import { missingNodes } from "../plan/pool/units.ts";
 import type {
   CapacityProvider,
@@ -22,7 +23,7 @@ import type {
   ProviderName,
   Store,
 } from "../ports.ts";
-import { ConflictError, messageOf } from "../runtime/errors.ts";
+import { isForbidden, messageOf, TerminalError } from "../runtime/errors.ts";
 import type { PlanExecutor } from "./apply.ts";
 import { putClosing } from "./closing.ts";
 import { sweptUID } from "./poolkeys.ts";
@@ -148,28 +149,52 @@ async function observe(deps: PoolDeps, { poolUID, pool, provider }: Target): Pro
 
 /** Closing object, steps, status, events. The status is written also when a write failed, so that the user sees why. */
 async function carryOut(deps: PoolDeps, seen: PoolSnapshot, plan: PoolPlan): Promise<void> {
-  let failure: { readonly error: unknown } | undefined;
-  try {
-    if (plan.close) await close(deps, seen);
-    await deps.executor.write(plan.steps);
-  } catch (error) {
-    failure = { error };
-  }
-  if (isLiving(seen)) {
-    const { namespace, name, uid } = seen.pool.metadata;
-    const live = deps.stores.pools.get(namespace, name);
-    const status = failure ? failedStatus(seen, plan, failure.error) : plan.status;
-    if (status && live && live.metadata.uid === uid) await deps.executor.status(gpuNodePools, live, status);
-    deps.executor.emit(seen.pool, gpuNodePools, plan);
-  }
+  const failure = await attempt(deps, seen, plan);
+  if (isLiving(seen)) await report(deps, seen, failure ? afterFailure(seen, plan, failure) : plan);
   if (failure) throw failure.error;
 }
 
-function failedStatus(seen: PoolSnapshot, plan: PoolPlan, error: unknown): ReturnType<typeof poolStatus> | undefined {
-  if (!isLiving(seen) || error instanceof ConflictError) return plan.status;
-  const reason = plan.close ? "Draining" : "ProviderError";
-  const message = plan.close ? `the closing record cannot be written: ${messageOf(error)}` : messageOf(error);
-  return poolStatus(seen, { status: "False", reason, message });
+interface Failure {
+  readonly error: unknown;
+  /** It was the ledger that failed, before any step. */
+  readonly unsettled: boolean;
+}
+
+async function attempt(deps: PoolDeps, seen: PoolSnapshot, plan: PoolPlan): Promise<Failure | undefined> {
+  let unsettled = plan.close;
+  try {
+    if (plan.close) await close(deps, seen);
+    unsettled = false;
+    await deps.executor.write(plan.steps);
+    return undefined;
+  } catch (error) {
+    return { error, unsettled };
+  }
+}
+
+type Report = Pick<PoolPlan, "status" | "events">;
+
+async function report(deps: PoolDeps, { pool }: LivingSnapshot, { status, events }: Report): Promise<void> {
+  const { namespace, name, uid } = pool.metadata;
+  const live = deps.stores.pools.get(namespace, name);
+  if (status && live && live.metadata.uid === uid) await deps.executor.status(gpuNodePools, live, status);
+  deps.executor.emit(pool, gpuNodePools, { events });
+}
+
+/** What passes by itself changes no condition; a refusal, and a ledger that is away, are for people. */
+function afterFailure(seen: LivingSnapshot, plan: PoolPlan, { error, unsettled }: Failure): Report {
+  const said = messageOf(error);
+  const state: PoolState | undefined = unsettled
+    ? {
+        status: "False",
+        reason: "Released",
+        message: `all nodes are released, the closing record cannot be written: ${said}`,
+      }
+    : error instanceof TerminalError || isForbidden(error)
+      ? { status: "False", reason: "ProviderError", message: said }
+      : undefined;
+  if (!state) return { status: plan.status, events: [] };
+  return { status: poolStatus(seen, state), events: transitionEvents(seen, state) };
 }
 
 async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {

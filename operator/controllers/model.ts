@@ -2,8 +2,8 @@
  * Models and ClusterModels: decides what is owed, and starts and stops the work. One reconciler for both kinds; its keys are
  * `Model/<namespace>/<name>` and `ClusterModel//<name>`, as deployments name them.
  */
+import { clusterModels, models } from "../api/resources.ts";
 import type { ClusterModel, Model } from "../api/model.ts";
-import { clusterModels, models } from "../api/model.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { decideModel } from "../plan/model/plan.ts";
 import type { Attempt, Delays, ModelDecision, ModelSnapshot, Purpose } from "../plan/model/plan.ts";

@@ -2,11 +2,12 @@
  * ModelDeployment: which changes wake which deployment, what is read into the snapshot, and the plan carried out.
  * Everything comes from the caches; no request is made to look.
  */
+import { modelDeployments } from "../api/resources.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { labels } from "../api/keys.ts";
 import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../api/kubernetes.ts";
 import type { ClusterModel, Model } from "../api/model.ts";
-import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../api/modeldeployment.ts";
+import type { ModelDeployment, ModelDeploymentStatus } from "../api/modeldeployment.ts";
 import type { NodeType } from "../api/nodetype.ts";
 import { mergeConditions } from "../api/conditions.ts";
 import { workloadName } from "../plan/identity.ts";

@@ -1,8 +1,8 @@
 /** Controller of NodeTypes: keeps their status, at most one write per type in a few seconds however many pools converge. */
+import { nodeTypes } from "../api/resources.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { labels } from "../api/keys.ts";
 import type { Node } from "../api/kubernetes.ts";
-import { nodeTypes } from "../api/nodetype.ts";
 import type { NodeType } from "../api/nodetype.ts";
 import { BY_FREE, BY_NODE_TYPE } from "../api/poolindexes.ts";
 import { nodeTypeStatus } from "../plan/nodetype.ts";

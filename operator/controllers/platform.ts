@@ -1,6 +1,7 @@
 /** Node types that the platform lists in the chart's values: applied when a process begins to lead, never taken away. */
+import { nodeTypes } from "../api/resources.ts";
 import { API_VERSION, MANAGED_BY, fieldManagers, labels } from "../api/keys.ts";
-import { nodeTypes, type NodeType } from "../api/nodetype.ts";
+import type { NodeType } from "../api/nodetype.ts";
 import type { Log, Store } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
 import { TerminalError, messageOf } from "../runtime/errors.ts";

@@ -3,13 +3,10 @@
  * would go on costing money unmetered and every deletion would hang on a finalizer. Forced, it stops Berth, removes Berth's
  * finalizers and says what stays behind. One pass of reads and writes; it decides nothing that outlives it.
  */
+import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models } from "../api/resources.ts";
 import type { Resource, KubeObject, KubeReader, KubeWriter } from "../ports.ts";
-import { capacityClaims } from "../api/capacityclaim.ts";
-import { gpuNodePools } from "../api/gpunodepool.ts";
 import { fieldManagers, finalizers, labels, taints } from "../api/keys.ts";
 import { nodes, pods, workloads } from "../api/kubernetes.ts";
-import { clusterModels, models } from "../api/model.ts";
-import { modelDeployments } from "../api/modeldeployment.ts";
 import { isNotFound } from "../runtime/errors.ts";
 
 const nodeClaims: Resource = {

@@ -1,10 +1,10 @@
 // The six CRDs on the real API server: accepted, explained, listed, scaled; good objects taken, bad ones refused in our words.
+import { modelDeployments } from "../../operator/api/resources.ts";
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import { parseAllDocuments } from "yaml";
-import { modelDeployments } from "../../operator/api/modeldeployment.ts";
 import { rootSchema } from "../../operator/api/crd.ts";
 import { API_VERSION, GROUP } from "../../operator/api/keys.ts";
 import { kinds } from "../../operator/api/kinds.ts";

@@ -1,4 +1,5 @@
 // The limit of the machine: for each deployment the very requests that Berth makes, in order, 32 deployments in flight, nothing decided.
+import { capacityClaims, gpuNodePools, modelDeployments } from "../../operator/api/resources.ts";
 import {
   pods,
   nodes,
@@ -8,9 +9,7 @@ import {
   networkPolicies,
   podDisruptionBudgets,
 } from "../../operator/api/kubernetes.ts";
-import { capacityClaims } from "../../operator/api/capacityclaim.ts";
-import { gpuNodePools } from "../../operator/api/gpunodepool.ts";
-import { modelDeployments, type ModelDeployment } from "../../operator/api/modeldeployment.ts";
+import type { ModelDeployment } from "../../operator/api/modeldeployment.ts";
 import { labels, taints } from "../../operator/api/keys.ts";
 import {
   desiredDisruptionBudget,

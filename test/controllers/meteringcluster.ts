@@ -1,10 +1,8 @@
 /** Pools, deployments and claims on the real API server with times of the past, and the caches that see them. */
-import { capacityClaims } from "../../operator/api/capacityclaim.ts";
+import { capacityClaims, gpuNodePools, modelDeployments } from "../../operator/api/resources.ts";
 import type { CapacityClaim } from "../../operator/api/capacityclaim.ts";
-import { gpuNodePools } from "../../operator/api/gpunodepool.ts";
 import type { GPUNodePool } from "../../operator/api/gpunodepool.ts";
 import { finalizers } from "../../operator/api/keys.ts";
-import { modelDeployments } from "../../operator/api/modeldeployment.ts";
 import type { ModelDeployment } from "../../operator/api/modeldeployment.ts";
 import { freshObjects } from "../../operator/controllers/facts.ts";
 import type { MeteredCaches, MeteredObjects } from "../../operator/controllers/facts.ts";

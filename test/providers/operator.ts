@@ -1,12 +1,9 @@
 // The pool and node type controllers alone, wired as in the product, in this process: to be started, killed and started again.
+import { capacityClaims, gpuNodePools, modelDeployments, nodeTypes } from "../../operator/api/resources.ts";
 import type { CapacityClaim } from "../../operator/api/capacityclaim.ts";
-import { capacityClaims } from "../../operator/api/capacityclaim.ts";
-import { gpuNodePools } from "../../operator/api/gpunodepool.ts";
 import { coreEvents, nodeClaims, nodePools } from "../../operator/api/karpenter.ts";
 import { fieldManagers, labels, MANAGED_BY } from "../../operator/api/keys.ts";
 import { nodes, pods } from "../../operator/api/kubernetes.ts";
-import { modelDeployments } from "../../operator/api/modeldeployment.ts";
-import { nodeTypes } from "../../operator/api/nodetype.ts";
 import {
   claimIndexes,
   eventIndexes,

@@ -1,8 +1,8 @@
 /** The end of a deployment: pods, then nodes, then the object. Its billing ended at deletionTimestamp, by the API server's clock. */
+import { gpuNodePools, modelDeployments } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
-import { gpuNodePools } from "../../api/gpunodepool.ts";
 import { pods, workloads } from "../../api/kubernetes.ts";
-import { modelDeployments, type ModelDeploymentStatus } from "../../api/modeldeployment.ts";
+import type { ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import { findCondition, mergeConditions, type WantedCondition } from "../../api/conditions.ts";
 import type { KubeObject, Resource } from "../../ports.ts";
 import type { Plan, Write } from "../plan.ts";

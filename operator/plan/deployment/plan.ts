@@ -2,8 +2,8 @@
  * ModelDeployment: snapshot in, plan out. Order: finalizer, pool, template, workload and its companions, status.
  * Blocked means "buy nothing new", never "tear down".
  */
+import { gpuNodePools, modelDeployments } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
-import { gpuNodePools } from "../../api/gpunodepool.ts";
 import {
   controllerRevisions,
   networkPolicies,
@@ -11,7 +11,7 @@ import {
   services,
   workloads,
 } from "../../api/kubernetes.ts";
-import { modelDeployments, type ModelDeployment, type ModelDeploymentStatus } from "../../api/modeldeployment.ts";
+import type { ModelDeployment, ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import type { KubeObject } from "../../ports.ts";
 import { canonicalJson } from "../identity.ts";
 import type { Plan, Problem, Write } from "../plan.ts";

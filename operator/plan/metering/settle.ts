@@ -1,9 +1,8 @@
 /** What follows from a sealed window: claims that are marked or dropped, deployments' metering status, closings that are consumed. */
+import { capacityClaims, modelDeployments } from "../../api/resources.ts";
 import type { CapacityClaim } from "../../api/capacityclaim.ts";
-import { capacityClaims } from "../../api/capacityclaim.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { Closing, UsageRecord } from "../../api/ledger.ts";
-import { modelDeployments } from "../../api/modeldeployment.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";

@@ -1,5 +1,5 @@
 /** CapacityClaims: recorded before a node is taken, dated from the evidence, removed when nothing is owed any more. */
-import { capacityClaims } from "../../api/capacityclaim.ts";
+import { capacityClaims } from "../../api/resources.ts";
 import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import { fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";

@@ -2,7 +2,7 @@
  * The end of a pool: drain, release, closing object, records gone, finalizer off; and what is left of a pool that vanished
  * without that. Only deletes and patches are planned here, since the namespace may be terminating.
  */
-import { gpuNodePools } from "../../api/gpunodepool.ts";
+import { gpuNodePools } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { CapacityUnit } from "../../ports.ts";
 import type { Write } from "../plan.ts";

@@ -88,6 +88,6 @@ function wasReady(seen: LivingSnapshot, unit: CapacityUnit): boolean {
 export function transitionEvents(seen: LivingSnapshot, state: PoolState): readonly PlannedEvent[] {
   const before = findCondition(seen.pool.status?.conditions, "Ready");
   if (before?.status === state.status && before.reason === state.reason) return [];
-  const calm = state.status === "True" || ["Provisioning", "Draining", "Released"].includes(state.reason);
+  const calm = state.status === "True" || ["Provisioning", "Draining"].includes(state.reason);
   return [{ type: calm ? "Normal" : "Warning", reason: state.reason, message: state.message }];
 }
