@@ -1,6 +1,6 @@
 // Faults on nodes and claims of static pools, and what a pool costs, on the real API server.
 import assert from "node:assert/strict";
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -270,4 +270,31 @@ test("says that Karpenter's static capacity is off when it ignores the NodePool"
   });
   await deletePool(cluster, pool);
   await eventually(() => poolIsGone(cluster, pool));
+});
+
+test("says that the ledger is away and keeps claims and finalizer until it is back", async (t) => {
+  if (!(await requires(t, "server-restart", "kwok"))) return;
+  const cluster = await ownCluster();
+  const bed = await staticBed(t, cluster, 1);
+  const namespace = await testNamespace(t, { prefix: "pool", cluster });
+  // A directory that cannot be one: its parent is a file.
+  const folder = mkdtempSync(join(tmpdir(), "berth-ledger-"));
+  const place = join(folder, "ledger");
+  writeFileSync(place, "");
+  const ledger = openLedger({ url: pathToFileURL(place).href });
+  const operator = await startPoolOperator({ cluster, ledger, namespace });
+  t.after(() => operator.stop());
+  const pool = await createPool(cluster, namespace, "unsettled", bed.template, 1);
+  await untilReady(cluster, pool, 1);
+  await deletePool(cluster, pool);
+  await eventually(async () => {
+    const said = readyOf(await readPool(cluster, pool));
+    assert.equal(said?.reason, "Released");
+    assert.match(said.message, /closing record cannot be written/);
+    return true;
+  });
+  assert.equal((await claimsOf(cluster, pool)).length, 1);
+  rmSync(place);
+  await eventually(() => poolIsGone(cluster, pool), { deadlineMs: 60_000 });
+  assert.equal((await ledger.list(`closing/${pool.deploymentUID}/`)).length, 1);
 });
