@@ -1,6 +1,30 @@
 // One file that runs with nothing beside it: dist/berth.mjs. Kept out of the type-checked tree, since it is a build step.
 import { build } from "esbuild";
 import { chmod } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+
+const require = createRequire(import.meta.url);
+const folderOf = (name) => dirname(require.resolve(`${name}/package.json`));
+
+/** Memory is a figure that operators of clusters look at: what is never used is not loaded (some 50 MB together). */
+const lean = {
+  name: "lean",
+  setup(bundle) {
+    // Of client-node only kubeconfig loading is used; its 2,700 generated API classes hang on to it.
+    const clientNode = import.meta.resolve("@kubernetes/client-node").replace(/^file:\/\//, "").replace(/\/index\.js$/, "");
+    bundle.onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: join(clientNode, "config.js") }));
+    bundle.onLoad({ filter: /client-node\/dist\/gen\/.*\.js$/ }, () => ({ contents: "module.exports = {};", loader: "js" }));
+    // Of undici the runtime uses the connection pool; the index also loads fetch, WebSocket, caches and mocks.
+    bundle.onResolve({ filter: /^undici$/ }, ({ importer }) =>
+      importer.includes("/operator/") ? { path: "undici-pool", namespace: "lean" } : undefined,
+    );
+    bundle.onLoad({ filter: /^undici-pool$/, namespace: "lean" }, () => ({
+      contents: 'export { default as Pool } from "./lib/dispatcher/pool.js";',
+      resolveDir: folderOf("undici"),
+    }));
+  },
+};
 
 await build({
   entryPoints: ["operator/main.ts"],
@@ -12,8 +36,8 @@ await build({
   minify: true,
   keepNames: true,
   sourcemap: "linked",
-  splitting: false,
   legalComments: "external",
+  plugins: [lean],
   // Some dependencies are CommonJS and ask for require, __filename and __dirname.
   banner: {
     js: '#!/usr/bin/env node\nimport { createRequire as __createRequire } from "node:module"; import { fileURLToPath as __toPath } from "node:url"; const require = __createRequire(import.meta.url); const __filename = __toPath(import.meta.url); const __dirname = __toPath(new URL(".", import.meta.url));',
