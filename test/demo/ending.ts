@@ -77,8 +77,9 @@ async function standing({ admin }: ControlPlane): Promise<string[]> {
     const lists = await Promise.all(kinds.map((kind) => admin.list(apiPath(API_VERSION, kind))));
     return lists.flatMap(({ items }, at) =>
       items.map((object) => {
-        const { status = "Unknown", reason = "", message = "" } = conditionOf(object, "Ready") ?? {};
-        return `${kinds[at] ?? ""}/${object.metadata.name ?? ""}: Ready ${status} ${reason}: ${message}`;
+        const ready = conditionOf(object, "Ready");
+        const says = ready ? `Ready ${ready.status}, ${ready.reason ?? ""}: ${ready.message ?? ""}` : "no status yet";
+        return `${kinds[at] ?? ""}/${object.metadata.name ?? ""}: ${says}`;
       }),
     );
   } catch {
