@@ -81,7 +81,11 @@ function contextWithin(
     return { capacity: { contextLength: wantedContext ?? nativeContext, kvCacheTokens: 0, maxConcurrency: 0 } };
   const kvCacheTokens = Math.floor(kvBudgetBytes / perToken / BLOCK_TOKENS) * BLOCK_TOKENS;
   const contextLength = wantedContext ?? Math.min(nativeContext, kvCacheTokens);
-  if (contextLength > kvCacheTokens || kvCacheTokens < BLOCK_TOKENS) {
+  if (kvCacheTokens < BLOCK_TOKENS) {
+    const message = `${BLOCK_TOKENS} tokens need ${bytesText(BLOCK_TOKENS * perToken)} of KV cache per GPU, ${bytesText(kvBudgetBytes)} are left beside the weights: use a larger node type`;
+    return { problem: { reason: "DoesNotFit", message } };
+  }
+  if (contextLength > kvCacheTokens) {
     return {
       problem: {
         reason: "DoesNotFit",

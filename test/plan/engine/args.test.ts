@@ -1,0 +1,52 @@
+// What vLLM is started with, and which image runs it.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { chooseImage, engineArgs, engineEnv } from "../../../operator/plan/engine/args.ts";
+
+const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
+
+test("a generative model is served on all GPUs with exactly the promised context", () => {
+  assert.deepEqual(engineArgs({ servedName: "chat", gpuCount: 4, capacity, task: "Generate" }), [
+    "/model",
+    "--served-model-name",
+    "chat",
+    "--load-format",
+    "safetensors",
+    "--max-model-len",
+    "8192",
+    "--gpu-memory-utilization",
+    "0.92",
+    "--tensor-parallel-size",
+    "4",
+    "--port",
+    "8000",
+    "--shutdown-timeout",
+    "120",
+    "--disable-fastapi-docs",
+    "--disable-uvicorn-access-log",
+  ]);
+});
+
+for (const task of ["Embed", "Classify", "Reward"] as const) {
+  test(`a model for ${task} runs in the pooling runner`, () => {
+    const args = engineArgs({ servedName: "m", gpuCount: 1, capacity, task });
+    assert.equal(args[args.indexOf("--runner") + 1], "pooling");
+  });
+}
+
+test("no hub and no telemetry", () => {
+  const env = Object.fromEntries(engineEnv().map(({ name, value }) => [name, value]));
+  assert.equal(env["HF_HUB_OFFLINE"], "1");
+  assert.equal(env["VLLM_NO_USAGE_STATS"], "1");
+});
+
+test("the list's first image is the default, and nothing beside the list is chosen", () => {
+  const images = [
+    { version: "0.32.0", image: "a" },
+    { version: "0.31.1", image: "b" },
+  ];
+  assert.equal(chooseImage(images, undefined)?.image, "a");
+  assert.equal(chooseImage(images, "0.31.1")?.image, "b");
+  assert.equal(chooseImage(images, "0.30.0"), undefined);
+  assert.equal(chooseImage([], undefined), undefined);
+});
