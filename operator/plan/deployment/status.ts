@@ -182,7 +182,7 @@ function servingCondition({ seen, blocked, rollout, facts }: StatusInput): Wante
   // A new template is stored together with the workload, when the first node is there.
   if (rollout.revision === undefined || (rollout.isNew && facts.staying === 0 && !ownPool(seen)?.status?.claimed))
     return not(
-      "WaitingForTemplate",
+      blocked && STALLING.has(blocked.reason) ? blocked.reason : "WaitingForTemplate",
       blocked?.message ?? "the first template is rendered when model and nodes are known",
     );
   if (rollout.isStale) {

@@ -247,6 +247,13 @@ describe("a serving deployment that becomes blocked", () => {
     });
   }
 
+  test("says why a node stands idle that was taken before the spec became impossible", () => {
+    const deployment = deploymentOf({ contextLength: 9000 });
+    const plan = planDeployment(observed({ deployment, pool: poolOf(deployment, 1) }));
+    assert.equal(conditionOf(plan, "Ready"), "False ContextTooLong");
+    assert.equal(plan.status?.phase, "Error");
+  });
+
   test("says that its model is gone, once", () => {
     const seen = serving({}, { model: undefined });
     const plan = planDeployment(seen);
