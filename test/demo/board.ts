@@ -89,7 +89,7 @@ export function newBoard(settings: BoardSettings): Board {
     clearInterval(timer);
     if (!live) rows.filter(({ endedMs }) => endedMs === undefined).forEach((state) => announce(state, "✗"));
     closed = true;
-    if (!live) return;
+    if (!live || rows.length === 0) return;
     redraw();
     out.write("\u001b[?25h");
   };

@@ -37,9 +37,9 @@ export function newEnding(screen: Screen): Ending {
     if (phase === "interrupted") process.exit(code);
     phase = "interrupted";
     screen.stop();
-    screen.line("\nstopping");
+    screen.last("\nstopping");
     await closeAll();
-    screen.line("stopped; nothing is left");
+    screen.last("stopped; nothing is left");
     process.exit(code);
   };
   for (const [signal, code] of Object.entries(exitCodes)) process.on(signal, () => void interrupt(code));
@@ -62,9 +62,9 @@ export function newEnding(screen: Screen): Ending {
     fail: async (error) => {
       if (phase === "interrupted") return new Promise(() => undefined);
       screen.stop();
-      screen.line(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
-      for (const line of cluster ? await standing(cluster) : []) screen.line(`  ${line}`);
-      if (cluster) screen.line(`logs: ${cluster.logDir}`);
+      screen.last(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
+      for (const line of cluster ? await standing(cluster) : []) screen.last(`  ${line}`);
+      if (cluster) screen.last(`logs: ${cluster.logDir}`);
       await closeAll(true);
     },
   };

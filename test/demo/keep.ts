@@ -19,8 +19,12 @@ Everything still runs. In another terminal:
   curl -H "Authorization: Bearer $(kubectl create token ${account} -n ${team})" \\
     '${operator.urls["usage"] ?? ""}/v1/usage?namespace=${team}'
 
-  S3    ${s3.endpoint}   AWS_ACCESS_KEY_ID=${s3.accessKeyId} AWS_SECRET_ACCESS_KEY=${s3.secretAccessKey}
+  S3    ${s3.endpoint}
+        AWS_ACCESS_KEY_ID=${s3.accessKeyId}
+        AWS_SECRET_ACCESS_KEY=${s3.secretAccessKey}
   logs  ${cluster.logDir}
+
+The chart's own pods stay Pending: no kubelet runs here, they are processes.
 
 Ctrl-C ends all of it.`;
 }

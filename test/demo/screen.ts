@@ -27,8 +27,10 @@ export interface Screen {
   /** An error message in its own words, wrapped. */
   refusal(text: string): void;
   board(): Board;
-  /** Stops what moves; an open board keeps the rows that it has. */
+  /** Ends the story: an open board stands still, and whoever still writes is not heard. */
   stop(): void;
+  /** A line that is written also after `stop()`. */
+  last(text: string): void;
 }
 
 export interface Paint {
@@ -50,7 +52,11 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
   const { live, colours, startedAt } = options;
   const paint = newPaint(colours);
   const width = Math.max(60, Math.min(100, out.columns ?? 80));
-  const line = (text = ""): void => void out.write(`${text}\n`);
+  const last = (text: string): void => void out.write(`${text}\n`);
+  let stopped = false;
+  const line = (text = ""): void => {
+    if (!stopped) last(text);
+  };
   const inner = width - indent.length;
   let board: Board | undefined;
   return {
@@ -69,7 +75,15 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
     },
     quote: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}  ${paint.cyan(each)}`)),
     refusal: (text) => wrap(text, inner - 2).forEach((each) => line(`${indent}${paint.red("│")} ${each}`)),
-    board: () => (board = newBoard({ out, live, paint, width })),
-    stop: () => board?.close(),
+    board: () => {
+      board = newBoard({ out, live, paint, width });
+      if (stopped) board.close();
+      return board;
+    },
+    stop: () => {
+      board?.close();
+      stopped = true;
+    },
+    last,
   };
 }
