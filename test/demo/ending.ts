@@ -42,6 +42,11 @@ export function newEnding(screen: Screen): Ending {
     screen.last("stopped; nothing is left");
     process.exit(code);
   };
+  // Whoever read the output has gone (`make demo | head`): there is nobody to tell a story to.
+  process.stdout.on("error", () => {
+    phase = "interrupted";
+    void closeAll().then(() => process.exit(1));
+  });
   for (const [signal, code] of Object.entries(exitCodes)) process.on(signal, () => void interrupt(code));
 
   const { promise: death, reject } = Promise.withResolvers<never>();
