@@ -10,6 +10,8 @@ import {
   pods,
   services,
   workloads,
+  type ContainerStatus,
+  type ObjectCondition,
   type Pod,
 } from "./api/kubernetes.ts";
 import {
@@ -30,15 +32,51 @@ const OURS = `${labels.managedBy}=${MANAGED_BY}`;
 
 const byDeployment = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.deploymentUID];
 
-/** A pod's template is pinned elsewhere; of the pod itself only its node and its state are read. */
-function slimPod(pod: Pod): Pod {
+/** A pod's template is pinned elsewhere; of the pod itself only its node and its state are read. A thousand whole pods are 7 MB. */
+function slimPod({ metadata, spec, status = {} }: Pod): Pod {
+  const {
+    ownerReferences,
+    labels: own,
+    name,
+    namespace,
+    uid,
+    resourceVersion,
+    finalizers,
+    creationTimestamp,
+  } = metadata;
+  const { deletionTimestamp, deletionGracePeriodSeconds } = metadata;
+  const { phase, reason, message, conditions, initContainerStatuses, containerStatuses } = status;
   return {
-    apiVersion: pod.apiVersion,
-    kind: pod.kind,
-    metadata: pod.metadata,
-    spec: { nodeName: pod.spec?.nodeName },
-    status: pod.status,
+    metadata: {
+      name,
+      namespace,
+      uid,
+      resourceVersion,
+      creationTimestamp,
+      deletionTimestamp,
+      deletionGracePeriodSeconds,
+      labels: own,
+      ownerReferences,
+      finalizers,
+    },
+    spec: { nodeName: spec?.nodeName },
+    status: {
+      phase,
+      reason,
+      message,
+      conditions: conditions?.map(slimCondition),
+      initContainerStatuses: initContainerStatuses?.map(slimContainer),
+      containerStatuses: containerStatuses?.map(slimContainer),
+    },
   };
+}
+
+function slimCondition({ type, status, reason, message, lastTransitionTime }: ObjectCondition): ObjectCondition {
+  return { type, status, reason, message, lastTransitionTime };
+}
+
+function slimContainer({ name, ready, restartCount, state, lastState }: ContainerStatus): ContainerStatus {
+  return { name, ready, restartCount, state, lastState };
 }
 
 export type Caches = ReturnType<typeof newCaches>;

@@ -1,6 +1,7 @@
 /** What every long-running role needs, built once: connection, caches' dependencies, events, metrics. Part of the composition root. */
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
+import { collectDefaultMetrics } from "prom-client";
 import type { CommonConfig } from "./config.ts";
 import { newLog } from "./log.ts";
 import type { Clock, Log } from "./ports.ts";
@@ -43,6 +44,7 @@ export async function newBase(
   const clock = systemClock;
   const log = newLog(config.logLevel).child({ role });
   const metrics = newRuntimeMetrics();
+  collectDefaultMetrics({ register: metrics.registry });
   const credentials = await loadCredentials(config.kube, env, clock);
   const transport = newTransport({ credentials, clock, log, metrics, userAgent: `berth-${role}/${VERSION}` });
   const feed = newWriteFeed();
