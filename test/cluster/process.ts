@@ -4,7 +4,6 @@ import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 
 /** What a part is started with. `ready` is asked until it says true, at most `readyMs`. */
@@ -38,15 +37,29 @@ export interface Part {
   killNow(): void;
 }
 
-/** A port of the loopback interface that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject).listen(0, "127.0.0.1", resolve);
+// Below the ports that systems give to clients (Linux: 32768 on), so that no outgoing connection takes one before its
+// server starts. Every process walks through them from a place of its own: two harnesses that start together would else
+// be given the same one, and the loser's readiness probe would be answered by the winner's server.
+const firstPort = 16_384;
+const portCount = 16_384;
+let portsTaken = 0;
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => resolve(false));
+    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
   });
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => server.close(() => resolve()));
-  return port;
+}
+
+/** A port of the loopback interface that was free a moment ago, and that this process gave to nobody else lately. */
+export async function freePort(): Promise<number> {
+  for (let tries = 0; tries < portCount; tries += 1) {
+    const port = firstPort + ((process.pid * 127 + portsTaken) % portCount);
+    portsTaken += 1;
+    if (await isFree(port)) return port;
+  }
+  throw new Error(`no port from ${String(firstPort)} to ${String(firstPort + portCount - 1)} is free`);
 }
 
 let setprivWorks: boolean | undefined;

@@ -32,7 +32,9 @@ async function tell(screen: Screen, selected: readonly Chapter[], ending: Ending
   ending.failing(bed.cluster);
   screen.heading(2, "One Helm chart");
   const installed = await install(screen, bed, ending.onEnd);
-  ending.mustLive([installed.operator, installed.importer]);
+  const { etcd, apiserver, controllerManager, scheduler, kwok, karpenter, cloud } = bed.cluster;
+  const parts = [etcd, apiserver, controllerManager, scheduler, kwok, karpenter, cloud, bed.s3.part];
+  ending.mustLive([...parts, installed.operator, installed.importer]);
   const copy = (name: ExampleName): string => copyExample(name, join(bed.cluster.runDir, "examples", name), bed.s3);
   const examples = { quickstart: copy("quickstart"), catalogue: copy("catalogue") };
   const demo: Demo = { screen, ...bed, ...installed, examples, keep };
