@@ -24,12 +24,12 @@ import { newSealer, type Sealer } from "./controllers/sealer.ts";
 import { newUsageSource } from "./controllers/usage.ts";
 import { proofOfLife } from "./controllers/lastseen.ts";
 import type { AppDeps } from "./http/app.ts";
-import type { Ledger } from "./ports.ts";
+import type { KubeObject, Ledger } from "./ports.ts";
 import type { Base } from "./process.ts";
 import { feedController, newController, type Controller } from "./runtime/controller.ts";
 import { priority } from "./runtime/queue.ts";
 import type { Reflector } from "./runtime/reflector.ts";
-import { keyOf } from "./runtime/store.ts";
+import { keyOf, type Change } from "./runtime/store.ts";
 
 /** What a test may replace: nothing of the product but the renderer whose change must restart no pod. */
 export interface Replaceable {
@@ -157,8 +157,11 @@ function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: C
     caches.budgets,
     caches.policies,
   ];
-  for (const reflector of children)
-    feedController(reflector, controller, ({ object }) => deploymentKeyOf(stores, object));
+  for (const reflector of children) {
+    feedController(reflector, controller, (change) =>
+      saysNothingNew(change) ? [] : deploymentKeyOf(stores, change.object),
+    );
+  }
   feedController(caches.namespaces, controller, ({ object, old }) => {
     const same =
       old !== undefined &&
@@ -166,6 +169,17 @@ function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: C
         JSON.stringify([object.metadata.annotations, object.metadata.labels]);
     return same ? [] : ofIndex(deploymentIndexes.namespace, object.metadata.name);
   });
+}
+
+/** Most changes of a child are counters in its status, which nobody here reads. */
+function saysNothingNew({ type, object, old }: Change): boolean {
+  if (type !== "updated" || !old) return false;
+  const gist = ({ metadata, ...rest }: KubeObject): string => {
+    const { generation, deletionTimestamp, labels, annotations, ownerReferences } = metadata;
+    return JSON.stringify([generation, deletionTimestamp, labels, annotations, ownerReferences, rest]);
+  };
+  // Without a generation (Services, for one) every change may be one of the spec.
+  return object.metadata.generation !== undefined && gist(object) === gist(old);
 }
 
 function waitingForQuota(stores: DeploymentStores, nodeType: string): string[] {

@@ -13,6 +13,7 @@ import {
   type ContainerStatus,
   type ObjectCondition,
   type Pod,
+  type Workload,
 } from "./api/kubernetes.ts";
 import {
   claimIndexes,
@@ -26,6 +27,7 @@ import {
 import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
 import { deploymentIndexes, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
 import type { KubeObject, Resource, Store } from "./ports.ts";
+import { newPacker } from "./runtime/packed.ts";
 import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/reflector.ts";
 
 const OURS = `${labels.managedBy}=${MANAGED_BY}`;
@@ -79,9 +81,19 @@ function slimContainer({ name, ready, restartCount, state, lastState }: Containe
   return { name, ready, restartCount, state, lastState };
 }
 
+/** Of the status only why pods could not be made. */
+function slimWorkload({ status, ...workload }: Workload): Workload {
+  const conditions = status?.conditions?.filter(({ type }) => type === "ReplicaFailure") ?? [];
+  return { ...workload, ...(conditions.length > 0 ? { status: { conditions } } : {}) };
+}
+
 export type Caches = ReturnType<typeof newCaches>;
 
 export function newCaches(deps: ReflectorDeps) {
+  const packer = newPacker();
+  // Compared with what is wanted while a deployment converges, and left alone for months afterwards.
+  const spec = <T extends KubeObject>(object: T): T => packer.pack(object, ["spec"]);
+  const data = <T extends KubeObject>(object: T): T => packer.pack(object, ["data"]);
   const child = { labelSelector: OURS, indexes: { [deploymentIndexes.deploymentUID]: byDeployment } };
   return {
     deployments: newReflector(
@@ -114,11 +126,14 @@ export function newCaches(deps: ReflectorDeps) {
       },
       deps,
     ),
-    revisions: newReflector({ resource: controllerRevisions, ...child }, deps),
-    workloads: newReflector({ resource: workloads, ...child }, deps),
-    services: newReflector({ resource: services, ...child }, deps),
-    budgets: newReflector({ resource: podDisruptionBudgets, ...child }, deps),
-    policies: newReflector({ resource: networkPolicies, ...child }, deps),
+    revisions: newReflector({ resource: controllerRevisions, ...child, transform: data }, deps),
+    workloads: newReflector(
+      { resource: workloads, ...child, transform: (workload) => spec(slimWorkload(workload)) },
+      deps,
+    ),
+    services: newReflector({ resource: services, ...child, transform: spec }, deps),
+    budgets: newReflector({ resource: podDisruptionBudgets, ...child, transform: spec }, deps),
+    policies: newReflector({ resource: networkPolicies, ...child, transform: spec }, deps),
     pods: newReflector(
       {
         resource: pods,
