@@ -35,6 +35,8 @@ export interface Part {
   thaw(): void;
   /** SIGKILL without waiting, for exit handlers. */
   killNow(): void;
+  /** How it ended: `ended with code 3`, `ended with SIGKILL`; undefined while it runs or was never started. */
+  outcome(): string | undefined;
 }
 
 // Below the ports that systems give to clients (Linux: 32768 on), so that no outgoing connection takes one before its
@@ -172,5 +174,6 @@ export function newPart(spec: PartSpec): Part {
     freeze: () => signal("SIGSTOP"),
     thaw: () => signal("SIGCONT"),
     killNow: () => signal("SIGKILL"),
+    outcome: () => ended,
   };
 }

@@ -1,0 +1,53 @@
+// The sealed windows of a directory ledger, read without any code of Berth's.
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import type { Seconds } from "./count.ts";
+
+export interface LedgerRecord {
+  readonly id: string;
+  readonly deploymentUID: string;
+  readonly windowStart: string;
+  readonly from: string;
+  readonly to: string;
+  readonly claimedNodeSeconds: number;
+  readonly desiredNodeSeconds: number;
+  readonly billableNodeSeconds: number;
+  readonly estimatedNodeSeconds: number;
+  readonly claims: readonly { readonly id: string; readonly claimedAt: string; readonly releasedAt?: string }[];
+}
+
+/** Paths below the folder, '/' between segments. */
+export function filesOf(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    .sort();
+}
+
+/** Records of every window whose manifest (its commit) is there. */
+export function sealedRecords(folder: string): LedgerRecord[] {
+  const manifests = filesOf(folder).filter((path) => path.endsWith("/manifest.json"));
+  return manifests.flatMap((path) => {
+    const { segment } = JSON.parse(readFileSync(join(folder, path), "utf8")) as { segment: string };
+    const text = gunzipSync(readFileSync(join(folder, segment))).toString("utf8");
+    return text
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => JSON.parse(line) as LedgerRecord);
+  });
+}
+
+/** Sums by deployment UID. */
+export function totals(records: readonly LedgerRecord[]): Map<string, Seconds> {
+  const sums = new Map<string, Seconds>();
+  for (const record of records) {
+    const { claimed, desired, billable } = sums.get(record.deploymentUID) ?? { claimed: 0, desired: 0, billable: 0 };
+    sums.set(record.deploymentUID, {
+      claimed: claimed + record.claimedNodeSeconds,
+      desired: desired + record.desiredNodeSeconds,
+      billable: billable + record.billableNodeSeconds,
+    });
+  }
+  return sums;
+}
