@@ -16,12 +16,12 @@ export interface Packer {
 
 /** One for all caches of a process, so that the bound holds for all of them together. */
 export function newPacker(): Packer {
-  const parsed = new Map<Buffer, object>();
-  const parse = (bytes: Buffer): object => {
-    const known = parsed.get(bytes);
-    parsed.delete(bytes);
-    const value = known ?? deepFreeze(JSON.parse(inflateRawSync(bytes).toString("utf8")) as object);
-    parsed.set(bytes, value);
+  const parsed = new Map<string, object>();
+  const parse = (text: string): object => {
+    const known = parsed.get(text);
+    parsed.delete(text);
+    const value = known ?? deepFreeze(JSON.parse(inflateRawSync(Buffer.from(text, "latin1")).toString("utf8")) as object);
+    parsed.set(text, value);
     for (const oldest of parsed.keys()) {
       if (parsed.size <= mostParsed) break;
       parsed.delete(oldest);
@@ -32,9 +32,10 @@ export function newPacker(): Packer {
     pack(object, fields) {
       const entries = Object.entries(object);
       const large = Object.fromEntries(entries.filter(([field]) => fields.includes(field)));
-      const bytes = deflateRawSync(JSON.stringify(large), { level: 1 });
+      // As a string of bytes it lies on the heap in one piece; zlib's own buffers hold on to 16 kB each.
+      const text = deflateRawSync(JSON.stringify(large), { level: 1 }).toString("latin1");
       const small = Object.fromEntries(entries.filter(([field]) => !fields.includes(field)));
-      const getters = fields.map((field) => [field, { get: () => (parse(bytes) as Record<string, unknown>)[field] }]);
+      const getters = fields.map((field) => [field, { get: () => (parse(text) as Record<string, unknown>)[field] }]);
       // Not enumerable: freezing and copying an object must not parse it.
       return Object.defineProperties(small, Object.fromEntries(getters)) as typeof object;
     },
