@@ -9,7 +9,7 @@ TSC := $(NODE) node_modules/typescript-7/bin/tsc
 help: ## Print the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
 
-node_modules/.installed: package.json package-lock.json
+node_modules/.installed: package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js >= 20 with npm"; exit 1; }
 	@echo "installing npm packages"
 	@npm ci --no-audit --no-fund --loglevel=error
