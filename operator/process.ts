@@ -5,7 +5,7 @@ import { collectDefaultMetrics } from "prom-client";
 import type { CommonConfig } from "./config.ts";
 import { newLog } from "./log.ts";
 import type { Clock, Log } from "./ports.ts";
-import { newKubeClient } from "./runtime/client.ts";
+import { newKubeClient, type WriteGate } from "./runtime/client.ts";
 import { systemClock } from "./runtime/clock.ts";
 import { loadCredentials } from "./runtime/credentials.ts";
 import { newRecorder, type Recorder } from "./runtime/events.ts";
@@ -23,6 +23,8 @@ export interface Base {
   readonly transport: Transport;
   readonly feed: WriteFeed;
   readonly kube: ReturnType<typeof newKubeClient>;
+  /** Open; whoever leads by a Lease closes it while the Lease may be another's. */
+  readonly gate: WriteGate;
   readonly events: Recorder;
   /** Pod name and a random part: two processes are never the same Lease holder. */
   readonly identity: string;
@@ -48,6 +50,7 @@ export async function newBase(
   const credentials = await loadCredentials(config.kube, env, clock);
   const transport = newTransport({ credentials, clock, log, metrics, userAgent: `berth-${role}/${VERSION}` });
   const feed = newWriteFeed();
+  const gate: WriteGate = { mayWrite: () => true };
   const instance = env["POD_NAME"] ?? hostname();
   const events = newRecorder({ controller: `berth.dev/${role}`, instance }, { transport, clock, log });
   return {
@@ -56,7 +59,8 @@ export async function newBase(
     metrics,
     transport,
     feed,
-    kube: newKubeClient({ transport, feed }),
+    kube: newKubeClient({ transport, feed, gate }),
+    gate,
     events,
     identity: `${instance}_${randomUUID()}`,
   };

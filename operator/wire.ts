@@ -4,7 +4,14 @@ import { parse } from "yaml";
 import { openLedger } from "./adapters/ledger/open.ts";
 import { namespaces } from "./api/kubernetes.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
-import { deploymentController, nodeTypeController, poolController, sealer, usageApp, type Replaceable } from "./assemble.ts";
+import {
+  deploymentController,
+  nodeTypeController,
+  poolController,
+  sealer,
+  usageApp,
+  type Replaceable,
+} from "./assemble.ts";
 import { newCaches, type Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
@@ -126,6 +133,7 @@ function lead(base: Base, config: OperatorConfig, work: Work, close: () => Promi
       endWith(EXIT_LEADERSHIP_LOST);
     },
   });
+  base.gate.mayWrite = () => !leader.isOverdue;
   if (config.leaderElect) leader.start();
   else work.start();
   return {

@@ -44,10 +44,16 @@ export function apiVersionOf(resource: Resource): string {
   return resource.group === "" ? resource.version : `${resource.group}/${resource.version}`;
 }
 
+/** Asked before each write; one that is refused is a RetryError and never leaves the process. */
+export interface WriteGate {
+  mayWrite: () => boolean;
+}
+
 /** Reader and writer over one transport. Errors are those of errors.ts. */
 export function newKubeClient(deps: {
   readonly transport: Transport;
   readonly feed?: WriteFeed;
+  readonly gate?: WriteGate;
 }): KubeReader & KubeWriter {
   const send = async (call: Call): Promise<unknown> => {
     try {
@@ -56,12 +62,16 @@ export function newKubeClient(deps: {
       throw translate(error);
     }
   };
+  const sendWrite: Send = async (call) => {
+    if (deps.gate?.mayWrite() === false) throw new RetryError(new Error("the Lease could not be renewed in time"));
+    return send(call);
+  };
   const written: Written = <T extends KubeObject>(resource: Resource<T>, answer: unknown): T => {
     const object = deepFreeze(asObject<T>(answer, resource));
     deps.feed?.written(resource, object);
     return object;
   };
-  return { ...newReader(deps.transport, send), ...newWriter(send, written, deps.feed) };
+  return { ...newReader(deps.transport, send), ...newWriter(sendWrite, written, deps.feed) };
 }
 
 type Send = (call: Call) => Promise<unknown>;

@@ -60,6 +60,11 @@ export interface LeaderDeps {
 export interface Leader {
   start(): void;
   readonly isLeader: boolean;
+  /**
+   * The Lease was ours and may be another's by now: not renewed within the renew deadline by this very moment, which a process
+   * that was frozen notices before any of its timers runs.
+   */
+  readonly isOverdue: boolean;
   /** Gives the Lease up, if it is ours, so that the next one need not wait. Never throws. */
   stop(): Promise<void>;
 }
@@ -99,6 +104,11 @@ class LeaseElector implements Leader {
 
   get isLeader(): boolean {
     return this.#state === "leader";
+  }
+
+  get isOverdue(): boolean {
+    if (this.#state !== "leader") return this.#state === "paused" || this.#state === "lost";
+    return this.#deps.clock.monotonicMs() - this.#renewedMs > this.#options.renewDeadlineMs;
   }
 
   start(): void {

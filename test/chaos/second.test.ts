@@ -13,8 +13,11 @@ import { SYSTEM, addOwnNodes, addTenant, allReady, createDeployment, installBert
 import { isWrite } from "./trap.ts";
 
 const tenant = "team";
-/** The Lease's duration and the longest pause between two looks at it (2 s, jittered by up to 120 %), and its writing. */
-const TAKEOVER_MS = 15_000 + 4_400 + 1_600;
+/**
+ * The Lease's duration since its last renewal was seen, and the longest pause between two looks (2 s, jittered by up to
+ * 120 %) twice: until that renewal is seen, and until it is seen to be over. A little more for the writing.
+ */
+const TAKEOVER_MS = 15_000 + 2 * 4_400 + 1_600;
 
 /** An operator that is told apart from others by its own way to the API server. */
 interface Voice {
