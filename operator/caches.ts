@@ -3,6 +3,7 @@ import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models, 
 import { MANAGED_BY, fieldManagers, labels } from "./api/keys.ts";
 import {
   controllerRevisions,
+  customResourceDefinitions,
   namespaces,
   networkPolicies,
   nodes,
@@ -26,11 +27,14 @@ import {
 } from "./api/poolindexes.ts";
 import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
 import { deploymentIndexes, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
-import type { KubeObject, Resource, Store } from "./ports.ts";
+import type { KubeObject, ObjectMeta, Resource, Store } from "./ports.ts";
 import { newPacker } from "./runtime/packed.ts";
 import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/reflector.ts";
 
 const OURS = `${labels.managedBy}=${MANAGED_BY}`;
+
+/** Only for the case that the watch of definitions misses one. */
+const ABSENT_RETRY_MS = 3_600_000;
 
 const byDeployment = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.deploymentUID];
 
@@ -147,11 +151,22 @@ export function newCaches(deps: ReflectorDeps) {
       { resource: namespaces, transform: ({ metadata, status }) => ({ metadata, status: { phase: status?.phase } }) },
       deps,
     ),
-    nodePools: newReflector({ resource: nodePools, labelSelector: OURS }, deps),
-    nodeClaims: newReflector({ resource: nodeClaims, labelSelector: labels.pool, indexes: nodeClaimIndexes }, deps),
+    nodePools: newReflector({ resource: nodePools, labelSelector: OURS, absentRetryMs: ABSENT_RETRY_MS }, deps),
+    nodeClaims: newReflector(
+      { resource: nodeClaims, labelSelector: labels.pool, indexes: nodeClaimIndexes, absentRetryMs: ABSENT_RETRY_MS },
+      deps,
+    ),
     // Karpenter says in events why a node could not be had, and deletes the claim that could have told later.
     claimEvents: newReflector(
       { resource: coreEvents, fieldSelector: "involvedObject.kind=NodeClaim", indexes: eventIndexes },
+      deps,
+    ),
+    definitions: newReflector(
+      {
+        resource: customResourceDefinitions,
+        metadataOnly: true,
+        transform: ({ metadata }) => ({ metadata: nameOnly(metadata) }),
+      },
       deps,
     ),
     nodes: newReflector(
@@ -159,6 +174,18 @@ export function newCaches(deps: ReflectorDeps) {
       deps,
     ),
   };
+}
+
+/** Karpenter may be installed while Berth runs: its kinds are looked for when a definition comes, not again and again. */
+export function followDefinitions({ definitions, nodePools: pools, nodeClaims: claims }: Caches): void {
+  for (const reflector of [pools, claims]) {
+    const name = `${reflector.resource.plural}.${reflector.resource.group}`;
+    definitions.onChange(({ object }) => object.metadata.name === name && reflector.lookAgain());
+  }
+}
+
+function nameOnly({ name, uid, resourceVersion }: ObjectMeta): ObjectMeta {
+  return { name, uid, resourceVersion };
 }
 
 /** The store of a resource among these caches, for writes that are skipped where nothing would change. */

@@ -12,7 +12,7 @@ import {
   usageApp,
   type Replaceable,
 } from "./assemble.ts";
-import { newCaches, type Caches } from "./caches.ts";
+import { followDefinitions, newCaches, type Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import type { Ledger } from "./ports.ts";
@@ -37,6 +37,7 @@ export async function startOperator(
   const ledger = openLedger(config.ledger);
   const clusterId = await clusterIdentity(base);
   const caches = newCaches(base);
+  followDefinitions(caches);
   const reflectors: Reflector[] = Object.values(caches);
   const books = { ledger, clusterId };
   const seen = newFirstLook();

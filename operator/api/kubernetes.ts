@@ -120,3 +120,11 @@ export const networkPolicies: Resource<OpaqueSpec> = {
   kind: "NetworkPolicy",
   namespaced: true,
 };
+/** Watched by name only: it says when a kind that was absent has come. */
+export const customResourceDefinitions: Resource = {
+  group: "apiextensions.k8s.io",
+  version: "v1",
+  plural: "customresourcedefinitions",
+  kind: "CustomResourceDefinition",
+  namespaced: false,
+};

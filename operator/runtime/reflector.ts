@@ -60,6 +60,8 @@ export interface Reflector<T extends KubeObject = KubeObject> {
   readonly synced: Promise<void>;
   /** The server does not serve this resource (its CRD is not installed). */
   readonly absent: boolean;
+  /** Somebody heard that an absent resource may have come: no need to wait for the next look. */
+  lookAgain(): void;
   /** Everything the server did up to here is in the store (bookmarks included); empty before the first list. */
   readonly lastResourceVersion: string;
   /** True once the store is at least as new as `resourceVersion`; false when `timeoutMs` passed first. */
@@ -95,6 +97,7 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
   readonly #name: string;
   readonly #log: Log;
   readonly #stopping = new AbortController();
+  #hint = new AbortController();
   readonly #callbacks = new Set<(change: Change<T>) => void>();
   readonly #waiting = new Set<() => void>();
   readonly #backoff: Backoff = newBackoff(firstBackoffMs, longestBackoffMs);
@@ -181,8 +184,13 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
         if (signal.aborted) return;
         waitMs = this.#afterFailure(error);
       }
-      await pause(this.#deps.clock, waitMs, signal);
+      await pause(this.#deps.clock, waitMs, this.absent ? AbortSignal.any([signal, this.#hint.signal]) : signal);
+      this.#hint = new AbortController();
     }
+  }
+
+  lookAgain(): void {
+    if (this.absent) this.#hint.abort();
   }
 
   #absentRetryMs(): number {
