@@ -1,10 +1,17 @@
 // `make bench`: BENCH="fleet outage transport" selects, N= sets the number of deployments.
 import { fleet } from "./fleet.ts";
 import { say } from "./figures.ts";
+import { outage } from "./outage.ts";
+import { transport } from "./transport.ts";
 
 const count = Number(process.env["N"] ?? "1000");
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   fleet: () => fleet({ count }),
+  transport,
+  outage: async () => {
+    await outage(20);
+    await outage(120);
+  },
   "stock-limits": () => fleet({ count: Math.min(count, 300), idleSeconds: 1, stockLimits: true }),
 };
 

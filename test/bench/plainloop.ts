@@ -36,19 +36,26 @@ import { RELEASE_NAMESPACE, WIDTH, deployment, deploymentsPath, nodeType } from 
 
 type Client = ReturnType<typeof newKubeClient>;
 
-/** By Berth's own account, since the chart's policies let nobody else make such workloads. */
-export async function plainClient(cp: ControlPlane): Promise<{ client: Client; close: () => Promise<void> }> {
+export interface PlainClient {
+  readonly client: Client;
+  readonly close: () => Promise<void>;
+}
+
+async function clientOf(kubeconfig: string): Promise<PlainClient> {
   const log: Log = newLog("error");
-  const kubeconfig = cp.kubeconfigFor(await serviceAccountIdentity(cp, RELEASE_NAMESPACE, "berth-operator"));
   const credentials = await loadCredentials({ kubeconfig }, {}, systemClock);
-  const transport = newTransport({
-    credentials,
-    clock: systemClock,
-    log,
-    metrics: newRuntimeMetrics(),
-    userAgent: "plain-loop",
-  });
+  const metrics = newRuntimeMetrics();
+  const transport = newTransport({ credentials, clock: systemClock, log, metrics, userAgent: "plain-loop" });
   return { client: newKubeClient({ transport }), close: () => transport.close() };
+}
+
+export function adminClient(cp: ControlPlane): Promise<PlainClient> {
+  return clientOf(cp.adminKubeconfigPath);
+}
+
+/** By Berth's own account, since the chart's policies let nobody else make such workloads. */
+export async function plainClient(cp: ControlPlane): Promise<PlainClient> {
+  return clientOf(cp.kubeconfigFor(await serviceAccountIdentity(cp, RELEASE_NAMESPACE, "berth-operator")));
 }
 
 const M = { manager: "plain-loop" };
