@@ -70,7 +70,9 @@ async function installed(t: TestContext): Promise<{ cluster: ControlPlane; s3: S
   const values = {
     ledger: place("ledger"),
     store: place("store"),
-    importer: { allowHttpEndpoints: true },
+    // The chart's own pods must not lie on the nodes that the test wants to be free.
+    operator: { nodeSelector: { role: "platform" } },
+    importer: { allowHttpEndpoints: true, nodeSelector: { role: "platform" } },
     tenantNamespaces: [tenant],
     nodeTypes,
     timing: {

@@ -117,7 +117,8 @@ test("the TCP proxy refuses, resets, stalls and cuts, and recovers", async (t) =
     (await client.raw({ path: "/version", signal })).status;
   assert.equal(await version(), 200);
   await proxy.set({ kind: "stall" });
-  await assert.rejects(version(AbortSignal.timeout(200)), { name: "TimeoutError" });
+  // Who gives up first, the caller or the connection, is chance on a busy machine.
+  await assert.rejects(version(AbortSignal.timeout(200)), { name: /^(Connect)?TimeoutError$/ });
   await proxy.set({ kind: "reset" });
   await assert.rejects(version(), isReset);
   await proxy.set({ kind: "refuse" });

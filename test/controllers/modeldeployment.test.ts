@@ -118,6 +118,20 @@ describe("create", () => {
     assert.match(refused.status?.conditions?.at(-1)?.message ?? "", /exceeded quota: none/);
   });
 
+  test("repeats why the API server refuses a child", async (t) => {
+    const at = await tenant(t);
+    const quota = {
+      apiVersion: "v1",
+      kind: "ResourceQuota",
+      metadata: { name: "no-services" },
+      spec: { hard: { services: "0" } },
+    };
+    await at.cluster.admin.create(at.path("resourcequotas"), quota);
+    await at.deploy("chat");
+    const refused = await at.until("chat", "the Service is refused", (seen) => reasonOf(seen) === "WriteRefused");
+    assert.match(refused.status?.conditions?.at(-1)?.message ?? "", /exceeded quota: no-services/);
+  });
+
   test("repeats the container's words when it crashes", async (t) => {
     const at = await tenant(t, { play: "crash-loop" });
     await at.deploy("chat");
@@ -138,9 +152,8 @@ describe("change", () => {
     await eventually(async () => (await at.pool("chat")).spec.size === 1, { what: "the pool has shrunk" });
     await at.until("chat", "one replica is left", ({ status }) => status?.phase === "Ready" && status.replicas === 1);
     assert.equal((await at.pods()).length, 1);
-    const log = (await at.pool("chat")).status?.sizeLog?.map(({ size }) => size);
-    // Two changes in one second collapse to the last.
-    assert.deepEqual(log?.slice(-2), [3, 1]);
+    // Changes within one second of the server's clock collapse to the last one, so only that one is certain.
+    assert.equal((await at.pool("chat")).status?.sizeLog?.at(-1)?.size, 1);
   });
 
   test("of the context length rolls over without a spare node", async (t) => {
