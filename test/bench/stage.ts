@@ -28,7 +28,16 @@ export function stagePlane(options: ControlPlaneOptions = {}): Promise<ControlPl
 /** The chart as a platform team installs it, with a directory ledger and without waiting times that only hide the work. */
 export async function installBerth(cp: ControlPlane, values: Record<string, unknown> = {}): Promise<void> {
   const file = join(mkdtempSync(join(tmpdir(), "berth-bench-")), "values.json");
-  writeFileSync(file, JSON.stringify({ timing: { shrinkStabilizationSeconds: 1, drainGraceSeconds: 20 }, ...values }));
+  writeFileSync(
+    file,
+    JSON.stringify({
+      timing: { shrinkStabilizationSeconds: 1, drainGraceSeconds: 20 },
+      // The chart\'s own pods must not lie on the nodes of the fleet.
+      operator: { nodeSelector: { role: "platform" } },
+      importer: { nodeSelector: { role: "platform" } },
+      ...values,
+    }),
+  );
   const { code, stderr } = await cp.helm([
     "install",
     "berth",

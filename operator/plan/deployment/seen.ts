@@ -53,7 +53,10 @@ export interface PinnedTemplate {
   /** Hash of the spec fields that the template depends on; a different one renders anew. */
   readonly inputsHash: string;
   readonly podTemplate: {
-    readonly metadata: { readonly labels: Readonly<Record<string, string>> };
+    readonly metadata: {
+      readonly labels: Readonly<Record<string, string>>;
+      readonly annotations?: Readonly<Record<string, string>>;
+    };
     readonly spec: Readonly<Record<string, unknown>>;
   };
   readonly model: { readonly digest: string; readonly revision: number; readonly path: string };

@@ -38,9 +38,11 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         [labels.deploymentUID]: input.deploymentUID,
         [labels.poolUID]: input.pool.metadata.uid ?? "",
       },
+      // Karpenter must not move a server whose start takes many minutes; Berth itself decides when it goes.
+      annotations: { "karpenter.sh/do-not-disrupt": "true" },
     },
     spec: {
-      ...placement(input.pool.metadata.uid ?? ""),
+      ...placement(input.pool),
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       securityContext: {
@@ -58,12 +60,15 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
   };
 }
 
-function placement(poolUID: string): Record<string, unknown> {
+function placement(pool: GPUNodePool): Record<string, unknown> {
+  const poolUID = pool.metadata.uid ?? "";
   const gone = (key: string): object => ({ key, operator: "Exists", effect: "NoExecute", tolerationSeconds: 30 });
   return {
     nodeSelector: { [labels.pool]: poolUID },
     tolerations: [
       { key: taints.dedicated, operator: "Equal", value: poolUID },
+      // The usual taint of GPU nodes, by the name of their resource: keeps off pods that ask for none.
+      { key: pool.spec.template.gpu.resourceName, operator: "Exists", effect: "NoSchedule" },
       // A replica whose node is silent is given up after 30 s, so that its successor serves as soon as a node is free.
       gone("node.kubernetes.io/not-ready"),
       gone("node.kubernetes.io/unreachable"),
