@@ -21,7 +21,7 @@ dist/berth.mjs: node_modules/.installed $(shell find operator -name '*.ts' -o -n
 demo: dist/berth.mjs ## See the whole product on a real control plane (KEEP=1 leaves it running, CHAPTERS= selects)
 	@$(NODE) test/demo/main.ts
 
-test: dist/berth.mjs ## Run every test (FILES="test/plan/**/*.test.ts" selects)
+test: dist/berth.mjs ## Run every test (FILES="test/plan" selects by parts of names)
 	@$(NODE) test/run.ts $(FILES)
 
 soak: dist/berth.mjs ## The same properties with more and longer random runs (SEED= repeats one)
