@@ -11,6 +11,7 @@ import { loadCredentials } from "./runtime/credentials.ts";
 import { newRecorder, type Recorder } from "./runtime/events.ts";
 import { newWriteFeed, type WriteFeed } from "./runtime/feed.ts";
 import { newRuntimeMetrics, type RuntimeMetrics } from "./runtime/metrics.ts";
+import { newTidy, type Tidy } from "./runtime/tidy.ts";
 import { newTransport, type Transport } from "./runtime/transport.ts";
 
 /** Written into the user agent and `berth --version`; package.json carries the same (a test compares them). */
@@ -26,6 +27,7 @@ export interface Base {
   /** Open; whoever leads by a Lease closes it while the Lease may be another's. */
   readonly gate: WriteGate;
   readonly events: Recorder;
+  readonly tidy: Tidy;
   /** Pod name and a random part: two processes are never the same Lease holder. */
   readonly identity: string;
 }
@@ -62,6 +64,7 @@ export async function newBase(
     kube: newKubeClient({ transport, feed, gate }),
     gate,
     events,
+    tidy: newTidy(clock),
     identity: `${instance}_${randomUUID()}`,
   };
 }

@@ -70,6 +70,7 @@ export async function startOperator(
   };
   return lead(base, config, work, async () => {
     await silence();
+    base.tidy.stop();
     await base.events.stop();
     await Promise.all(reflectors.map((reflector) => reflector.stop()));
     await base.transport.close();

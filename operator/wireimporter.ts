@@ -19,6 +19,7 @@ export async function startImporterRole(
     async stop() {
       await importer.stop();
       await close();
+      base.tidy.stop();
       await base.events.stop();
       await base.transport.close();
     },

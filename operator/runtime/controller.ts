@@ -13,6 +13,7 @@ import { newQueue, priority } from "./queue.ts";
 import type { AddOptions, Lease, Queue } from "./queue.ts";
 import type { Reflector } from "./reflector.ts";
 import type { Change } from "./store.ts";
+import type { Tidy } from "./tidy.ts";
 
 export interface ControllerOptions {
   /** Label of all its metrics and log lines. */
@@ -33,6 +34,8 @@ export interface ControllerDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: RuntimeMetrics;
+  /** Told of each reconcile, so that memory is given back when they end. */
+  readonly tidy?: Pick<Tidy, "worked">;
 }
 
 export interface Controller {
@@ -130,6 +133,7 @@ function newWorker(options: ControllerOptions, deps: ControllerDeps, queue: Queu
       }
       metrics.activeWorkers.dec(labels);
       metrics.reconcileSeconds.observe(labels, (clock.monotonicMs() - startedMs) / 1000);
+      deps.tidy?.worked();
       queue.done(lease.key);
     }
   };

@@ -7,7 +7,7 @@ import { deepFreeze } from "./freeze.ts";
 import type { KubeObject } from "../ports.ts";
 
 /** Parsed again and again while an object converges, never while it rests. */
-const mostParsed = 256;
+const mostParsed = 128;
 
 export interface Packer {
   /** An object that reads the same, with `fields` packed; all others stay as they are. */
