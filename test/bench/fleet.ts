@@ -35,11 +35,8 @@ export async function fleet({
   stockLimits?: boolean;
 }): Promise<void> {
   const label = stockLimits ? `fleet.${count}.stock-limits` : `fleet.${count}`;
-  say(`${label}: starting a control plane`);
-  const cp = await stagePlane({ defaultClientLimits: stockLimits });
-  try {
-    await installBerth(cp);
-    const plainRate = await plain(cp, count);
+  const plainRate = await onPlane(label, stockLimits, (cp) => plain(cp, count));
+  await onPlane(label, stockLimits, async (cp) => {
     await addFleet(cp, "berth", count);
     await cp.admin.create(apiPath("berth.dev/v1alpha1", "nodetypes"), nodeType("berth"));
     await addModel(cp, "bench");
@@ -48,6 +45,16 @@ export async function fleet({
     await wait(5000);
     await berth(cp, operator, { count, label, plainRate, idleSeconds });
     await operator.stop();
+  });
+}
+
+/** A fresh control plane of the same kind for each, so that neither has to work beside what the other left. */
+async function onPlane<T>(label: string, stockLimits: boolean, work: (cp: ControlPlane) => Promise<T>): Promise<T> {
+  say(`${label}: starting a control plane`);
+  const cp = await stagePlane({ defaultClientLimits: stockLimits });
+  try {
+    await installBerth(cp);
+    return await work(cp);
   } finally {
     await cp.stop();
   }
@@ -70,31 +77,8 @@ async function plain(cp: ControlPlane, count: number): Promise<number> {
   const seconds = (Math.max(...ready.values()) - start) / 1000;
   stop.abort();
   say(`plain loop: ${count} in ${seconds.toFixed(1)} s (requests ${(written / 1000).toFixed(1)} s)`);
-  await clearPlain(cp, count);
   await close();
   return count / seconds;
-}
-
-/** Nothing of the plain loop may be left for Berth to look after. */
-async function clearPlain(cp: ControlPlane, count: number): Promise<void> {
-  const names = Array.from({ length: count }, (_none, index) => `d${index}`);
-  await inFlight(names, WIDTH, async (name) => {
-    await cp.admin.patch(deploymentsPath("plain", name), { metadata: { finalizers: null } });
-    await cp.admin.patch(apiPath("berth.dev/v1alpha1", "gpunodepools", { namespace: "plain", name }), {
-      metadata: { finalizers: null },
-    });
-  });
-  await inFlight(names, WIDTH, async (name) => {
-    await cp.admin.remove(apiPath("berth.dev/v1alpha1", "capacityclaims", { name: `plain-plain-${name.slice(1)}` }));
-    await cp.admin.remove(apiPath("v1", "nodes", { name: `plain-${name.slice(1)}` }));
-  });
-  await cp.admin.remove("/api/v1/namespaces/plain");
-  await eventually(async () => (await cp.admin.find("/api/v1/namespaces/plain")) === undefined, {
-    what: "the plain loop's namespace is gone",
-    deadlineMs: 600_000,
-    logDir: cp.logDir,
-  });
-  say("plain loop is cleared away");
 }
 
 interface Run {
