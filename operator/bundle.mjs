@@ -12,9 +12,15 @@ const lean = {
   name: "lean",
   setup(bundle) {
     // Of client-node only kubeconfig loading is used; its 2,700 generated API classes hang on to it.
-    const clientNode = import.meta.resolve("@kubernetes/client-node").replace(/^file:\/\//, "").replace(/\/index\.js$/, "");
+    const clientNode = import.meta
+      .resolve("@kubernetes/client-node")
+      .replace(/^file:\/\//, "")
+      .replace(/\/index\.js$/, "");
     bundle.onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: join(clientNode, "config.js") }));
-    bundle.onLoad({ filter: /client-node\/dist\/gen\/.*\.js$/ }, () => ({ contents: "module.exports = {};", loader: "js" }));
+    bundle.onLoad({ filter: /client-node\/dist\/gen\/.*\.js$/ }, () => ({
+      contents: "module.exports = {};",
+      loader: "js",
+    }));
     // Of undici the runtime uses the connection pool; the index also loads fetch, WebSocket, caches and mocks.
     bundle.onResolve({ filter: /^undici$/ }, ({ importer }) =>
       importer.includes("/operator/") ? { path: "undici-pool", namespace: "lean" } : undefined,

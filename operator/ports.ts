@@ -198,11 +198,7 @@ export interface ObjectStore {
   get(key: string, maxBytes: number): Promise<Uint8Array | undefined>;
   /** A part of an object: fewer bytes than asked for only where the object ends. */
   read(key: string, offset: number, lengthBytes: number): Promise<Uint8Array>;
-  put(
-    key: string,
-    bytes: Uint8Array,
-    options?: { readonly ifAbsent?: boolean },
-  ): Promise<"written" | "exists">;
+  put(key: string, bytes: Uint8Array, options?: { readonly ifAbsent?: boolean }): Promise<"written" | "exists">;
   /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
   upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;
   /** All objects whose key begins with `prefix` (which ends with '/' or is empty), in no promised order. */

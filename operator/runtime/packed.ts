@@ -20,7 +20,8 @@ export function newPacker(): Packer {
   const parse = (text: string): object => {
     const known = parsed.get(text);
     parsed.delete(text);
-    const value = known ?? deepFreeze(JSON.parse(inflateRawSync(Buffer.from(text, "latin1")).toString("utf8")) as object);
+    const value =
+      known ?? deepFreeze(JSON.parse(inflateRawSync(Buffer.from(text, "latin1")).toString("utf8")) as object);
     parsed.set(text, value);
     for (const oldest of parsed.keys()) {
       if (parsed.size <= mostParsed) break;
