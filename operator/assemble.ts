@@ -22,6 +22,7 @@ import { cachedObjects, freshObjects } from "./controllers/facts.ts";
 import { newLedgerMetrics } from "./controllers/ledgermetrics.ts";
 import { newSealer, type Sealer } from "./controllers/sealer.ts";
 import { newUsageSource } from "./controllers/usage.ts";
+import { isUndecided } from "./controllers/undecided.ts";
 import { proofOfLife } from "./controllers/lastseen.ts";
 import type { AppDeps } from "./http/app.ts";
 import type { KubeObject, Ledger } from "./ports.ts";
@@ -230,7 +231,13 @@ export function sealer(
     sealGraceSeconds: config.sealGraceSeconds,
     sealSpreadSeconds: config.sealSpreadSeconds,
     freshObjects: () => freshObjects({ caches, transport, reader: kube, patienceMs: FRESHNESS_PATIENCE_MS }),
-    caughtUp: () => seen.complete(),
+    caughtUp: () =>
+      seen.complete() &&
+      !caches.claims.store
+        .list()
+        .some((claim) =>
+          isUndecided(claim, { nodes: caches.nodes.store, now: clock.now(), nodeLostMs: config.nodeLostMs }),
+        ),
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
 }

@@ -111,7 +111,7 @@ export const gpuNodePoolReasons = {
   ],
   NodeNotReady: [
     "A node of the pool is not ready, or lacks GPUs.",
-    "Wait; past the node-lost time it is replaced. The message names the node.",
+    "Wait; past the node-lost time a node that is not ready is replaced. One that is ready but lacks GPUs is kept: mend its device plugin, or delete the node. The message names it.",
   ],
   NodeLost: ["A node was not ready for the node-lost time; its claim ended and another is wanted.", WAIT],
   KarpenterNotInstalled: [

@@ -200,5 +200,9 @@ function afterFailure(seen: LivingSnapshot, plan: PoolPlan, { error, unsettled }
 async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {
   if (!isLiving(seen)) return;
   const deployment = deps.stores.deployments.byUid(seen.pool.spec.deploymentRef.uid);
-  await putClosing(deps.ledger, { deployment, pool: seen.pool, claims: seen.claims, clusterId: deps.clusterId });
+  // A pool that ends before its first status was written has a size all the same.
+  const { sizeLog = [], ...status } = seen.pool.status ?? {};
+  const log = nextSizeLog(sizeLog, seen.pool.spec, seen.sizeSince, seen.sealedThrough);
+  const pool = { ...seen.pool, status: { ...status, sizeLog: [...log] } };
+  await putClosing(deps.ledger, { deployment, pool, claims: seen.claims, clusterId: deps.clusterId });
 }

@@ -55,6 +55,8 @@ export interface Controller {
 /** A bug does not pass by itself, yet the next version of an object may avoid it. */
 const afterBugMs = 60_000;
 const longestRetryAfterMs = 300_000;
+/** Not a retry in the hope that it passes by itself: a look whether somebody has mended it. */
+const terminalRetryMs = 60_000;
 /** How long reconciles that never wait may keep the event loop for themselves. */
 const longestTurnMs = 10;
 
@@ -168,6 +170,8 @@ function fail(
       metrics.reconcileErrors.inc({ controller });
       metrics.terminalErrors.inc({ controller });
       log.error({ ...fields, reason: failure.error.reason }, "reconcile failed for good");
+      // What a person mends outside the cluster (a bucket, a policy) makes no event.
+      queue.add(lease.key, { priority: priority.background, delayMs: terminalRetryMs });
       return;
     case "retry": {
       metrics.reconcileErrors.inc({ controller });

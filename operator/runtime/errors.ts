@@ -3,7 +3,7 @@
  * Kubernetes) translate; the loop alone decides about retries. A raw error stays reachable as `cause`.
  */
 
-/** Only a human or a change of the object helps: not retried until the next event or resync. */
+/** Only a human or a change of the object helps: nothing before the next event, resync or a look every minute. */
 export class TerminalError extends Error {
   readonly reason: string;
   constructor(reason: string, message: string, options?: ErrorOptions) {

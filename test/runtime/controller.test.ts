@@ -71,16 +71,19 @@ describe("controller", () => {
     assert.equal(clock.timers, 0);
   });
 
-  test("does not repeat a terminal failure before the next event", async () => {
+  test("looks at a terminal failure again after an event, or a minute later whether somebody has mended it", async () => {
     const { controller, clock, metrics, log, runs } = failing(new TerminalError("BadSpec", "no such thing"));
     await runOnce(controller);
-    clock.advance(3_600_000);
+    clock.advance(59_000);
     await settle();
     assert.equal(runs(), 1);
     controller.add("ns/a");
     await settle();
     assert.equal(runs(), 2);
-    assert.match(await metrics.registry.metrics(), /terminal_reconcile_errors_total\{controller="test"\} 2/);
+    clock.advance(60_000);
+    await settle();
+    assert.equal(runs(), 3);
+    assert.match(await metrics.registry.metrics(), /terminal_reconcile_errors_total\{controller="test"\} 3/);
     assert.ok(log.lines.some((line) => line.level === "error" && Reflect.get(line.fields, "reason") === "BadSpec"));
     await controller.stop();
   });

@@ -76,7 +76,10 @@ export function historyOfPool(
   deployment: ModelDeployment | undefined,
   claims: readonly CapacityClaim[],
 ): PoolHistory {
-  const deletedAt = deployment?.metadata.deletionTimestamp ?? pool.metadata.deletionTimestamp;
+  // The earlier of the two: a pool that was deleted by hand ended then, whatever becomes of its deployment.
+  const deletedAt = [deployment?.metadata.deletionTimestamp, pool.metadata.deletionTimestamp]
+    .filter((time) => time !== undefined)
+    .sort()[0];
   return {
     namespace: pool.metadata.namespace ?? "",
     deploymentName: pool.spec.deploymentRef.name,

@@ -96,7 +96,10 @@ export function labelledPool(node: Node): string | undefined {
 
 /** Instant of the last patch of `berth-claim`: the claim's while the node is held, else the release's. */
 function patchTime(node: Node): Evidence | undefined {
-  const entry = node.metadata.managedFields?.find(({ manager }) => manager === fieldManagers.claim);
+  const entry = node.metadata.managedFields?.find(
+    // Not by way of a subresource: whoever writes a node's status may call itself what it likes.
+    ({ manager, operation, subresource }) => manager === fieldManagers.claim && operation === "Update" && !subresource,
+  );
   const evidence = `Node/${node.metadata.name} managedFields[${fieldManagers.claim}].time`;
   return entry?.time === undefined ? undefined : { time: entry.time, evidence };
 }
