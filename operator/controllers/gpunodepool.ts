@@ -6,6 +6,7 @@ import { fieldManagers } from "../api/keys.ts";
 import type { Pod } from "../api/kubernetes.ts";
 import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
+import { nextSizeLog } from "../plan/pool/sizelog.ts";
 import { planPool } from "../plan/pool/plan.ts";
 import { isLiving } from "../plan/pool/snapshot.ts";
 import type { LivingSnapshot, PoolPlan, PoolSettings, PoolSnapshot } from "../plan/pool/snapshot.ts";
