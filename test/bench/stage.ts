@@ -1,4 +1,5 @@
 // The stage of a fleet: a control plane of its own, many static nodes, a model that is ready, and Berth by its chart.
+import { setTimeout as wait } from "node:timers/promises";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -162,7 +163,7 @@ export function watchReady(
         }
       } catch {
         // The watch ended with the server (outage benches); it is opened again until the signal.
-        await new Promise((resolve) => setTimeout(resolve, 200));
+        await wait(200);
       }
     }
   })();
