@@ -158,6 +158,13 @@ async function berth(cp: ControlPlane, operator: Replica, run: Run): Promise<voi
   await wait(run.idleSeconds * 1000);
   const idle = (await ofOperator(cp, quiet)).filter(({ resource, verb }) => resource !== "leases" && verb !== "watch");
   print({ name: `${label}.idle-requests`, value: idle.length, unit: `requests in ${run.idleSeconds} s` });
+  print({
+    name: `${label}.rss-resting`,
+    value: residentMegabytes(pid),
+    unit: "MB",
+    limit: 150,
+    against: "wanted at most",
+  });
   if (idle.length > 0) say(`idle requests: ${JSON.stringify(tally(idle))}`);
 }
 
