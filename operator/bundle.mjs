@@ -7,7 +7,7 @@ import { dirname, join } from "node:path";
 const require = createRequire(import.meta.url);
 const folderOf = (name) => dirname(require.resolve(`${name}/package.json`));
 
-/** Memory is a figure that operators of clusters look at: what is never used is not loaded (some 50 MB together). */
+/** Memory is a figure that operators of clusters look at: what is never used is not loaded (some 20 MB at start). */
 const lean = {
   name: "lean",
   setup(bundle) {

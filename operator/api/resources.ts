@@ -1,6 +1,6 @@
 /**
  * How each of Berth's kinds is addressed. Apart from their schemas, so that a program that only reads and writes them need not
- * build the schemas (some 10 MB of memory in every process).
+ * build the schemas.
  */
 import type { Resource } from "../ports.ts";
 import type { CapacityClaim } from "./capacityclaim.ts";
