@@ -1,4 +1,4 @@
-# Berth: one bundle on a distroless Node.js. All roles (operator, importer, …) are sub-commands of it.
+# The same layout as `make image` assembles without Docker: one bundle on a distroless Node.js. All roles (operator, importer, …) are sub-commands of it.
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json .npmrc ./
@@ -9,7 +9,7 @@ RUN node operator/bundle.mjs
 
 FROM gcr.io/distroless/nodejs24-debian12:nonroot
 ENV NODE_ENV=production
-COPY --from=build /src/dist/ /app/
+COPY --from=build /src/dist/berth.mjs /src/dist/berth.mjs.LEGAL.txt /app/
 COPY LICENSE /app/
 # nonroot of distroless, as a number, so that runAsNonRoot can be checked without /etc/passwd.
 USER 65532:65532

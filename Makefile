@@ -4,10 +4,10 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 TSC := $(NODE) node_modules/typescript-7/bin/tsc
 
-.PHONY: help demo test soak verify generate bench cluster image clean
+.PHONY: help demo test soak verify generate bench cluster image e2e-setup clean
 
 help: ## Print the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
 
 node_modules/.installed: package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: install Node.js >= 20 with npm"; exit 1; }
@@ -30,7 +30,7 @@ soak: dist/berth.mjs ## The same properties with more and longer random runs (SE
 verify: generate ## Generate, type-check, lint, chart lint; then fail on a dirty tree
 	@$(TSC) --noEmit -p .
 	@node_modules/.bin/eslint .
-	@node_modules/.bin/prettier --check --log-level warn operator test
+	@node_modules/.bin/prettier --check --log-level warn operator test image
 	@$(NODE) test/chart/lint.ts
 	@dirty=$$(git status --porcelain); [ -z "$$dirty" ] || { echo "the tree is dirty:"; echo "$$dirty"; exit 1; }
 
@@ -43,9 +43,11 @@ bench: dist/berth.mjs ## Measure, one JSON line a figure (BENCH= selects, N= set
 cluster: node_modules/.installed ## Start the test bed's control plane and print its KUBECONFIG
 	@$(NODE) test/cluster/main.ts
 
-image: dist/berth.mjs ## Build the container image with Docker
-	@command -v docker >/dev/null || { echo "docker is missing: needed to build the image"; exit 1; }
-	docker build -t berth:dev .
+image: dist/berth.mjs ## Assemble the container image as an OCI archive, with its SBOM (no Docker; the Dockerfile makes the same layout)
+	@$(NODE) image/main.ts
+
+e2e-setup: node_modules/.installed ## Install what "make e2e" needs: Debian packages, vLLM for the CPU (6 GB in .cache)
+	@$(NODE) image/setup.ts
 
 clean: ## Remove what was built, downloaded and left by runs
 	@chmod -R u+w .cache 2>/dev/null || true

@@ -1,6 +1,6 @@
 // One file that runs with nothing beside it: dist/berth.mjs. Kept out of the type-checked tree, since it is a build step.
 import { build } from "esbuild";
-import { chmod } from "node:fs/promises";
+import { chmod, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 
@@ -32,7 +32,7 @@ const lean = {
   },
 };
 
-await build({
+const { metafile } = await build({
   entryPoints: ["operator/main.ts"],
   outfile: "dist/berth.mjs",
   bundle: true,
@@ -43,6 +43,7 @@ await build({
   keepNames: true,
   sourcemap: "linked",
   legalComments: "external",
+  metafile: true,
   plugins: [lean],
   // Some dependencies are CommonJS and ask for require, __filename and __dirname.
   banner: {
@@ -51,3 +52,5 @@ await build({
   logLevel: "warning",
 });
 await chmod("dist/berth.mjs", 0o755);
+// What went in: the image's bill of materials is made of it.
+await writeFile("dist/berth.meta.json", JSON.stringify({ inputs: metafile.outputs["dist/berth.mjs"].inputs }));

@@ -1,0 +1,3 @@
+module berth.dev/image/pause
+
+go 1.26
