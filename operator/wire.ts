@@ -14,6 +14,7 @@ import {
 } from "./assemble.ts";
 import { followDefinitions, newCaches, type Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
+import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
@@ -60,6 +61,7 @@ export async function startOperator(
       seen.begin(caches.pools.store.list().map(keyOf));
       for (const controller of controllers) controller.start();
       proveAndSeal(base, ledger, seals);
+      checkNodeRestriction(base, config);
       offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
     },
     pause: () => controllers.forEach((controller) => controller.pause()),
@@ -95,6 +97,23 @@ function proveAndSeal(base: Base, ledger: Ledger, seals: Sealer): void {
       base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
       base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, ledger, seals));
     },
+  );
+}
+
+/** Asked once a lead: the answer is a metric, and a warning where a captured node could choose its pool itself. */
+function checkNodeRestriction({ transport, metrics, kube, events, log }: Base, { namespace }: OperatorConfig): void {
+  warnWithoutNodeRestriction({
+    transport,
+    registry: metrics.registry,
+    namespace: () => kube.read(namespaces, undefined, namespace),
+    warn(about, event) {
+      log.warn({ reason: event.reason, remedy: event.message }, "the NodeRestriction admission plugin is off");
+      events.emit(about, event);
+    },
+  }).then(
+    (found) => log.info({ nodeRestriction: found }, "the NodeRestriction admission plugin was looked for"),
+    (error: unknown) =>
+      log.warn({ error: messageOf(error) }, "the NodeRestriction admission plugin could not be looked for"),
   );
 }
 

@@ -216,6 +216,10 @@ export const nodeTypeReasons = {
 
 /** Errors that are no object's own: in the operator's log and, where it cannot start, in its last words. */
 export const operatorReasons = {
+  NodeRestrictionOff: [
+    "The API server lets a kubelet set node-restriction.kubernetes.io labels on itself, so a captured node could join another tenant's pool.",
+    "Start kube-apiserver with --enable-admission-plugins=NodeRestriction.",
+  ],
   InvalidNodeTypesFile: ["An entry of the node types file is no NodeType.", "Correct the chart's list of node types."],
   LedgerURLInvalid: ["--ledger-url is neither s3:// nor file:///.", "Correct the chart's ledger URL."],
   LedgerCredentialsMissing: [

@@ -3,7 +3,6 @@
  * starve another. Knows HTTP and metav1.Status; does not know kinds, and translates nothing into the retry taxonomy.
  */
 import { Pool } from "undici";
-import type { Dispatcher } from "undici";
 
 import type { Clock, Log } from "../ports.ts";
 import { pause } from "./clock.ts";
@@ -24,6 +23,8 @@ export interface Call {
   readonly body?: string;
   readonly contentType?: string;
   readonly accept?: string;
+  /** Beside the transport's own, which win. */
+  readonly headers?: Readonly<Record<string, string>>;
   /** Whole duration, waiting for a connection and repeats included. Default 30 s, 10 s for GET. */
   readonly timeoutMs?: number;
   readonly lane?: Lane;
@@ -72,7 +73,8 @@ export function newTransport(options: TransportOptions): Transport {
   const headersFor = newHeaders(credentials, options.userAgent);
 
   async function once(call: Call, timeoutMs: number): Promise<RawAnswer> {
-    const headers = await headersFor(call.accept, call.contentType);
+    const own = await headersFor(call.accept, call.contentType);
+    const headers = call.headers ? { ...call.headers, ...own } : own;
     const exchange = newExchange({ clock: options.clock, timeoutMs, signal: call.signal });
     const pool = lanes.current()[call.lane ?? "requests"];
     pool.dispatch({ method: call.method, path: call.path, headers, body: call.body ?? null }, exchange.handler);
@@ -186,7 +188,7 @@ function openPools(server: string, tls: TlsMaterial, maxConnections: number): Po
   };
 }
 
-type Headers = NonNullable<Dispatcher.DispatchOptions["headers"]>;
+type Headers = Record<string, string>;
 
 function newHeaders(credentials: Credentials, userAgent: string) {
   return async function headersFor(accept: string | undefined, contentType: string | undefined): Promise<Headers> {

@@ -33,6 +33,8 @@ export interface ControlPlaneOptions {
   readonly nodeLeaseSeconds?: number;
   /** False: only etcd and the API server (no controllers, no scheduler, no kwok, no Karpenter). */
   readonly controllers?: boolean;
+  /** False: the API server runs without the NodeRestriction admission plugin. */
+  readonly nodeRestriction?: boolean;
   /** Folders of CRD files that are there before the controllers start (whose caches learn of new kinds only every 30 s). */
   readonly crdFolders?: readonly string[];
   /** Told of each part when it is ready, with its time. */

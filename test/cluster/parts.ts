@@ -41,7 +41,7 @@ function etcdArgs({ ports, etcdUrl, file }: Prepared): string[] {
 
 function apiserverArgs(
   { ports, etcdUrl, file, pkiDir, auditLogPath }: Prepared,
-  { controllers = true }: ControlPlaneOptions,
+  { controllers = true, nodeRestriction = true }: ControlPlaneOptions,
 ): string[] {
   return [
     `--etcd-servers=${etcdUrl}`,
@@ -56,7 +56,7 @@ function apiserverArgs(
     "--service-account-issuer=https://kubernetes.default.svc",
     `--token-auth-file=${file("tokens.csv")}`,
     "--authorization-mode=Node,RBAC",
-    "--enable-admission-plugins=NodeRestriction",
+    `--${nodeRestriction ? "enable" : "disable"}-admission-plugins=NodeRestriction`,
     // Without kube-controller-manager nobody makes default service accounts, and pods could not be created.
     ...(controllers ? [] : ["--disable-admission-plugins=ServiceAccount"]),
     "--service-cluster-ip-range=10.0.0.0/16",
