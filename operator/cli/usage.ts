@@ -20,7 +20,7 @@ interface Flags {
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
   readonly deployment?: string;
-  readonly output: "table" | "json" | "csv";
+  readonly output: "table" | "wide" | "json" | "csv";
   readonly server?: string;
   readonly tokenFile?: string;
   readonly kubeconfig?: string;
@@ -40,7 +40,9 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("-A, --all-namespaces", "every namespace that you may read")
     .option("-d, --deployment <name>", "one ModelDeployment")
     .addOption(
-      new Option("-o, --output <form>", "form of the output").choices(["table", "json", "csv"]).default("table"),
+      new Option("-o, --output <form>", "form of the output")
+        .choices(["table", "wide", "json", "csv"])
+        .default("table"),
     )
     .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
     .option("--token-file <path>", "file with a token of Kubernetes (or the token itself in BERTH_TOKEN)")
@@ -50,7 +52,11 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
       try {
         const { url, namespace } = await questionOf(flags, io.env);
         io.write(print(await ask(url, flags, io.env), flags.output));
-        if (namespace !== undefined && flags.namespace === undefined && flags.output === "table") {
+        if (
+          namespace !== undefined &&
+          flags.namespace === undefined &&
+          (flags.output === "table" || flags.output === "wide")
+        ) {
           io.complain?.(`only namespace ${namespace} of your kubeconfig is shown; --all-namespaces shows every one\n`);
         }
         end(0);
@@ -170,5 +176,5 @@ async function kubeconfigOf(
 
 function print(report: UsageReport, output: Flags["output"]): string {
   if (output === "json") return `${JSON.stringify(report, undefined, 2)}\n`;
-  return output === "csv" ? csvOf(report) : tableOf(report);
+  return output === "csv" ? csvOf(report) : tableOf(report, { wide: output === "wide" });
 }

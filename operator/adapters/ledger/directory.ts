@@ -3,7 +3,7 @@
  * name is taken; at last the folder is synced. A reader never sees half an object, a crash leaves at most a private file.
  */
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readFile, readdir, rm } from "node:fs/promises";
+import { link, mkdir, open, readFile, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import type { Ledger } from "../../ports.ts";
@@ -12,6 +12,7 @@ import { checkKey } from "./keys.ts";
 import { probeLedger } from "./probe.ts";
 
 const privatePrefix = ".writing-";
+const ABANDONED_AFTER_MS = 3_600_000;
 
 /** `root` is an absolute path; it is made where it is missing. */
 export function newDirectoryLedger(root: string): Ledger {
@@ -26,7 +27,13 @@ export function newDirectoryLedger(root: string): Ledger {
       return keys.filter((key) => key.startsWith(prefix) && key > startAfter).sort();
     },
   };
-  return { ...plain, probe: () => probeLedger(plain) };
+  return {
+    ...plain,
+    async probe() {
+      await translated(root, () => removeAbandoned(root));
+      await probeLedger(plain);
+    },
+  };
 }
 
 async function writeOnce(path: string, body: Uint8Array): Promise<"created" | "exists"> {
@@ -73,6 +80,20 @@ async function keysBelow(root: string, prefix: string): Promise<string[]> {
   return (entries ?? [])
     .filter((entry) => entry.isFile() && !entry.name.startsWith(privatePrefix))
     .map((entry) => join(entry.parentPath, entry.name).slice(join(root, "/").length));
+}
+
+/**
+ * Removes private files that a killed writer left. Only files of an hour ago: another process of the same ledger may be
+ * writing (the chart runs one, and a link takes milliseconds).
+ */
+async function removeAbandoned(root: string): Promise<void> {
+  const entries = await readdir(root, { recursive: true, withFileTypes: true }).catch(undefinedIfMissing);
+  for (const entry of entries ?? []) {
+    if (!entry.isFile() || !entry.name.startsWith(privatePrefix)) continue;
+    const path = join(entry.parentPath, entry.name);
+    const found = await stat(path).catch(undefinedIfMissing);
+    if (found && found.mtimeMs < Date.now() - ABANDONED_AFTER_MS) await rm(path, { force: true });
+  }
 }
 
 function undefinedIfMissing(error: unknown): undefined {

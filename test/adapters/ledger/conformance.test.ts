@@ -1,6 +1,6 @@
 /** One set of promises for both ledgers: the directory and a real S3 server. */
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -168,4 +168,14 @@ test("a ledger URL of another form is refused with the form that is wanted", () 
     assert.throws(() => openLedger({ url }), /write s3:\/\/bucket\/prefix or file:\/\/\/path/);
   }
   assert.throws(() => openLedger({ url: "s3://bucket" }), /BERTH_LEDGER_ACCESS_KEY_ID/);
+});
+
+test("directory: what a killed writer left an hour ago is removed, what may still be written is not", async () => {
+  const folder = join(directory, "abandoned", "v1");
+  await mkdir(folder, { recursive: true });
+  for (const name of [".writing-old", ".writing-new"]) await writeFile(join(folder, name), "half");
+  const anHourAgo = Date.now() / 1000 - 3601;
+  await utimes(join(folder, ".writing-old"), anHourAgo, anHourAgo);
+  await openLedger({ url: pathToFileURL(join(directory, "abandoned")).href }).probe();
+  assert.deepEqual(await readdir(folder), [".writing-new"]);
 });
