@@ -84,6 +84,31 @@ export const importerOptions: readonly Option[] = [
   ),
 ];
 
+export const storeOptions: readonly Option[] = [
+  option("store-url", "url", "s3://bucket/prefix or file:///path with imported models"),
+  option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
+  option("store-region", "region", "region of the store's bucket", "us-east-1"),
+  option("store-port", "port", "port that serving pods read from", "8090"),
+  option("streams", "n", "files that are sent at once", "256"),
+  option("streams-per-pod", "n", "files that are sent to one pod at once", "16"),
+];
+
+export const fetchOptions: readonly Option[] = [
+  option("store", "url", "store role as this pod reaches it"),
+  option("into", "folder", "folder that the model is written to"),
+  option(
+    "token-file",
+    "file",
+    "service account token of audience berth-store, read anew for each request",
+    "/var/run/secrets/berth-store/token",
+  ),
+  option("parts-at-once", "n", "parts of 8 MiB that are read side by side; each is a part in memory", "8"),
+  option("patience-seconds", "s", "how long no byte may come before the fetch gives up", "120"),
+  option("progress-seconds", "s", "time between two lines of progress", "5"),
+  option("termination-log", "file", "where the reason of a failure is left for the kubelet", "/dev/termination-log"),
+  option("log-level", "level", "debug, info, warn or error", "info"),
+];
+
 export interface S3Keys {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
@@ -131,6 +156,24 @@ export interface ImporterConfig extends CommonConfig {
   readonly serviceAccount: string;
 }
 
+export interface StoreConfig extends CommonConfig {
+  readonly store: PlaceConfig;
+  readonly storePort: number;
+  readonly streams: number;
+  readonly streamsPerPod: number;
+}
+
+export interface FetchConfig {
+  readonly store: string;
+  readonly into: string;
+  readonly tokenFile: string;
+  readonly partsAtOnce: number;
+  readonly patienceMs: number;
+  readonly progressMs: number;
+  readonly terminationLog: string;
+  readonly logLevel: string;
+}
+
 /** Everything that is wrong with flags and environment, one line each. */
 export class ConfigError extends Error {
   readonly problems: readonly string[];
@@ -154,9 +197,8 @@ class Reader {
   text(flag: string): string | undefined {
     const camel = flag.replace(/-([a-z0-9])/g, (_all, letter: string) => letter.toUpperCase());
     const given = this.#flags[camel] ?? this.#env[`BERTH_${flag.toUpperCase().replaceAll("-", "_")}`];
-    const fallback = [...commonOptions, ...operatorOptions, ...importerOptions].find(
-      (entry) => entry.flag === flag,
-    )?.fallback;
+    const all = [...commonOptions, ...operatorOptions, ...importerOptions, ...storeOptions, ...fetchOptions];
+    const fallback = all.find((entry) => entry.flag === flag)?.fallback;
     return typeof given === "string" && given !== "" ? given : fallback;
   }
 
@@ -235,6 +277,35 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
   return Object.freeze(config);
 }
 
+export function storeConfig(flags: Readonly<Record<string, unknown>>, env: Environment): StoreConfig {
+  const read = new Reader(flags, env);
+  const config: StoreConfig = {
+    ...common(read, env),
+    store: place(read, env, "store"),
+    storePort: read.whole("store-port", 0, 65_535),
+    streams: read.whole("streams", 1, 10_000),
+    streamsPerPod: read.whole("streams-per-pod", 1, 1_000),
+  };
+  read.done();
+  return Object.freeze(config);
+}
+
+export function fetchConfig(flags: Readonly<Record<string, unknown>>, env: Environment): FetchConfig {
+  const read = new Reader(flags, env);
+  const config: FetchConfig = {
+    store: read.url("store", "http", "https"),
+    into: read.required("into"),
+    tokenFile: read.required("token-file"),
+    partsAtOnce: read.whole("parts-at-once", 1, 64),
+    patienceMs: read.whole("patience-seconds", 1, 86_400) * 1000,
+    progressMs: read.whole("progress-seconds", 1, 3600) * 1000,
+    terminationLog: read.required("termination-log"),
+    logLevel: levelOf(read),
+  };
+  read.done();
+  return Object.freeze(config);
+}
+
 /** What every command that speaks to the cluster needs. */
 export function commonConfig(flags: Readonly<Record<string, unknown>>, env: Environment): CommonConfig {
   const read = new Reader(flags, env);
@@ -245,9 +316,14 @@ export function commonConfig(flags: Readonly<Record<string, unknown>>, env: Envi
 
 const LEVELS = ["debug", "info", "warn", "error"];
 
-function common(read: Reader, env: Environment): CommonConfig {
+function levelOf(read: Reader): string {
   const logLevel = read.text("log-level") ?? "info";
   if (!LEVELS.includes(logLevel)) read.problems.push(`--log-level is "${logLevel}": give one of ${LEVELS.join(", ")}`);
+  return logLevel;
+}
+
+function common(read: Reader, env: Environment): CommonConfig {
+  const logLevel = levelOf(read);
   const kubeconfig = read.text("kubeconfig");
   return {
     namespace: env["POD_NAMESPACE"] ?? read.required("namespace"),

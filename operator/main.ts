@@ -4,17 +4,21 @@ import {
   ConfigError,
   commonConfig,
   commonOptions,
+  fetchConfig,
+  fetchOptions,
   importerConfig,
   importerOptions,
   operatorConfig,
   operatorOptions,
+  storeConfig,
+  storeOptions,
 } from "./config.ts";
 import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
 type Options = typeof commonOptions;
 
-/** Codes: 0 done, 1 failed, 2 wrong flags or environment, 3 leadership lost. */
+/** Codes: 0 done, 1 failed, 2 wrong flags or environment, 3 leadership lost, 4 (fetch) failed until a person acts. */
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
@@ -44,6 +48,18 @@ async function serve(start: () => Promise<Running>): Promise<void> {
   process.exit(code);
 }
 
+/** Runs a step to its end; a signal stops it, a second one at once. */
+async function runStep(step: (signal: AbortSignal) => Promise<number>): Promise<void> {
+  const ending = new AbortController();
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    process.once(signal, () => {
+      ending.abort();
+      process.once(signal, () => process.exit(EXIT_FAILED));
+    });
+  }
+  process.exit(await step(ending.signal));
+}
+
 function program(): Command {
   const berth = new Command("berth")
     .description(
@@ -66,6 +82,19 @@ function program(): Command {
     serve(async () =>
       (await import("./wireimporter.ts")).startImporterRole(importerConfig(flags, process.env), process.env),
     ),
+  );
+  withOptions(
+    berth.command("store").description("serve imported models to the pods that may read them"),
+    commonOptions,
+    storeOptions,
+  ).action((flags: Record<string, unknown>) =>
+    serve(async () => (await import("./wirestore.ts")).startStoreRole(storeConfig(flags, process.env), process.env)),
+  );
+  withOptions(
+    berth.command("fetch").description("bring the model of this pod from the store role into a folder, verified"),
+    fetchOptions,
+  ).action((flags: Record<string, unknown>) =>
+    runStep(async (signal) => (await import("./fetch.ts")).runFetch(fetchConfig(flags, process.env), signal)),
   );
   withOptions(
     berth

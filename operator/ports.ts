@@ -198,6 +198,11 @@ export interface ObjectStore {
   get(key: string, maxBytes: number): Promise<Uint8Array | undefined>;
   /** A part of an object: fewer bytes than asked for only where the object ends. */
   read(key: string, offset: number, lengthBytes: number): Promise<Uint8Array>;
+  /**
+   * The same part (`lengthBytes` > 0) as it comes, without holding it in memory. Resolves when the first byte is about to
+   * come; an object that is not there or has no such byte rejects. Leaving the loop early frees what it holds.
+   */
+  stream(key: string, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   put(key: string, bytes: Uint8Array, options?: { readonly ifAbsent?: boolean }): Promise<"written" | "exists">;
   /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
   upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;

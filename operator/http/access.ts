@@ -21,9 +21,13 @@ export interface Access {
   mayGet(caller: Caller, namespace: string, name?: string): Promise<boolean>;
 }
 
-interface TokenReview extends KubeObject {
-  readonly spec: { readonly token: string };
-  readonly status?: { readonly authenticated?: boolean; readonly user?: Caller };
+export interface TokenReview extends KubeObject {
+  readonly spec: { readonly token: string; readonly audiences?: readonly string[] };
+  readonly status?: {
+    readonly authenticated?: boolean;
+    readonly user?: Caller;
+    readonly audiences?: readonly string[];
+  };
 }
 
 interface SubjectAccessReview extends KubeObject {
@@ -31,7 +35,7 @@ interface SubjectAccessReview extends KubeObject {
   readonly status?: { readonly allowed?: boolean };
 }
 
-const tokenReviews: Resource<TokenReview> = {
+export const tokenReviews: Resource<TokenReview> = {
   group: "authentication.k8s.io",
   version: "v1",
   plural: "tokenreviews",
@@ -77,20 +81,31 @@ export function newAccess(deps: { readonly kube: Pick<KubeWriter, "create">; rea
   };
 }
 
-/** Remembers answers by key; equal questions at the same time are asked once. */
-function newMemory<T>(clock: Clock): (key: string, ask: () => Promise<T>) => Promise<T> {
+export interface Keeping<T> {
+  /** How long this answer is good for. */
+  readonly keptMs: (answer: T) => number;
+  readonly mostKept: number;
+}
+
+const usual: Keeping<unknown> = { keptMs: (answer) => (answer ? keptMs : refusalKeptMs), mostKept };
+
+/** Remembers answers by key; equal questions at the same time are asked once. A failure is not kept. */
+export function newMemory<T>(
+  clock: Clock,
+  keeping: Keeping<T> = usual,
+): (key: string, ask: () => Promise<T>) => Promise<T> {
   const kept = new Map<string, { readonly answer: Promise<T>; untilMs: number }>();
   return (key, ask) => {
     const known = kept.get(key);
     if (known && known.untilMs > clock.monotonicMs()) return known.answer;
-    const entry = { answer: ask(), untilMs: clock.monotonicMs() + keptMs };
+    const entry = { answer: ask(), untilMs: Infinity };
     kept.delete(key);
     kept.set(key, entry);
     const [oldest] = kept.keys();
-    if (kept.size > mostKept && oldest !== undefined) kept.delete(oldest);
+    if (kept.size > keeping.mostKept && oldest !== undefined) kept.delete(oldest);
     entry.answer.then(
       (answer) => {
-        if (!answer) entry.untilMs = clock.monotonicMs() + refusalKeptMs;
+        entry.untilMs = clock.monotonicMs() + keeping.keptMs(answer);
       },
       () => void kept.delete(key),
     );

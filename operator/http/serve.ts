@@ -8,6 +8,8 @@ export interface Serving {
   readonly port: number;
   /** Takes no new connections and resolves when the running answers are out. */
   stop(): Promise<void>;
+  /** Ends what still runs, so that `stop` resolves. */
+  cut(): void;
 }
 
 /** Without a host on every address, IPv6 too where there is any. Rejects where the port cannot be bound, naming it. */
@@ -26,5 +28,6 @@ export async function serve(app: Express, port: number, host?: string): Promise<
       server.closeIdleConnections();
       return closed;
     },
+    cut: () => server.closeAllConnections(),
   };
 }

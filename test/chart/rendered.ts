@@ -26,7 +26,7 @@ export interface FromManifest {
   readonly cluster: Cluster;
   readonly release: string;
   readonly namespace: string;
-  readonly component: "operator" | "importer";
+  readonly component: "operator" | "importer" | "store";
   readonly overrides?: Overrides;
 }
 

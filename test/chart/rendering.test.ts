@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { parse, parseAllDocuments, stringify } from "yaml";
-import { commonOptions, importerOptions, operatorOptions } from "../../operator/config.ts";
+import { commonOptions, importerOptions, operatorOptions, storeOptions } from "../../operator/config.ts";
 import { run } from "../cluster/cluster.ts";
 import type { CommandResult } from "../cluster/cluster.ts";
 import { repoDir } from "../cluster/paths.ts";
@@ -119,6 +119,15 @@ const refused: Record<string, { values: object; words: RegExp }> = {
     values: { importer: { replicas: 2 } },
     words: /importer.replicas is 2, but store.url is a directory .* without ReadWriteMany/,
   },
+  "two store replicas on a volume of one node": {
+    values: { storeService: { replicas: 2 } },
+    words:
+      /storeService.replicas is 2, but store.url is a directory .* without ReadWriteMany: set storeService.replicas=1/,
+  },
+  "a volume for one pod, which importer and store would share": {
+    values: { store: { persistence: { accessModes: ["ReadWriteOncePod"] } } },
+    words: /ReadWriteOncePod, but store.url is a directory .* that importer and store both mount/,
+  },
   "a bucket without credentials": {
     values: { ledger: { url: "s3://ledger/berth" } },
     words: /ledger.existingSecret is empty: name a Secret in namespace berth-system with the keys accessKeyId and/,
@@ -163,11 +172,59 @@ test("an existing claim is mounted and none is made", async () => {
   assert.deepEqual(claims?.filter(Boolean), [{ claimName: "mine" }]);
 });
 
+test("importer and store meet on one node where their volume is of one node, and the store only reads it", async () => {
+  for (const name of ["berth-importer", "berth-store"]) {
+    const affinity = { nodeAffinity: { a: "b" } };
+    const given = { importer: { affinity }, storeService: { affinity } };
+    const pod = (await found("Deployment", name, given)).spec?.template as unknown as {
+      metadata: { labels: Record<string, string> };
+      spec: { affinity?: { nodeAffinity: object; podAffinity?: object } };
+    };
+    const matchLabels = { "berth.dev/store-volume": "berth" };
+    assert.equal(pod.metadata.labels["berth.dev/store-volume"], "berth");
+    const term = { topologyKey: "kubernetes.io/hostname", labelSelector: { matchLabels } };
+    const together = { requiredDuringSchedulingIgnoredDuringExecution: [term] };
+    assert.deepEqual(pod.spec.affinity, { nodeAffinity: { a: "b" }, podAffinity: together });
+  }
+  const store = await found("Deployment", "berth-store");
+  assert.deepEqual([store.spec?.replicas, store.spec?.strategy?.type], [1, "Recreate"]);
+  const mounts = store.spec?.template?.spec.containers[0]?.volumeMounts;
+  assert.ok(
+    mounts?.some((mount) => mount.mountPath === "/var/lib/berth/store" && "readOnly" in mount && mount.readOnly),
+  );
+  for (const shared of [
+    { store: { url: "s3://models/berth", existingSecret: "models" } },
+    { store: { persistence: { accessModes: ["ReadWriteMany"] } } },
+  ]) {
+    const free = await found("Deployment", "berth-store", shared);
+    assert.deepEqual([free.spec?.replicas, free.spec?.strategy?.type], [2, "RollingUpdate"]);
+    assert.equal((free.spec?.template?.spec as { affinity?: object }).affinity, undefined);
+  }
+});
+
+test("the store is found where the pods' templates say, and may only read", async () => {
+  const rendered = await objects();
+  const operator = rendered.find(({ kind, metadata }) => kind === "Deployment" && metadata.name === "berth-operator");
+  const args = operator?.spec?.template?.spec.containers[0]?.args ?? [];
+  assert.ok(args.includes("--store-service=http://berth-store.berth-system.svc:8090"));
+  const service = rendered.find(({ kind, metadata }) => kind === "Service" && metadata.name === "berth-store");
+  const { ports } = service?.spec as unknown as { ports: { name: string; port: number }[] };
+  assert.equal(ports.find(({ name }) => name === "store")?.port, 8090);
+  const role = rendered.find(({ kind, metadata }) => kind === "ClusterRole" && metadata.name === "berth-store");
+  for (const { resources, verbs } of role?.rules ?? []) {
+    assert.ok(!resources.includes("secrets"));
+    assert.deepEqual(
+      verbs.filter((verb) => verb !== "get" && verb !== "list"),
+      resources.includes("tokenreviews") ? ["create"] : [],
+    );
+  }
+});
+
 test("every pod meets the restricted pod security standard and has an account of its own", async () => {
   const templates = (await objects({ uninstall: { force: true } })).flatMap(({ spec }) => spec?.template ?? []);
-  assert.equal(templates.length, 3);
+  assert.equal(templates.length, 4);
   for (const { spec } of templates) {
-    assert.match(spec.serviceAccountName ?? "", /^berth-(operator|importer|uninstall)$/);
+    assert.match(spec.serviceAccountName ?? "", /^berth-(operator|importer|store|uninstall)$/);
     assert.equal(spec.securityContext?.runAsNonRoot, true);
     assert.equal(spec.securityContext.seccompProfile?.type, "RuntimeDefault");
     for (const { securityContext, resources, volumeMounts } of spec.containers) {
@@ -187,7 +244,10 @@ test("the flags are those of the program, and every one that has no default is g
     importer: { allowHttpEndpoints: true },
     metrics: { namespaces: ["monitoring"] },
   };
-  const known = { operator: [...commonOptions, ...operatorOptions], importer: [...commonOptions, ...importerOptions] };
+  const own = { operator: operatorOptions, importer: importerOptions, store: storeOptions };
+  const known = Object.fromEntries(
+    Object.entries(own).map(([name, options]) => [name, [...commonOptions, ...options]]),
+  );
   for (const [component, options] of Object.entries(known)) {
     const rendered = await found("Deployment", `berth-${component}`, given);
     const args = rendered.spec?.template?.spec.containers[0]?.args ?? [];

@@ -7,6 +7,12 @@
 {{- if and (hasPrefix "file://" .Values.store.url) (gt (int .Values.importer.replicas) 1) (not (has "ReadWriteMany" .Values.store.persistence.accessModes)) }}
 {{- fail (printf "importer.replicas is %d, but store.url is a directory (%s) on a volume without ReadWriteMany: set importer.replicas=1, or store.persistence.accessModes=[ReadWriteMany] (with a storage class or claim that offers it), or store.url=s3://bucket/prefix" (int .Values.importer.replicas) .Values.store.url) }}
 {{- end }}
+{{- if and (hasPrefix "file://" .Values.store.url) (gt (include "berth.storeReplicas" . | int) 1) (not (has "ReadWriteMany" .Values.store.persistence.accessModes)) }}
+{{- fail (printf "storeService.replicas is %s, but store.url is a directory (%s) on a volume without ReadWriteMany: set storeService.replicas=1, or store.persistence.accessModes=[ReadWriteMany] (with a storage class or claim that offers it), or store.url=s3://bucket/prefix" (include "berth.storeReplicas" .) .Values.store.url) }}
+{{- end }}
+{{- if and (hasPrefix "file://" .Values.store.url) (has "ReadWriteOncePod" .Values.store.persistence.accessModes) }}
+{{- fail (printf "store.persistence.accessModes names ReadWriteOncePod, but store.url is a directory (%s) that importer and store both mount: use ReadWriteOnce or ReadWriteMany" .Values.store.url) }}
+{{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
 {{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}

@@ -35,6 +35,39 @@ app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 {{- end }}
 
+{{/* Says "true" where the store is a volume that one node alone may mount. */}}
+{{- define "berth.storeIsOnOneNode" -}}
+{{- if and (hasPrefix "file://" .Values.store.url) (not (has "ReadWriteMany" .Values.store.persistence.accessModes)) }}true{{ end }}
+{{- end }}
+
+{{/* Label that importer and store share where they must share a node. */}}
+{{- define "berth.storeVolumeLabel" -}}
+{{- if include "berth.storeIsOnOneNode" . }}
+berth.dev/store-volume: {{ .Release.Name }}
+{{- end }}
+{{- end }}
+
+{{/*
+Affinity of a pod that mounts the store: the chart user's, and the company of the others that mount a volume of one node.
+Each of them carries the label that it asks for, so the first one finds its place too. Argument: dict "root" $ "settings" .Values.importer.
+*/}}
+{{- define "berth.storeAffinity" -}}
+{{- $own := dict }}
+{{- if include "berth.storeIsOnOneNode" .root }}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" (dict "berth.dev/store-volume" .root.Release.Name)) }}
+{{- $own = dict "podAffinity" (dict "requiredDuringSchedulingIgnoredDuringExecution" (list $term)) }}
+{{- end }}
+{{- mergeOverwrite $own (deepCopy .settings.affinity) | toYaml }}
+{{- end }}
+
+{{- define "berth.storeReplicas" -}}
+{{- if kindIs "invalid" .Values.storeService.replicas -}}
+{{ ternary 1 2 (eq (include "berth.storeIsOnOneNode" .) "true") }}
+{{- else -}}
+{{ .Values.storeService.replicas }}
+{{- end -}}
+{{- end }}
+
 {{/* Directory of a file:// URL. Argument: the URL. */}}
 {{- define "berth.directory" -}}{{ trimPrefix "file://" . | trimSuffix "/" }}{{- end }}
 

@@ -6,6 +6,7 @@ import { randomBytes } from "node:crypto";
 import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
+import type { Readable } from "node:stream";
 import type { ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
 import { storeError } from "../s3/errors.ts";
 
@@ -79,6 +80,28 @@ async function readAt(path: string, offset: number, lengthBytes: number): Promis
   } finally {
     await file.close();
   }
+}
+
+/** As large as the pipe of a socket makes sense of: few system calls, little memory a stream. */
+const STREAM_CHUNK_BYTES = 512 << 10;
+
+async function streamAt(path: string, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Readable> {
+  const file = await open(path, "r");
+  const { size } = await file.stat().catch(async (error: unknown) => {
+    await file.close();
+    throw error;
+  });
+  if (offset >= size) {
+    await file.close();
+    throw new Error(`the object ends at byte ${String(size)}, before ${String(offset)}`);
+  }
+  const end = offset + lengthBytes - 1;
+  return file.createReadStream({
+    start: offset,
+    end,
+    highWaterMark: STREAM_CHUNK_BYTES,
+    ...(signal ? { signal } : {}),
+  });
 }
 
 async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
@@ -162,6 +185,7 @@ export function newFileStore(folder: string): ObjectStore {
         return readAt(pathOf(key), 0, found.size);
       }),
     read: (key, offset, lengthBytes) => guard(() => readAt(pathOf(key), offset, lengthBytes)),
+    stream: (key, offset, lengthBytes, signal) => guard(() => streamAt(pathOf(key), offset, lengthBytes, signal)),
     put: (key, bytes, options) =>
       guard(async () => {
         pathOf(key);

@@ -10,6 +10,8 @@ export interface StorePlace {
   readonly endpoint?: string;
   readonly region: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  /** S3 only: connections at once. */
+  readonly maxSockets?: number;
 }
 
 /** Throws on a URL of another scheme; nothing is contacted yet. */
@@ -17,6 +19,13 @@ export function openStore(place: StorePlace): ObjectStore {
   const url = new URL(place.url);
   if (url.protocol === "file:") return newFileStore(fileURLToPath(url));
   if (url.protocol !== "s3:") throw new Error(`the store's URL begins with ${url.protocol}//: use s3:// or file://`);
-  const { endpoint, region, credentials } = place;
-  return newS3Store({ bucket: url.hostname, prefix: decodeURIComponent(url.pathname), endpoint, region, credentials });
+  const { endpoint, region, credentials, maxSockets } = place;
+  return newS3Store({
+    bucket: url.hostname,
+    prefix: decodeURIComponent(url.pathname),
+    endpoint,
+    region,
+    credentials,
+    maxSockets,
+  });
 }

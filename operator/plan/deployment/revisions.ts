@@ -23,6 +23,13 @@ export function currentRevision(seen: Revised): CurrentRevision | undefined {
   return newest ? { number: newest.revision, pinned: newest.data as PinnedTemplate } : undefined;
 }
 
+/** All pinned templates that can be believed, newest first: what pods of this deployment may run. */
+export function believableRevisions(seen: Revised): CurrentRevision[] {
+  return owned(seen)
+    .filter((revision) => isBelievable(revision, seen))
+    .map(({ revision, data }) => ({ number: revision, pinned: data as PinnedTemplate }));
+}
+
 /** A number whose name is free. */
 export function nextRevisionNumber({ deployment, revisions }: Revised): number {
   const numbers = revisions

@@ -94,6 +94,44 @@ export function parseManifest(text: string): Manifest | undefined {
   return typeof digest === "string" && files.length === json["files"].length ? { digest, files } : undefined;
 }
 
+/** Longest path and longest segment that file systems take, in bytes. */
+const longestPath = 1_024;
+const longestSegment = 255;
+const mostFiles = 10_000;
+
+/**
+ * Why nobody should write these files anywhere: a path that leaves its folder, hides or cannot be, two files of one name,
+ * a size or a digest that is none. Manifests are Berth's own, but lie where others may write too.
+ */
+export function manifestProblem({ files }: Manifest): string | undefined {
+  if (files.length === 0) return "it names no file";
+  if (files.length > mostFiles) return `it names ${files.length} files, more than ${mostFiles}`;
+  const paths = new Set(files.map(({ path }) => path));
+  if (paths.size < files.length) return "it names a file twice";
+  for (const { path, sizeBytes, sha256 } of files) {
+    const shown = JSON.stringify(path.slice(0, 200));
+    const segments = path.split("/");
+    if (!isSoundPath(path, segments)) return `its path ${shown} is none`;
+    if (segments.some((_segment, at) => at > 0 && paths.has(segments.slice(0, at).join("/"))))
+      return `its path ${shown} lies below another file`;
+    if (sizeBytes < 0) return `${shown} has no size`;
+    if (!/^[0-9a-f]{64}$/.test(sha256)) return `${shown} has no SHA-256`;
+  }
+  return undefined;
+}
+
+function isSoundPath(path: string, segments: readonly string[]): boolean {
+  const utf8 = new TextEncoder();
+  return (
+    !/[\\\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(path) &&
+    utf8.encode(path).length <= longestPath &&
+    !segments[0]?.startsWith(".berth") &&
+    segments.every(
+      (segment) => segment !== "" && !/^\.\.?$/.test(segment) && utf8.encode(segment).length <= longestSegment,
+    )
+  );
+}
+
 /** Proof that one file of one state of the source is in the store: a restarted import skips it. */
 export interface FileRecord extends StoredFile {
   readonly etag: string;

@@ -1,0 +1,81 @@
+/** The init step of a serving pod: fetches, shows progress, leaves the reason of a failure for the kubelet. Part of the composition root. */
+import { existsSync, writeFileSync } from "node:fs";
+import type { FetchConfig } from "./config.ts";
+import { newLog } from "./log.ts";
+import type { Log } from "./ports.ts";
+import { systemClock as clock } from "./runtime/clock.ts";
+import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";
+import { newStoreClient } from "./transfer/fetchclient.ts";
+import { fetchModel, newProgress } from "./transfer/fetch.ts";
+import type { FetchProgress } from "./transfer/fetch.ts";
+import { isAbort } from "./transfer/slots.ts";
+
+/** Exit codes beside 0: a fault that may pass by itself, and one that stays until a person acts. */
+const EXIT_MAY_PASS = 1;
+const EXIT_LASTING = 4;
+
+/** A read that is silent for so long is given up and asked for again. */
+const SILENCE_MS = 20_000;
+/** The kubelet cuts a container's message there. */
+const LONGEST_MESSAGE = 4_000;
+
+const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(bytes < 1e8 ? 4 : 2);
+
+/** A line of progress each `everyMs`; the answer ends it. */
+function showProgress(progress: FetchProgress, log: Log, everyMs: number): () => void {
+  let beforeBytes = 0;
+  const timer = setInterval(() => {
+    const { doneBytes, totalBytes, receivedBytes, files, totalFiles } = progress;
+    const bytesPerSecond = Math.max(0, Math.round(((doneBytes - beforeBytes) * 1000) / everyMs));
+    beforeBytes = doneBytes;
+    const etaSeconds = bytesPerSecond > 0 ? Math.ceil((totalBytes - doneBytes) / bytesPerSecond) : undefined;
+    log.info(
+      { bytes: doneBytes, totalBytes, receivedBytes, bytesPerSecond, etaSeconds, files, totalFiles },
+      "fetching",
+    );
+  }, everyMs);
+  return () => clearInterval(timer);
+}
+
+/** `Reason: what happened and what to do`, on one line. */
+function failureOf(error: unknown): { readonly code: number; readonly reason: string; readonly message: string } {
+  const cause = error instanceof RetryError ? error.cause : error;
+  const lasting = error instanceof TerminalError;
+  const reason = cause instanceof TerminalError ? cause.reason : "Unexpected";
+  return { code: lasting ? EXIT_LASTING : EXIT_MAY_PASS, reason, message: messageOf(error) };
+}
+
+/** Only where the kubelet (or a test) has put the file: nothing is created beside it. */
+function leaveMessage(path: string, text: string): void {
+  if (existsSync(path)) writeFileSync(path, text.slice(0, LONGEST_MESSAGE));
+}
+
+/** Runs to the end and resolves with the exit code; `signal` ends it, with what was fetched kept for the next run. */
+export async function runFetch(config: FetchConfig, signal: AbortSignal): Promise<number> {
+  const log = newLog(config.logLevel).child({ role: "fetch" });
+  const { store: url, tokenFile, into, partsAtOnce, patienceMs } = config;
+  const client = newStoreClient({ url, tokenFile, maxSockets: partsAtOnce + 1, silenceMs: SILENCE_MS });
+  const progress = newProgress();
+  const hide = showProgress(progress, log, config.progressMs);
+  const startMs = clock.monotonicMs();
+  try {
+    const { digest } = await fetchModel({ client, into, partsAtOnce, patienceMs, clock, log, signal, progress });
+    const seconds = (clock.monotonicMs() - startMs) / 1000;
+    const { totalBytes, receivedBytes, totalFiles } = progress;
+    log.info({ digest, totalBytes, receivedBytes, files: totalFiles, seconds }, "fetched and verified");
+    const rate = (receivedBytes / 1e9 / seconds).toFixed(2);
+    const words = `fetched ${String(totalFiles)} files, ${gigabytes(totalBytes)} GB (${gigabytes(receivedBytes)} received) in ${seconds.toFixed(1)} s, ${rate} GB/s`;
+    leaveMessage(config.terminationLog, words);
+    return 0;
+  } catch (error) {
+    const { code, reason, message } = isAbort(error)
+      ? { code: EXIT_MAY_PASS, reason: "Stopped", message: "told to stop; what was fetched is kept" }
+      : failureOf(error);
+    log.error({ reason, error: message, code }, "fetch failed");
+    leaveMessage(config.terminationLog, `${reason}: ${message}`);
+    return code;
+  } finally {
+    hide();
+    client.close();
+  }
+}

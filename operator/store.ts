@@ -1,0 +1,144 @@
+/** The store role: what a pod may read, and the bytes of it. Holds no state but small caches. Part of the composition root. */
+import { createHash } from "node:crypto";
+import { Counter, Gauge } from "prom-client";
+import type { Registry } from "prom-client";
+import { openStore } from "./adapters/store/open.ts";
+import type { StorePlace } from "./adapters/store/open.ts";
+import type { StoreGrant, StoreRefusal } from "./api/store.ts";
+import { serve } from "./http/serve.ts";
+import { createStoreApp, type ServedRevision, type StoreAppDeps } from "./http/store.ts";
+import { MANIFEST, MAX_MANIFEST_BYTES, digestText, parseManifest } from "./plan/model/manifest.ts";
+import type { Clock, Log, ObjectStore } from "./ports.ts";
+import type { newKubeClient } from "./runtime/client.ts";
+import { newAuthorize } from "./storegrants.ts";
+import { sha256Digest } from "./transfer/hash.ts";
+
+/** What the role takes from the process: fields of `Base` in process.ts. */
+export interface StoreBase {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: { readonly registry: Registry };
+  readonly kube: ReturnType<typeof newKubeClient>;
+}
+
+export interface StoreSettings {
+  readonly store: StorePlace;
+  readonly storePort: number;
+  /** Blobs that are sent at once: in all, and to one pod. */
+  readonly streams: number;
+  readonly streamsPerPod: number;
+}
+
+export interface StoreRole {
+  readonly port: number;
+  /** Takes no new connections, lets running answers out for at most `graceMs`, then cuts them. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Manifests of that many revisions stay parsed. */
+const KEPT_REVISIONS = 32;
+
+function newStoreMetrics(registry: Registry) {
+  const registers = [registry];
+  return {
+    requests: new Counter({
+      name: "berth_store_requests_total",
+      help: "Requests of serving pods to the store role, by path (manifest, blob, other) and HTTP status code",
+      labelNames: ["path", "code"],
+      registers,
+    }),
+    bytes: new Counter({ name: "berth_store_bytes_total", help: "Bytes of model files sent to pods", registers }),
+    streams: new Gauge({ name: "berth_store_streams", help: "Model files that are being sent now", registers }),
+  };
+}
+
+const missing = (why: string): StoreRefusal => ({
+  reason: "ModelMissing",
+  message: `the revision of the model that this deployment runs ${why}: import it again, or let the deployment take the newest revision`,
+});
+
+/** Reads a revision's manifest and proves that it is the one that was pinned. */
+async function readRevision(
+  store: ObjectStore,
+  { folder, digest }: StoreGrant,
+): Promise<ServedRevision | StoreRefusal> {
+  const manifest = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
+  if (!manifest) return missing("is not in the store");
+  const parsed = parseManifest(new TextDecoder().decode(manifest));
+  if (!parsed || sha256Digest(digestText(parsed.files)) !== parsed.digest) return missing("has a damaged manifest");
+  if (parsed.digest !== digest)
+    return missing(`has another digest in the store (${parsed.digest}) than was pinned (${digest})`);
+  const files = new Map(parsed.files.map((file) => [file.sha256, file]));
+  return {
+    manifest,
+    file(sha256) {
+      const found = files.get(sha256);
+      return found && { key: folder + found.path, sizeBytes: found.sizeBytes };
+    },
+  };
+}
+
+/** A revision never changes, so what was read once is good as long as it is kept. */
+function newRevisions(store: ObjectStore): (grant: StoreGrant) => Promise<ServedRevision | StoreRefusal> {
+  const kept = new Map<string, Promise<ServedRevision | StoreRefusal>>();
+  return (grant) => {
+    const key = `${grant.folder} ${grant.digest}`;
+    const reading = kept.get(key) ?? readRevision(store, grant);
+    kept.delete(key);
+    kept.set(key, reading);
+    const [oldest] = kept.keys();
+    if (kept.size > KEPT_REVISIONS && oldest !== undefined) kept.delete(oldest);
+    const forget = (): void => void (kept.get(key) === reading && kept.delete(key));
+    reading.then((revision) => "reason" in revision && forget(), forget);
+    return reading;
+  };
+}
+
+/** Places for streams: a pod that takes all of its own waits for itself, not for the others. */
+function newPlaces({ streams, streamsPerPod }: StoreSettings, gauge: Gauge): StoreAppDeps["enter"] {
+  const byToken = new Map<string, number>();
+  let taken = 0;
+  return (_grant, token) => {
+    const key = createHash("sha256").update(token).digest("base64");
+    const own = byToken.get(key) ?? 0;
+    if (taken >= streams || own >= streamsPerPod) return undefined;
+    byToken.set(key, own + 1);
+    gauge.set(++taken);
+    return () => {
+      const left = (byToken.get(key) ?? 1) - 1;
+      if (left === 0) byToken.delete(key);
+      else byToken.set(key, left);
+      gauge.set(--taken);
+    };
+  };
+}
+
+/** Serves until it is stopped. Several may run side by side: none knows anything that another needs. */
+export async function startStore(base: StoreBase, settings: StoreSettings): Promise<StoreRole> {
+  const { clock, log, kube, metrics } = base;
+  const store = openStore({ maxSockets: settings.streams, ...settings.store });
+  const counters = newStoreMetrics(metrics.registry);
+  let leaving = false;
+  const app = createStoreApp({
+    log,
+    authorize: newAuthorize({ kube, clock }),
+    revision: newRevisions(store),
+    stream: (key, { offset, lengthBytes }, signal) => store.stream(key, offset, lengthBytes, signal),
+    enter: newPlaces(settings, counters.streams),
+    onAnswer: (path, code) => counters.requests.inc({ path, code: String(code) }),
+    onBytes: (bytes) => counters.bytes.inc(bytes),
+    leaving: () => leaving,
+  });
+  const serving = await serve(app, settings.storePort);
+  log.info({ store: store.url, port: serving.port }, "store is at work");
+  return {
+    port: serving.port,
+    async stop(graceMs) {
+      leaving = true;
+      const cancel = clock.after(graceMs, () => serving.cut());
+      await serving.stop();
+      cancel();
+      store.close();
+    },
+  };
+}

@@ -1,0 +1,219 @@
+/** One model from the store role into a folder: manifest, space, files side by side, each verified. Can be killed and run again. */
+import { storeReasons } from "../api/store.ts";
+import { MAX_MANIFEST_BYTES, digestText, manifestProblem, parseManifest } from "../plan/model/manifest.ts";
+import type { Manifest, StoredFile } from "../plan/model/manifest.ts";
+import type { Clock, Log } from "../ports.ts";
+import { pause } from "../runtime/clock.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import type { StoreClient } from "./fetchclient.ts";
+import { FETCH_PART_BYTES, fetchFile, isFinished } from "./fetchfile.ts";
+import type { FileWork } from "./fetchfile.ts";
+import { diskError, openFetchFolder } from "./fetchfolder.ts";
+import type { FetchFolder } from "./fetchfolder.ts";
+import { sha256Digest } from "./hash.ts";
+import { abortError, isAbort, newSlots } from "./slots.ts";
+
+export interface FetchJob {
+  readonly client: StoreClient;
+  readonly into: string;
+  readonly partsAtOnce: number;
+  /** How long no byte may come before the fetch fails. */
+  readonly patienceMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly progress: FetchProgress;
+}
+
+/** Counted while the fetch runs; read by whoever shows it. */
+export interface FetchProgress {
+  totalBytes: number;
+  /** Verified from the disk or from the store. */
+  doneBytes: number;
+  /** Came over the network, repeats included. */
+  receivedBytes: number;
+  files: number;
+  totalFiles: number;
+}
+
+export const newProgress = (): FetchProgress => ({
+  totalBytes: 0,
+  doneBytes: 0,
+  receivedBytes: 0,
+  files: 0,
+  totalFiles: 0,
+});
+
+const FILES_AT_ONCE = 8;
+/** A refusal may come from facts that are a few seconds old; one that stays is told sooner than a silence. */
+const REFUSAL_PATIENCE_MS = 30_000;
+const LONGEST_PAUSE_MS = 5_000;
+/** What the work folder needs beside the files themselves. */
+const SPARE_BYTES = 16 << 20;
+/** A part that was damaged on the way may be whole the next time; the store's own damage stays. */
+const TRIES_PER_FILE = 2;
+
+/** Reasons of answers, not of silence or faults. */
+const refusals: ReadonlySet<string> = new Set([
+  ...Object.entries(storeReasons).flatMap(([reason, code]) => (code < 429 || reason === "ModelMissing" ? [reason] : [])),
+  "StoreRefused",
+  "ManifestDamaged",
+]);
+
+/** Tries again until it works or patience ends; each byte that comes anywhere renews the patience. */
+function newPatience({ clock, log, patienceMs, signal }: FetchJob) {
+  let lastByteMs = clock.monotonicMs();
+  async function withPatience<T>(work: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      if (signal.aborted) throw abortError();
+      try {
+        return await work();
+      } catch (error) {
+        if (!(error instanceof RetryError)) throw error;
+        const reason = error.cause instanceof TerminalError ? error.cause.reason : "StoreUnreachable";
+        const boundMs = refusals.has(reason) ? Math.min(patienceMs, REFUSAL_PATIENCE_MS) : patienceMs;
+        if (clock.monotonicMs() - lastByteMs > boundMs) throw error;
+        log.warn({ attempt, reason, error: error.message }, "trying again");
+        await pause(clock, Math.random() * Math.min(LONGEST_PAUSE_MS, 200 * 2 ** attempt), signal);
+      }
+    }
+  }
+  return { withPatience, renew: () => void (lastByteMs = clock.monotonicMs()) };
+}
+
+type Patience = ReturnType<typeof newPatience>;
+
+async function readManifest(job: FetchJob, { withPatience, renew }: Patience): Promise<Manifest> {
+  return withPatience(async () => {
+    const bytes = await job.client.manifest(MAX_MANIFEST_BYTES, job.signal);
+    renew();
+    const manifest = parseManifest(new TextDecoder().decode(bytes));
+    const problem =
+      manifest === undefined
+        ? "it is no manifest"
+        : (manifestProblem(manifest) ??
+          (sha256Digest(digestText(manifest.files)) === manifest.digest
+            ? undefined
+            : "its digest is not that of its files"));
+    if (manifest && problem === undefined) return manifest;
+    throw new TerminalError(
+      "ManifestDamaged",
+      `the manifest from the store cannot be used: ${problem ?? ""}: import the model again`,
+    );
+  });
+}
+
+async function checkSpace(job: FetchJob, folder: FetchFolder, files: readonly StoredFile[]): Promise<void> {
+  let needBytes = SPARE_BYTES;
+  for (const [index, file] of files.entries()) needBytes += file.sizeBytes - (await folder.held(index, file));
+  const freeBytes = await folder.freeBytes();
+  if (needBytes <= freeBytes) return;
+  const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+  throw new TerminalError(
+    "NoSpace",
+    `the model needs ${gib(needBytes)} more in ${job.into}, where ${gib(freeBytes)} are free: give the node a larger disk for pods' ephemeral storage`,
+  );
+}
+
+function newBuffers(): Pick<FileWork, "borrow" | "lend"> {
+  const free: Uint8Array[] = [];
+  return {
+    borrow: () => free.pop() ?? new Uint8Array(FETCH_PART_BYTES),
+    lend: (buffer) => void free.push(buffer),
+  };
+}
+
+/** A file that differs although all of it was fetched just now is damaged in the store. */
+async function oneFile(index: number, file: StoredFile, work: FileWork, job: FetchJob): Promise<void> {
+  if (await isFinished(file, work)) return;
+  for (let tries = 0, fresh = false; ; fresh = true) {
+    const { sha256, resumedBytes } = await fetchFile(index, file, work, fresh);
+    if (sha256 === file.sha256) return;
+    job.log.warn(
+      { path: file.path, sha256, expected: file.sha256, resumedBytes },
+      "a file is not what the manifest says",
+    );
+    job.progress.doneBytes -= file.sizeBytes;
+    // What an earlier run left may have been lost with its node's memory: that try does not count.
+    if (resumedBytes === 0) tries++;
+    if (tries < TRIES_PER_FILE) continue;
+    await (await work.folder.begin(index, file, true)).file.close();
+    throw new TerminalError(
+      "DigestMismatch",
+      `${file.path} in the store has SHA-256 ${sha256}, but was imported with ${file.sha256}: it was damaged there, import the model again`,
+    );
+  }
+}
+
+async function allFiles(files: readonly StoredFile[], work: FileWork, job: FetchJob, stop: (error: unknown) => void) {
+  const places = newSlots(FILES_AT_ONCE);
+  const running: Promise<void>[] = [];
+  for (const [index, file] of files.entries()) {
+    const release = await places.take(work.signal);
+    const one = oneFile(index, file, work, job)
+      .then(() => void job.progress.files++)
+      .catch((error: unknown) => {
+        stop(error);
+        throw error;
+      })
+      .finally(release);
+    one.catch(() => undefined);
+    running.push(one);
+  }
+  await Promise.allSettled(running);
+}
+
+/**
+ * Resolves when every file of the model stands in the folder, verified. Throws TerminalError or RetryError (their reason
+ * is for people), or an abort. What is finished stays for the next run.
+ */
+export async function fetchModel(job: FetchJob): Promise<Manifest> {
+  const patience = newPatience(job);
+  const manifest = await readManifest(job, patience);
+  const { digest, files } = manifest;
+  try {
+    const folder = await openFetchFolder(job.into, digest, files);
+    job.progress.totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    job.progress.totalFiles = files.length;
+    await checkSpace(job, folder, files);
+    job.log.info({ digest, files: files.length, bytes: job.progress.totalBytes }, "fetching");
+    await fetchInto(job, folder, files, patience);
+    await folder.tidy();
+  } catch (error) {
+    if (isAbort(error) || error instanceof RetryError) throw error;
+    throw diskError(error, job.into);
+  }
+  return manifest;
+}
+
+/** The first failure stops all files, and is the one that is told. */
+async function fetchInto(
+  job: FetchJob,
+  folder: FetchFolder,
+  files: readonly StoredFile[],
+  patience: Patience,
+): Promise<void> {
+  const ending = new AbortController();
+  const signal = AbortSignal.any([job.signal, ending.signal]);
+  let failure: unknown;
+  const onBytes = (bytes: number): void => {
+    patience.renew();
+    job.progress.receivedBytes += bytes;
+  };
+  const work: FileWork = {
+    folder,
+    slots: newSlots(job.partsAtOnce),
+    ...newBuffers(),
+    fill: (sha256, offset, into) =>
+      patience.withPatience(() => job.client.part({ sha256, offset, into }, onBytes, signal)),
+    onDone: (bytes) => void (job.progress.doneBytes += bytes),
+    signal,
+  };
+  const stop = (error: unknown): void => {
+    failure ??= error;
+    ending.abort(abortError());
+  };
+  await allFiles(files, work, job, stop).catch(stop);
+  if (job.signal.aborted) throw abortError();
+  if (failure !== undefined) throw failure;
+}
