@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { KubeObject, ObjectMeta } from "../ports.ts";
 import {
   IMMUTABLE,
+  atomicList,
   conditions,
   dnsSubdomain,
   freeTags,
@@ -77,6 +78,23 @@ export const modelDeploymentSpec = z
           .optional()
           .describe(
             "vLLM version out of the administrator's list of engine images; by default the first of that list.",
+          ),
+        extraArgs: atomicList(
+          z
+            .array(
+              z
+                .string()
+                .min(1)
+                .max(4096)
+                .describe(
+                  "One word of the command line: a flag, a flag with =value, or a value that belongs to the flag before it.",
+                ),
+            )
+            .max(64),
+        )
+          .optional()
+          .describe(
+            "Further arguments for `vllm serve`, merged after those that Berth renders; flags that Berth owns or that the platform's safety forbids are refused.",
           ),
       })
       .default({})

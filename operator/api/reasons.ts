@@ -54,6 +54,10 @@ export const modelDeploymentReasons = {
     "spec.engine.version is not in the administrator's list of engine images.",
     "Take one of the versions that the message lists.",
   ],
+  EngineArgumentRefused: [
+    "spec.engine.extraArgs holds a flag that this engine version lacks, that Berth derives itself, or that is forbidden.",
+    "Follow the message, which names the flag, why it is refused and what to set instead.",
+  ],
   AccountNotAllowed: [
     "The namespace may not book on spec.billing.account.",
     "Ask an administrator to allow it with the annotation berth.dev/billing-accounts on the namespace.",

@@ -5,6 +5,7 @@
 import { annotations } from "../../api/keys.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { chooseImage } from "../engine/args.ts";
+import { refusedArgument } from "../engine/extra.ts";
 import type { Problem } from "../plan.ts";
 import { fitOneNode, type Fit } from "../sizing/fit.ts";
 import { ownPool, type Seen } from "./seen.ts";
@@ -35,6 +36,11 @@ export const engineIsOffered: Check = ({ deployment, settings }) => {
     reason: "EngineVersionNotOffered",
     message: `spec.engine.version ${wanted ?? "(default)"} is not in the administrator's list of engine images: ${offered}`,
   };
+};
+
+export const argumentsAreAllowed: Check = ({ deployment }) => {
+  const message = refusedArgument(deployment.spec.engine.extraArgs ?? []);
+  return message === undefined ? undefined : { reason: "EngineArgumentRefused", message };
 };
 
 export const accountIsAllowed: Check = ({ deployment, namespace }) => {
@@ -126,6 +132,7 @@ export const poolNameIsFree: Check = (seen) =>
 
 export const beforeCapacity: readonly Check[] = [
   engineIsOffered,
+  argumentsAreAllowed,
   accountIsAllowed,
   nodeTypeExists,
   modelIsKnown,

@@ -22,7 +22,7 @@ export function inputsHash(seen: Seen): string {
     model: { name: model.name, kind: model.kind, revision: model.revision },
     nodeType,
     contextLength,
-    engine: { version: engine.version },
+    engine: { version: engine.version, extraArgs: engine.extraArgs?.length ? engine.extraArgs : undefined },
     pool: seen.pool?.metadata.uid,
     rollout: rolloutAnnotation(seen),
   });
@@ -66,6 +66,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     gpuCount: pool.spec.template.gpu.count,
     capacity,
     task: model.status.task,
+    extraArgs: deployment.spec.engine.extraArgs,
   });
   const bare = render({
     deploymentName: deployment.metadata.name,

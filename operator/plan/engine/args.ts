@@ -16,10 +16,12 @@ export interface EngineInput {
   readonly gpuCount: number;
   readonly capacity: Capacity;
   readonly task: ModelStatus["task"];
+  /** The user's own, checked before; they come last, since argparse takes the last value of a flag. */
+  readonly extraArgs?: readonly string[] | undefined;
 }
 
 /** The image's entry point is `vllm serve`; the model comes first, since several flags swallow a positional after them. */
-export function engineArgs({ servedName, gpuCount, capacity, task }: EngineInput): string[] {
+export function engineArgs({ servedName, gpuCount, capacity, task, extraArgs }: EngineInput): string[] {
   const pooling = task === "Embed" || task === "Classify" || task === "Reward";
   return [
     MODEL_PATH,
@@ -40,6 +42,7 @@ export function engineArgs({ servedName, gpuCount, capacity, task }: EngineInput
     String(SHUTDOWN_TIMEOUT_SECONDS),
     "--disable-fastapi-docs",
     "--disable-uvicorn-access-log",
+    ...(extraArgs ?? []),
   ];
 }
 

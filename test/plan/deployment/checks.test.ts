@@ -51,6 +51,14 @@ const blocked: readonly Case[] = [
     says: /9\.9\.9 .*: 0\.32\.0, 0\.31\.1$/,
   },
   {
+    name: "an argument that may not be set",
+    seen: { deployment: deploymentOf({ engine: { extraArgs: ["--trust-remote-code"] } }) },
+    ready: "False EngineArgumentRefused",
+    phase: "Error",
+    stalled: true,
+    says: /--trust-remote-code/,
+  },
+  {
     name: "a foreign billing account",
     seen: { deployment: deploymentOf({ billing: { account: "finance" } }) },
     ready: "False AccountNotAllowed",
