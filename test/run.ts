@@ -20,7 +20,14 @@ function testFiles(parts: readonly string[]): string[] {
 /** Runs the files and resolves with the runner's exit code. A signal goes to the runner, so that `after` hooks run. */
 function runTests(files: readonly string[], cluster: ControlPlane | undefined): Promise<number> {
   const reporter = join(clusterDir, "reporter.ts");
-  const args = ["--test", `--test-concurrency=${String(concurrency)}`, `--test-reporter=${reporter}`, ...files];
+  const imports = ["--import", join(repoDir, "test", "propertyruns.ts")];
+  const args = [
+    ...imports,
+    "--test",
+    `--test-concurrency=${String(concurrency)}`,
+    `--test-reporter=${reporter}`,
+    ...files,
+  ];
   const env = { ...process.env, ...(cluster && { BERTH_TEST_CLUSTER: cluster.infoPath }) };
   const child = spawn(process.execPath, args, { cwd: repoDir, env, stdio: "inherit" });
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal);

@@ -5,6 +5,7 @@ import type { KubeObject } from "../../operator/ports.ts";
 import { holds } from "../../operator/runtime/compare.ts";
 import { deepFreeze } from "../../operator/runtime/freeze.ts";
 import { newPacker } from "../../operator/runtime/packed.ts";
+import { runs } from "../propertyruns.ts";
 
 interface Thing extends KubeObject {
   readonly spec?: unknown;
@@ -28,7 +29,7 @@ test("a packed object reads as it was, also after many others were read", () => 
         assert.deepEqual(read?.metadata, thing.metadata);
       }
     }),
-    { numRuns: 50 },
+    { numRuns: runs(50) },
   );
 });
 

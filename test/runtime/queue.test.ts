@@ -6,6 +6,7 @@ import { fairTake } from "../../operator/runtime/levels.ts";
 import { newRuntimeMetrics } from "../../operator/runtime/metrics.ts";
 import { newQueue, priority } from "../../operator/runtime/queue.ts";
 import { newManualClock } from "./manualclock.ts";
+import { runs } from "../propertyruns.ts";
 
 function newSubject(options: { backoffBaseMs?: number; backoffCapMs?: number } = {}) {
   const clock = newManualClock();
@@ -144,7 +145,7 @@ describe("queue", () => {
         subject.queue.shut();
         assert.equal(subject.clock.timers, 0);
       }),
-      { numRuns: 1_000 },
+      { numRuns: runs(1_000) },
     );
   });
 
@@ -183,7 +184,7 @@ describe("queue", () => {
         for (const [name, at] of lastAdd)
           assert.ok((ranAfter.get(name) ?? 0) >= at, `the last add of ${name} was lost`);
       }),
-      { numRuns: 200 },
+      { numRuns: runs(200) },
     );
   });
 

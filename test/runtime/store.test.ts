@@ -6,6 +6,7 @@ import type { KubeObject } from "../../operator/ports.ts";
 import { labelMatcher } from "../../operator/runtime/selector.ts";
 import { compareVersions, newStore, ownerIndex } from "../../operator/runtime/store.ts";
 import type { Change } from "../../operator/runtime/store.ts";
+import { runs } from "../propertyruns.ts";
 
 interface Thing extends KubeObject {
   readonly value: number;
@@ -193,7 +194,7 @@ describe("store", () => {
         follower.assertExact();
         assert.deepEqual(follower.told, follower.server.objects);
       }),
-      { numRuns: 10_000 },
+      { numRuns: runs(10_000) },
     );
   });
 

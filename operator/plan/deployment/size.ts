@@ -46,7 +46,9 @@ function targetOf(seen: Seen, blocked: Problem | undefined): Target {
   if (want < have) return shrink(seen, want, have);
   const holding = want > have ? (blocked ?? growthProblem(seen, want)) : pool && accountIsAllowed(seen);
   const size = holding ? have : want;
-  return { poolSize: size, workloadReplicas: size, ...(holding ? { holding } : {}) };
+  // The pool takes a new wish only when its log holds the former one; until then a further pod would find no node.
+  const isTaken = size === have || !pool || sizeIsLogged(seen);
+  return { poolSize: size, workloadReplicas: isTaken ? size : have, ...(holding ? { holding } : {}) };
 }
 
 function growthProblem(seen: Seen, want: number): Problem | undefined {

@@ -7,6 +7,7 @@ import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
 import { NOON, deploymentOf, observed } from "./observed.ts";
 import { effective } from "./read.ts";
 import { World } from "./world.ts";
+import { runs } from "../../propertyruns.ts";
 
 const documented = new Set([...Object.keys(modelDeploymentReasons), ...Object.keys(gpuNodePoolReasons)]);
 const actors = ["plan", "pool", "workload", "kubelet"] as const;
@@ -125,7 +126,7 @@ describe("played in random order", () => {
         assert.ok(world.seen.revisions.length <= 3);
         assert.ok(world.seen.now >= NOON);
       }),
-      { numRuns: 150 },
+      { numRuns: runs(150) },
     );
   });
 
@@ -141,7 +142,7 @@ describe("played in random order", () => {
         assert.equal(world.seen.pool, undefined);
         assert.deepEqual(world.seen.pods, []);
       }),
-      { numRuns: 100 },
+      { numRuns: runs(100) },
     );
   });
 });

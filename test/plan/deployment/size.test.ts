@@ -41,7 +41,9 @@ describe("growth", () => {
 
   test("waits until the log holds the former size: what was acted on must not be lost", () => {
     const seen = changed(withPool(serving(), 2, { sizeLog: [] }), { replicas: 5 });
-    assert.equal(writtenSize(planDeployment(seen)), undefined);
+    const plan = planDeployment(seen);
+    assert.equal(writtenSize(plan), undefined);
+    assert.equal(writtenWorkload(plan)?.spec?.replicas, 2, "and no pod is made for nodes that nobody has asked for yet");
   });
 
   test("repeats the provider's own words while nodes are missing", () => {

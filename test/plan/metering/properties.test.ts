@@ -10,9 +10,10 @@ import { nextWindow, recordsOf, segmentBytes } from "../../../operator/plan/mete
 import { instantOfSeconds, secondsOf } from "../../../operator/plan/metering/windows.ts";
 import type { Window } from "../../../operator/plan/metering/windows.ts";
 import { CLUSTER, arbitraryHistory } from "./histories.ts";
+import { runs } from "../../propertyruns.ts";
 
 const horizon = 120;
-const runs = { numRuns: Number(process.env["BERTH_PROPERTY_RUNS"] ?? 300) };
+const often = { numRuns: runs(300) };
 
 function tiles(length: number): Window[] {
   return Array.from({ length: Math.ceil((2 * horizon) / length) }, (_, i) => ({
@@ -60,7 +61,7 @@ test("I1: seconds equal an independent count of every second", () => {
       });
       assert.equal(sum.gpuSeconds, sum.billableNodeSeconds * pool.gpus);
     }),
-    runs,
+    often,
   );
 });
 
@@ -74,7 +75,7 @@ test("I2: claimed seconds of all windows are the claims' own lengths", () => {
       const lengths = closed.claims.reduce((sum, c) => sum + (c.releasedAt - c.claimedAt), 0);
       assert.equal(addQuantities(sealed(closed, length)).claimedNodeSeconds, lengths);
     }),
-    runs,
+    often,
   );
 });
 
@@ -98,7 +99,7 @@ test("I3: parts tile from the first wish or claim to the last release, zero hour
           [...parts.keys()],
         );
     }),
-    runs,
+    often,
   );
 });
 
@@ -113,7 +114,7 @@ test("I4: ready and billable never exceed claimed and desired", () => {
         assert.ok(record.estimatedNodeSeconds <= record.claimedNodeSeconds);
       }
     }),
-    runs,
+    often,
   );
 });
 
@@ -144,7 +145,7 @@ test("I5 and I9: bytes depend on the history before the window's end alone, not 
         assert.equal(bytes(known), bytes(pool));
       },
     ),
-    runs,
+    often,
   );
 });
 
@@ -157,7 +158,7 @@ test("I10: splitting a window at any second gives the same sums", () => {
       const { estimatedNodeSeconds: _split, ...split } = addQuantities([...fold(0, at), ...fold(at, horizon)]);
       assert.deepEqual(split, whole);
     }),
-    runs,
+    often,
   );
 });
 
@@ -168,7 +169,7 @@ test("an open window cut at the present is the closed window of that length", ()
       const closed = recordsOf([pool], { start: 0, end: now }, { clusterId: CLUSTER });
       assert.deepEqual(addQuantities(open), addQuantities(closed));
     }),
-    runs,
+    often,
   );
 });
 
@@ -187,13 +188,13 @@ test("the windows that the sealer visits hold every second, and the ones that it
       }
       assert.deepEqual(addQuantities(visited), addQuantities(sealed(pool, windowSeconds)));
     }),
-    runs,
+    often,
   );
 });
 
 test("instants survive the way through text", () => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 4_102_444_800 }), (at) => assert.equal(secondsOf(instantOfSeconds(at)), at)),
-    runs,
+    often,
   );
 });
