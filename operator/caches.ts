@@ -26,7 +26,7 @@ import {
   slimNode,
 } from "./api/poolindexes.ts";
 import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
-import { deploymentIndexes, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
+import { deploymentIndexes, isProtected, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
 import type { KubeObject, ObjectMeta, Resource, Store } from "./ports.ts";
 import { newPacker } from "./runtime/packed.ts";
 import { newReflector, type Reflector, type ReflectorDeps } from "./runtime/reflector.ts";
@@ -108,6 +108,8 @@ export function newCaches(deps: ReflectorDeps) {
           [deploymentIndexes.model]: modelKeyOf,
           [deploymentIndexes.nodeType]: ({ spec }) => spec.nodeType,
           [deploymentIndexes.namespace]: ({ metadata }) => metadata.namespace,
+          [deploymentIndexes.protected]: (deployment) =>
+            isProtected(deployment) ? deployment.metadata.namespace : undefined,
         },
       },
       deps,

@@ -22,6 +22,7 @@ import { TerminalError, fieldOwnersOf, isForbidden, messageOf } from "../runtime
 import { keyOf } from "../runtime/store.ts";
 import type { PlanExecutor } from "./apply.ts";
 import type { KeyedLock } from "./keyedlock.ts";
+import type { StartupWatch } from "./startups.ts";
 
 export interface DeploymentStores {
   readonly deployments: Store<ModelDeployment>;
@@ -42,6 +43,8 @@ export const deploymentIndexes = {
   model: "model",
   nodeType: "nodeType",
   namespace: "namespace",
+  /** ModelDeployments that are protected against deletion, by their namespace. */
+  protected: "protected",
   /** Children, revisions and pods by the UID label of their deployment. */
   deploymentUID: "deploymentUID",
 } as const;
@@ -61,6 +64,7 @@ export interface DeploymentDeps {
   readonly settings: Settings;
   /** Serialises growth of one node type while it has a quota. */
   readonly lock: KeyedLock;
+  readonly startups: StartupWatch;
   /** Another template renderer; for the test that an upgrade restarts nothing. */
   readonly render?: Renderer;
 }
@@ -79,6 +83,7 @@ export function newDeploymentReconciler(deps: DeploymentDeps) {
     const seen = observeDeployment(deps, key);
     if (!seen) {
       lastStatusAt.delete(key);
+      deps.startups.forget(key);
       return {};
     }
     const needsLock = hasQuota(seen) && wantedNodes(seen) > (ownPool(seen)?.spec.size ?? 0);
@@ -111,7 +116,8 @@ async function carryOut(
   }
   const outcome = failure ? withFailure(plan, failure.error, seen) : plan;
   const waitMs = await writeStatus(deps, seen, outcome, lastStatusAt);
-  deps.executor.emit(seen.deployment, modelDeployments, outcome);
+  const started = deps.startups.observe(keyOf(seen.deployment), seen);
+  deps.executor.emit(seen.deployment, modelDeployments, { events: [...started, ...outcome.events] });
   // Nobody tells us when the foreign Service goes: look again.
   if (isNameTaken(failure?.error)) return { requeueAfterMs: NAME_RECHECK_MS };
   if (failure) throw failure.error;
@@ -199,10 +205,6 @@ export function observeDeployment(
     modelRef.kind === "Model"
       ? stores.models.get(namespace, modelRef.name)
       : stores.clusterModels.get(undefined, modelRef.name);
-  const others = stores.pools
-    .byIndex(deploymentIndexes.nodeType, nodeType)
-    .filter((pool) => pool.spec.deploymentRef.uid !== uid);
-  const sum = (pools: readonly GPUNodePool[]): number => pools.reduce((total, pool) => total + pool.spec.size, 0);
   const isHere = ({ metadata }: KubeObject): boolean => metadata.namespace === namespace;
   return Object.freeze({
     now: deps.clock.now(),
@@ -210,10 +212,10 @@ export function observeDeployment(
     replicasSetAt: replicasSetAt(deployment.metadata.managedFields),
     namespace: stores.namespaces.get(undefined, namespace),
     nodeType: stores.nodeTypes.get(undefined, nodeType),
+    others: quotaUse(stores, deployment),
     model,
     modelScope: modelRef.kind === "Model" ? stores.namespaces.get(undefined, namespace)?.metadata.uid : "cluster",
     pool: stores.pools.get(namespace, name),
-    others: { total: sum(others), inNamespace: sum(others.filter((pool) => pool.metadata.namespace === namespace)) },
     // Labels can be put on anything anywhere: only what lives in the deployment's own namespace counts.
     revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
     workload: stores.workloads.get(namespace, workloadName(name, uid)),
@@ -224,14 +226,28 @@ export function observeDeployment(
   });
 }
 
-function protectedBeside({ deployments }: DeploymentStores, { metadata, spec }: ModelDeployment): boolean {
-  if (spec.deletionProtection && !metadata.deletionTimestamp) return false;
-  return deployments
-    .byIndex(deploymentIndexes.namespace, metadata.namespace ?? "")
-    .some(
-      (other) =>
-        other.spec.deletionProtection && other.metadata.uid !== metadata.uid && !other.metadata.deletionTimestamp,
-    );
+/** Counted only under a quota: it takes a look at every pool of the type. */
+function quotaUse({ nodeTypes, pools }: DeploymentStores, { metadata, spec }: ModelDeployment): Seen["others"] {
+  const { quota } = nodeTypes.get(undefined, spec.nodeType)?.spec ?? {};
+  if (quota?.total === undefined && quota?.perNamespace === undefined) return { total: 0, inNamespace: 0 };
+  const others = pools
+    .byIndex(deploymentIndexes.nodeType, spec.nodeType)
+    .filter((pool) => pool.spec.deploymentRef.uid !== metadata.uid);
+  const sum = (some: readonly GPUNodePool[]): number => some.reduce((total, pool) => total + pool.spec.size, 0);
+  return {
+    total: sum(others),
+    inNamespace: sum(others.filter((pool) => pool.metadata.namespace === metadata.namespace)),
+  };
+}
+
+export function isProtected({ metadata, spec }: ModelDeployment): boolean {
+  return spec.deletionProtection && !metadata.deletionTimestamp;
+}
+
+function protectedBeside({ deployments }: DeploymentStores, deployment: ModelDeployment): boolean {
+  const { namespace = "", uid } = deployment.metadata;
+  if (isProtected(deployment)) return false;
+  return deployments.byIndex(deploymentIndexes.protected, namespace).some(({ metadata }) => metadata.uid !== uid);
 }
 
 /** True for the managedFields entry that owns spec.replicas: its time is when the number was last written. */

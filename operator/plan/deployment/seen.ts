@@ -34,7 +34,7 @@ export interface Seen {
   readonly modelScope: string | undefined;
   /** The pool by name, whoever it belongs to. */
   readonly pool: GPUNodePool | undefined;
-  /** Sizes of all other pools of the same node type. */
+  /** Sizes of all other pools of the same node type; not counted (0) where the type has no quota. */
   readonly others: { readonly total: number; readonly inNamespace: number };
   /** ControllerRevisions of this deployment, by UID label. */
   readonly revisions: readonly ControllerRevision[];

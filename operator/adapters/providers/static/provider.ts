@@ -106,13 +106,33 @@ async function findOffers(
   return { offers, obstacle: occupied.length > 0 ? foreignObstacle(occupied) : outOfStock(search, query) };
 }
 
-function candidates({ deps }: Search, query: CapacityQuery): readonly Node[] {
-  const mine = (claim: CapacityClaim): boolean => claim.spec.poolUID === query.poolUID;
-  const recorded = (node: Node): number => Number(holders(deps, node).some(mine));
-  return deps.nodes
-    .byIndex(BY_FREE, "yes")
-    .filter((node) => isCandidate(node, query) && holders(deps, node).every(mine))
-    .sort((a, b) => recorded(b) - recorded(a) || (a.metadata.name < b.metadata.name ? -1 : 1));
+/** Those first that a claim of this pool names already. Each is looked at only when it is asked for. */
+function* candidates(search: Search, query: CapacityQuery): Generator<Node> {
+  const { deps } = search;
+  const own = deps.claims.byIndex(BY_POOL, query.poolUID).filter(({ status }) => !status?.releasedAt);
+  const recorded = new Set(own.map(({ spec }) => spec.providerRef.uid));
+  const isRecorded = ({ metadata }: Node): boolean => recorded.has(metadata.uid ?? "");
+  const free = deps.nodes.byIndex(BY_FREE, "yes");
+  for (const group of [free.filter(isRecorded), free.filter((node) => !isRecorded(node))]) {
+    for (const node of byName(group, ({ metadata }) => search.reserved.has(metadata.name))) {
+      const mine = holders(deps, node).every((claim) => claim.spec.poolUID === query.poolUID);
+      if (mine && isCandidate(node, query)) yield node;
+    }
+  }
+}
+
+/** In the order of names, without sorting a thousand nodes for the one or two that are taken of them. */
+function* byName(nodes: readonly Node[], skip: (node: Node) => boolean): Generator<Node> {
+  for (let last = ""; ;) {
+    let next: Node | undefined;
+    for (const node of nodes) {
+      const { name } = node.metadata;
+      if (name > last && (!next || name < next.metadata.name) && !skip(node)) next = node;
+    }
+    if (!next) return;
+    last = next.metadata.name;
+    yield next;
+  }
 }
 
 function holders({ claims }: StaticDeps, node: Node): readonly CapacityClaim[] {
