@@ -49,6 +49,7 @@ export interface Applier {
 /** Applier for one field manager and one annotation. */
 export function newApplier(options: ApplierOptions): Applier {
   const { writer, hashAnnotation } = options;
+  const isApplied = newComparison(hashAnnotation);
   return {
     async apply(resource, desired, live, { force, mustExist = false, manager = options.manager } = {}) {
       if (mustExist && !live) throw new ConflictError(goneError(resource, desired));
@@ -79,10 +80,21 @@ function withHash<T extends KubeObject>(desired: T, annotation: string): T {
   return { ...desired, metadata: { ...desired.metadata, annotations } };
 }
 
-/** The hash says that this very body was applied (so nothing of an older body is left), the fields that nobody undid it. */
-function isApplied<T extends KubeObject>(body: T, live: T): boolean {
-  const { apiVersion: _version, kind: _kind, ...wanted } = body;
-  return holds(wanted, live);
+/**
+ * The hash says that this very body was applied (so nothing of an older body is left), the fields that nobody undid it.
+ * Cached objects never change: what was found of one holds as long as it stays in the cache.
+ */
+function newComparison(annotation: string): (body: KubeObject, live: KubeObject) => boolean {
+  const found = new WeakMap<KubeObject, string>();
+  return (body, live) => {
+    const hash = body.metadata.annotations?.[annotation];
+    if (hash === undefined || live.metadata.annotations?.[annotation] !== hash) return false;
+    if (found.get(live) === hash) return true;
+    const { apiVersion: _version, kind: _kind, ...wanted } = body;
+    if (!holds(wanted, live)) return false;
+    found.set(live, hash);
+    return true;
+  };
 }
 
 function changedFields(wanted: object, live: object): Record<string, unknown> {

@@ -268,7 +268,9 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
       case "ADDED":
       case "MODIFIED":
       case "DELETED":
-        this.store.event(event.type, this.#admit(object));
+        if (event.type !== "DELETED" && this.store.knows(object)) {
+          this.store.advance(object.metadata.resourceVersion ?? "");
+        } else this.store.event(event.type, this.#admit(object));
         break;
       default:
         throw new Error(`unknown watch event ${String(event.type)}`);

@@ -23,6 +23,8 @@ export const ownerIndex = "owner";
 export interface MutableStore<T extends KubeObject> extends Store<T> {
   /** A watch event; what is older than the cache is ignored. */
   event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void;
+  /** This version, or a newer one, was in the cache already: mostly the answer of an own write that came before its event. */
+  knows(object: T): boolean;
   /** A full list: what it lacks is gone, unless written after it. */
   replace(items: readonly T[], resourceVersion: string, initial: boolean): void;
   /** The answer of a write of ours; `mayAdd` false where it is unknown whether the selector takes the object. */
@@ -106,6 +108,11 @@ class ObjectStore<T extends KubeObject> implements MutableStore<T> {
 
   advance(resourceVersion: string): void {
     if (compareVersions(resourceVersion, this.lastResourceVersion) > 0) this.lastResourceVersion = resourceVersion;
+  }
+
+  knows(object: T): boolean {
+    const stored = this.#objects.get(keyOf(object));
+    return compareVersions(versionOf(object), this.#seenVersion(object, stored)) <= 0;
   }
 
   event(type: "ADDED" | "MODIFIED" | "DELETED", object: T): void {
