@@ -26,11 +26,15 @@ const NOT_WANTED =
   /^usr\/share\/(man|locale|info|lintian|doc-base|bash-completion|bug|applications|pixmaps)\/|^usr\/sbin\/|^etc\/init\.d/;
 const NO_COPYRIGHT = /^usr\/share\/doc\/(?!.*copyright$)/;
 
-/** The program that the image's entry point names. -P and no user site: nothing of the working folder is imported. */
+/**
+ * The program that the image's entry point names; -P and no user site, so that nothing of the working folder is imported.
+ * Guarded, since vLLM's engine process is spawned and imports this file again.
+ */
 const LAUNCHER = `#!/usr/bin/python3.11 -sP
 import sys
-from vllm.entrypoints.cli.main import main
-sys.exit(main())
+if __name__ == "__main__":
+    from vllm.entrypoints.cli.main import main
+    sys.exit(main())
 `;
 
 function ownFiles(): Tree {

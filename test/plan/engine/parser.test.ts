@@ -1,0 +1,34 @@
+// Every command line that the renderer makes, read by the parser of the vLLM that is pinned: no flag is unknown to it, and each
+// value arrives as it was meant. Needs vLLM's CPU build (make e2e-setup); says so where that is missing.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { commandLines, inputs } from "./commandlines.ts";
+import { askParser, parserMissing } from "./vllmparser.ts";
+
+test("vLLM's own parser takes every rendered command line and refuses what it does not know", (t) => {
+  const missing = parserMissing();
+  if (missing) {
+    t.diagnostic(`NOT RUN: command lines were not shown to vLLM's own parser: ${missing}`);
+    return;
+  }
+  const lines = commandLines();
+  const wrong = [
+    ["/model", "--no-such-flag"],
+    ["/model", "--max-model-len", "many"],
+    ["/model", "--runner", "sprint"],
+  ];
+  const { results } = askParser([...lines.map(({ args }) => args), ...wrong]);
+  for (const [i, { what, args }] of lines.entries()) {
+    assert.equal(results[i]?.error, undefined, `${what}: vllm serve ${args.join(" ")}`);
+    const values = results[i]?.values ?? {};
+    const input = inputs[what];
+    assert.deepEqual(values["served_model_name"], [input?.servedName], what);
+    assert.equal(values["model_tag"], "/model", what);
+    assert.equal(values["max_model_len"], input?.capacity.contextLength, what);
+    assert.equal(values["tensor_parallel_size"] ?? 1, input?.gpuCount, what);
+  }
+  const refusals = results.slice(lines.length).map(({ error }) => error ?? "taken");
+  assert.match(refusals[0] ?? "", /unrecognized arguments: --no-such-flag/);
+  assert.match(refusals[1] ?? "", /max-model-len/);
+  assert.match(refusals[2] ?? "", /--runner: invalid choice: 'sprint'/);
+});
