@@ -21,7 +21,8 @@ import { startTimeOf } from "./rundir.ts";
 const kubernetesVersion = "v1.36.3";
 const goVersion = { major: 1, minor: 26 } as const;
 
-interface Tool {
+/** A program and the Go package it is built from. */
+export interface Tool {
   readonly name: string;
   readonly package: string;
   /** Cold, on 2 cores, when built in this order (later ones share what earlier ones compiled). */
@@ -78,8 +79,8 @@ function checkGo(): void {
 
 const seconds = (since: number): string => `${((Date.now() - since) / 1000).toFixed(0)} s`;
 
-async function go(args: readonly string[], what: string): Promise<string> {
-  const child = spawn("go", args, { cwd: clusterDir, env: goEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
+async function go(args: readonly string[], what: string, moduleDir = clusterDir): Promise<string> {
+  const child = spawn("go", args, { cwd: moduleDir, env: goEnvironment(), stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let errors = "";
   child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
@@ -91,13 +92,13 @@ async function go(args: readonly string[], what: string): Promise<string> {
   return out.trim();
 }
 
-async function buildTool(tool: Tool): Promise<void> {
-  const path = join(binDir(), tool.name);
+async function buildTool(tool: Tool, moduleDir: string): Promise<void> {
+  const path = join(binDir(moduleDir), tool.name);
   const part = `${path}.part-${String(process.pid)}`;
   const version = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"];
   const flags = ["-s", "-w", ...version.map((name) => `-X ${name}.gitVersion=${kubernetesVersion}`)].join(" ");
   try {
-    await go(["build", "-trimpath", "-ldflags", flags, "-o", part, tool.package], `building ${tool.name}`);
+    await go(["build", "-trimpath", "-ldflags", flags, "-o", part, tool.package], `building ${tool.name}`, moduleDir);
     renameSync(part, path);
   } finally {
     rmSync(part, { force: true });
@@ -157,16 +158,31 @@ function readIfThere(path: string): string {
   }
 }
 
-async function buildMissing(missing: readonly Tool[], progress: Progress): Promise<void> {
+async function buildMissing(all: readonly Tool[], moduleDir: string, progress: Progress): Promise<void> {
+  const missing = all.filter((tool) => !existsSync(join(binDir(moduleDir), tool.name)));
   if (missing.length > 0) checkGo();
   for (const tool of missing) {
     const start = Date.now();
-    const place = `${String(tools.indexOf(tool) + 1)} of ${String(tools.length)}`;
+    const place = `${String(all.indexOf(tool) + 1)} of ${String(all.length)}`;
     progress(`building ${tool.name} (${place}), usually about ${tool.usual} when nothing is cached …`);
     const timer = setInterval(() => progress(`  still building ${tool.name}: ${seconds(start)}`), 30_000);
-    await buildTool(tool).finally(() => clearInterval(timer));
+    await buildTool(tool, moduleDir).finally(() => clearInterval(timer));
     progress(`  built ${tool.name} in ${seconds(start)}`);
   }
+}
+
+/** Makes sure that the programs of another module are there too. Returns their folder; throws {@link MissingPrerequisite}. */
+export async function ensureModuleTools(
+  moduleDir: string,
+  wanted: readonly Tool[],
+  progress: Progress,
+): Promise<string> {
+  const dir = binDir(moduleDir);
+  mkdirSync(dir, { recursive: true });
+  if (wanted.some((tool) => !existsSync(join(dir, tool.name)))) {
+    await underLock(progress, () => buildMissing(wanted, moduleDir, progress));
+  }
+  return dir;
 }
 
 /** Makes sure that every program is there. Throws {@link MissingPrerequisite} where Go, helm or kubectl is needed and missing. */
@@ -177,7 +193,7 @@ export async function ensureTools(progress: Progress = () => undefined): Promise
   const crdsThere = existsSync(join(crdDir(), "karpenter.sh_nodepools.yaml"));
   if (tools.some(isMissing) || !crdsThere || !clientsThere()) {
     await underLock(progress, async () => {
-      await buildMissing(tools.filter(isMissing), progress);
+      await buildMissing(tools, clusterDir, progress);
       await copyCrds();
       await ensureClients(progress);
     });

@@ -37,6 +37,11 @@ export interface ControlPlaneOptions {
   readonly nodeRestriction?: boolean;
   /** Folders of CRD files that are there before the controllers start (whose caches learn of new kinds only every 30 s). */
   readonly crdFolders?: readonly string[];
+  /**
+   * Where the API server listens and what it tells pods to reach it by (default 127.0.0.1, which only processes of this
+   * machine reach; then the Service `kubernetes` gets no endpoints).
+   */
+  readonly address?: string;
   /** Told of each part when it is ready, with its time. */
   readonly progress?: Progress;
 }

@@ -9,7 +9,7 @@ import { instanceTypesFile } from "./karpenter.ts";
 import { freePort } from "./process.ts";
 import type { RunDir } from "./rundir.ts";
 import { kwokConfiguration } from "./stages.ts";
-import { newAuthority } from "./x509.ts";
+import { newAuthority, newClientCertificate } from "./x509.ts";
 import type { KeyPair } from "./x509.ts";
 
 /** Users with a static token, each with its groups. Karpenter runs as the service account that its chart would make. */
@@ -82,11 +82,11 @@ function schedulerConfiguration(kubeconfigPath: string, defaultClientLimits: boo
 export async function prepare(
   runDir: RunDir,
   tools: Tools,
-  { defaultClientLimits = false }: { defaultClientLimits?: boolean },
+  { defaultClientLimits = false, address = "127.0.0.1" }: { defaultClientLimits?: boolean; address?: string },
 ): Promise<Prepared> {
   const file = (name: string): string => join(runDir.path, name);
   const ports = await choosePorts();
-  const url = `https://127.0.0.1:${String(ports.apiserver)}`;
+  const url = `https://${address}:${String(ports.apiserver)}`;
   const pkiDir = file("pki");
   mkdirSync(pkiDir, { recursive: true });
   const caPath = join(pkiDir, "apiserver.crt");
@@ -106,6 +106,10 @@ export async function prepare(
   write("pki/sa.key", privateKey.export({ type: "pkcs1", format: "pem" }).toString());
   const clientAuthority = newAuthority();
   write("pki/client-ca.crt", clientAuthority.certPem);
+  // The API server's own identity towards real kubelets (logs, exec).
+  const toKubelets = newClientCertificate(clientAuthority, "kube-apiserver", ["system:masters"]);
+  write("pki/kubelet-client.crt", toKubelets.certPem);
+  write("pki/kubelet-client.key", toKubelets.keyPem);
   write("audit-policy.yaml", stringify(auditPolicy));
   write("audit.log", "");
   write("kwok.yaml", kwokConfiguration());

@@ -41,14 +41,18 @@ function etcdArgs({ ports, etcdUrl, file }: Prepared): string[] {
 
 function apiserverArgs(
   { ports, etcdUrl, file, pkiDir, auditLogPath }: Prepared,
-  { controllers = true, nodeRestriction = true }: ControlPlaneOptions,
+  { controllers = true, nodeRestriction = true, address = "127.0.0.1" }: ControlPlaneOptions,
 ): string[] {
+  const onLoopback = address.startsWith("127.");
   return [
     `--etcd-servers=${etcdUrl}`,
     `--secure-port=${String(ports.apiserver)}`,
-    "--bind-address=127.0.0.1",
-    "--advertise-address=127.0.0.1",
-    "--endpoint-reconciler-type=none",
+    `--bind-address=${address}`,
+    `--advertise-address=${address}`,
+    // An endpoint on loopback would be refused.
+    ...(onLoopback ? ["--endpoint-reconciler-type=none"] : []),
+    `--kubelet-client-certificate=${join(pkiDir, "kubelet-client.crt")}`,
+    `--kubelet-client-key=${join(pkiDir, "kubelet-client.key")}`,
     `--cert-dir=${pkiDir}`,
     `--client-ca-file=${join(pkiDir, "client-ca.crt")}`,
     `--service-account-key-file=${join(pkiDir, "sa.key")}`,

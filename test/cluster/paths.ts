@@ -15,16 +15,16 @@ export function cacheDir(): string {
   return resolve(process.env["BERTH_CACHE_DIR"] ?? join(repoDir, ".cache"));
 }
 
-/** First 16 hex digits of the SHA-256 over go.mod and go.sum: other versions of the tools get another folder. */
-export function toolsKey(): string {
+/** First 16 hex digits of the SHA-256 over a module's go.mod and go.sum: other versions of the tools get another folder. */
+export function toolsKey(moduleDir = clusterDir): string {
   const hash = createHash("sha256");
-  for (const name of ["go.mod", "go.sum"]) hash.update(readFileSync(join(clusterDir, name)));
+  for (const name of ["go.mod", "go.sum"]) hash.update(readFileSync(join(moduleDir, name)));
   return hash.digest("hex").slice(0, 16);
 }
 
-/** Folder of the built programs of this go.mod. */
-export function binDir(): string {
-  return join(cacheDir(), "bin", toolsKey());
+/** Folder of the built programs of a Go module (this folder's by default). */
+export function binDir(moduleDir = clusterDir): string {
+  return join(cacheDir(), "bin", toolsKey(moduleDir));
 }
 
 /** Folder of the CRD files that were copied out of the Go modules of this go.mod. */
@@ -32,7 +32,10 @@ export function crdDir(): string {
   return join(cacheDir(), "crds", toolsKey());
 }
 
-/** Parent of the folders of running (and recently ended) control planes. */
+/**
+ * Parent of the folders of running (and recently ended) control planes. `BERTH_TEST_RUNS_DIR` is for a harness with
+ * process ids of its own (a PID namespace): it could not tell whether the owners of the usual folders still live.
+ */
 export function runsDir(): string {
-  return join(cacheDir(), "run");
+  return process.env["BERTH_TEST_RUNS_DIR"] ?? join(cacheDir(), "run");
 }

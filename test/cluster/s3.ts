@@ -28,8 +28,8 @@ export interface S3Server {
 
 export const s3Region = "us-east-1";
 
-/** Starts a server; `runDir` puts its data and log there, otherwise it gets a folder of its own that `stop()` removes. */
-export async function startS3(options: { runDir?: string; name?: string } = {}): Promise<S3Server> {
+/** Starts a server on `address` (default 127.0.0.1); `runDir` puts its data and log there, otherwise it gets a folder of its own that `stop()` removes. */
+export async function startS3(options: { runDir?: string; name?: string; address?: string } = {}): Promise<S3Server> {
   const tools = await ensureTools();
   const own: RunDir | undefined = options.runDir ? undefined : newRunDir();
   const name = options.name ?? `s3-${randomBytes(3).toString("hex")}`;
@@ -39,13 +39,14 @@ export async function startS3(options: { runDir?: string; name?: string } = {}):
   mkdirSync(dir, { recursive: true });
   mkdirSync(logs, { recursive: true });
   const port = await freePort();
-  const endpoint = `http://127.0.0.1:${String(port)}`;
+  const address = `${options.address ?? "127.0.0.1"}:${String(port)}`;
+  const endpoint = `http://${address}`;
   const accessKeyId = "test-root";
   const secretAccessKey = randomBytes(16).toString("hex");
   const part = newPart({
     name: "versitygw",
     command: join(tools.bin, "versitygw"),
-    args: ["--port", `127.0.0.1:${String(port)}`, "--region", s3Region, "posix", dir],
+    args: ["--port", address, "--region", s3Region, "posix", dir],
     env: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
     logPath: join(logs, `${name}.log`),
     ready: async () => (await fetch(endpoint, { signal: AbortSignal.timeout(1000) })).status > 0,
