@@ -27,7 +27,7 @@ export interface StatusWriter {
 }
 
 /** Every field that the importer writes: those that a status lacks are removed. */
-const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration">, undefined>> = {
+const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration" | "nodeSupport">, undefined>> = {
   phase: undefined,
   digest: undefined,
   revisions: undefined,
@@ -40,7 +40,12 @@ const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration
   quantization: undefined,
   contextLength: undefined,
   kvBytesPerToken: undefined,
+  effectiveBits: undefined,
+  dtypes: undefined,
   shape: undefined,
+  weights: undefined,
+  cache: undefined,
+  unknown: undefined,
   progress: undefined,
   conditions: undefined,
 };

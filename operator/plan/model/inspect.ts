@@ -1,13 +1,16 @@
 /** From a listing, its small files and its safetensors headers to the facts of the model, or the first reason to refuse it. */
 import type { ModelStatus } from "../../api/model.ts";
 import { architectureOf, autoMapIn, contextLengthOf, isJson, parseConfig, quantizationOf, taskOf } from "./config.ts";
-import type { Json } from "./config.ts";
+import type { Json, Task } from "./config.ts";
 import type { Listing } from "./listing.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import type { Tensor } from "./safetensors.ts";
-import { kvBytesPerTokenOf, shapeOf } from "./shape.ts";
-import { dtypeOf, parametersOf } from "./weights.ts";
+import { cacheOf } from "./cache.ts";
+import { shapeOf } from "./shape.ts";
+import { loadedBytes, weightPartsOf } from "./weightparts.ts";
+import { dtypeOf, dtypesOf, parametersOf } from "./weights.ts";
+import { kvBytesPerToken } from "../sizing/kv.ts";
 
 /** What the headers tell, in the words of the Model's status. */
 export type ModelFacts = Pick<
@@ -21,7 +24,12 @@ export type ModelFacts = Pick<
   | "quantization"
   | "contextLength"
   | "kvBytesPerToken"
+  | "effectiveBits"
+  | "dtypes"
   | "shape"
+  | "weights"
+  | "cache"
+  | "unknown"
 >;
 
 export const INDEX_PATH = "model.safetensors.index.json";
@@ -111,7 +119,9 @@ export function inspectConfig(texts: ReadonlyMap<string, string>): ModelProblem 
 
 /** A hostile configuration may hold numbers whose product no status field can carry: unknown, then. */
 function isFact(value: unknown): boolean {
-  return value !== undefined && (typeof value !== "number" || Number.isSafeInteger(value));
+  if (typeof value === "number") return Number.isFinite(value) && Math.abs(value) <= Number.MAX_SAFE_INTEGER;
+  if (Array.isArray(value)) return value.every(isFact);
+  return value !== undefined && (!isJson(value) || Object.values(value).every(isFact));
 }
 
 /**
@@ -135,19 +145,45 @@ export function inspect(
   const tensors = weightFiles(listing, index).flatMap((path) => headers.get(path) ?? []);
   const paths = new Set(listing.files.map((file) => file.path));
   const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
+  const facts = factsOf(architecture, task, config, tensors);
+  const contextLength = contextLengthOf(config, configs.get(sentencePath));
+  return withoutUnknown({ sizeBytes: listing.sizeBytes, ...facts, contextLength }, task);
+}
+
+function factsOf(architecture: string, task: Task, config: Json, tensors: readonly Tensor[]): ModelFacts {
   const quantization = quantizationOf(config);
   const shape = shapeOf(config, tensors);
-  const facts: ModelFacts = {
-    sizeBytes: listing.sizeBytes,
-    weightBytes: tensors.reduce((sum, tensor) => sum + tensor.bytes, 0),
+  const weights = weightPartsOf(tensors, config, quantization !== undefined);
+  const parameters = parametersOf(tensors, config, quantization);
+  const cache = cacheOf(architecture, task, config, shape);
+  const storedBytes = tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  return {
+    weightBytes: loadedBytes(weights),
     architecture,
     task,
-    parameters: parametersOf(tensors, config, quantization),
+    parameters,
     dtype: dtypeOf(tensors),
     quantization,
-    contextLength: contextLengthOf(config, configs.get(sentencePath)),
-    kvBytesPerToken: kvBytesPerTokenOf(architecture, task, config, shape),
+    kvBytesPerToken: cache && kvBytesPerToken(cache),
+    effectiveBits: parameters ? Math.round((storedBytes * 800) / parameters) / 100 : undefined,
+    dtypes: dtypesOf(tensors),
     ...(Object.keys(shape).length > 0 ? { shape } : {}),
+    weights,
+    cache: cache && [...cache],
   };
-  return Object.fromEntries(Object.entries(facts).filter(([, value]) => isFact(value)));
+}
+
+/** Facts that carry a number no status field can hold are unknown; what is missing is named with what depends on it. */
+function withoutUnknown(facts: ModelFacts, task: Task): ModelFacts {
+  const unknown = [
+    ...(facts.parameters === undefined ? ["parameters: the packing of the quantized tensors is not known"] : []),
+    ...(facts.contextLength === undefined
+      ? ["contextLength: config.json names no length; no context can be promised"]
+      : []),
+    ...(facts.cache === undefined && task !== "Unknown"
+      ? ["cache: config.json leaves open what the layers keep; no context can be promised"]
+      : []),
+  ];
+  const all: ModelFacts = { ...facts, ...(unknown.length > 0 ? { unknown } : {}) };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => isFact(value)));
 }

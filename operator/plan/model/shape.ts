@@ -1,7 +1,7 @@
-/** Dimensions that sizing depends on, and the KV cache that they cost. Unknown stays absent. */
+/** Dimensions that sizing depends on. Unknown stays absent. */
 import type { ModelStatus } from "../../api/model.ts";
-import { count, textConfig } from "./config.ts";
-import type { Json, Task } from "./config.ts";
+import { count, isJson, textConfig } from "./config.ts";
+import type { Json } from "./config.ts";
 import type { Tensor } from "./safetensors.ts";
 
 export type Shape = NonNullable<ModelStatus["shape"]>;
@@ -47,50 +47,58 @@ export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
     keyValueHeads: keyValueHeadsOf(text, attentionHeads),
     headSize: headSizeOf(text, attentionHeads, hiddenSize, rows),
     vocabularySize: count(text, ["vocab_size", "padded_vocab_size"]) ?? rowsOf(tensors, /embed_tokens\.weight$/),
+    intermediateSize: count(text, ["intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_hidden_dim"]),
+    ...expertsOf(text),
+    quantizationBlock: quantizationBlockOf(config),
+    ...visionOf(config),
   };
   return Object.fromEntries(Object.entries(shape).filter(([, value]) => value !== undefined));
 }
 
-/** Encoders attend over the whole text at once and keep no cache. */
-const encoderOnly =
-  /^(Bert|Roberta|XLMRoberta|ModernBert|NomicBert|GteModel|GteNew|BgeM3|HF_ColBERT|ColBERTModernBert|ColBERTJinaRoberta)/;
-/** Layers with a state of constant size, or families whose cache has another form: their cost is not this product. */
-const otherStates = [
-  "ssm_cfg",
-  "mamba_d_state",
-  "ssm_state_size",
-  "state_size",
-  "linear_num_key_heads",
-  "attn_type_list",
-  "hybrid_override_pattern",
-  "index_topk",
-  "cross_attention_layers",
-];
-
-/** Layers that keep a cache that grows with each token; undefined where the configuration leaves it open. */
-function cachingLayers(text: Json, layers: number | undefined): number | undefined {
-  const types = text["layer_types"];
-  if (Array.isArray(types))
-    return types.filter((type) => typeof type === "string" && /attention$/.test(type) && !/linear/.test(type)).length;
-  return otherStates.some((key) => key in text) ? undefined : layers;
+function expertsOf(text: Json): Partial<Shape> {
+  const experts = count(text, ["n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts"]);
+  if (experts === undefined || experts < 2) return {};
+  return {
+    experts,
+    expertsPerToken: count(text, [
+      "num_experts_per_tok",
+      "num_experts_per_token",
+      "moe_topk",
+      "moe_k",
+      "experts_per_token",
+    ]),
+    expertSize: count(text, ["moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size"]),
+  };
 }
 
+/** fp8 checkpoints with weight_block_size [rows, columns]: a GPU's share of a matrix must be whole blocks. */
+function quantizationBlockOf(config: Json): number | undefined {
+  const quantization = config["quantization_config"] ?? textConfig(config)["quantization_config"];
+  const block = isJson(quantization) ? quantization["weight_block_size"] : undefined;
+  return Array.isArray(block) && Number.isSafeInteger(block[0]) && (block[0] as number) > 0
+    ? (block[0] as number)
+    : undefined;
+}
+
+/** Largest image of the Qwen processors: 12,845,056 pixels of 28 × 28 each (Qwen2VLImageProcessor.max_pixels). */
+const dynamicImageTokens = 16_384;
+
 /**
- * Bytes of KV cache per token over all layers at 16 bits: layers × KV heads × head size × 2 (keys and values) × 2 bytes;
- * multi-head latent attention keeps one latent vector per layer instead (kv_lora_rank + qk_rope_head_dim numbers).
- * Layers with a sliding window are counted in full: an upper bound beyond the window.
+ * What the engine's profiling of an encoder depends on: tokens of the largest image and numbers per token at the widest point of
+ * a layer (patches per token × (residual twice, attention's three, feed-forward twice)).
  */
-export function kvBytesPerTokenOf(architecture: string, task: Task, config: Json, shape: Shape): number | undefined {
-  if (encoderOnly.test(architecture)) return 0;
-  if (task === "Unknown") return undefined;
-  const text = textConfig(config);
-  const layers = cachingLayers(text, shape.layers);
-  if (layers === undefined) return undefined;
-  const latent = count(text, ["kv_lora_rank"]);
-  if (latent !== undefined) {
-    const rope = count(text, ["qk_rope_head_dim"]);
-    return rope === undefined ? undefined : layers * (latent + rope) * 2;
-  }
-  const { keyValueHeads, headSize } = shape;
-  return keyValueHeads === undefined || headSize === undefined ? undefined : layers * keyValueHeads * headSize * 2 * 2;
+function visionOf(config: Json): Partial<Shape> {
+  const thinker = isJson(config["thinker_config"]) ? config["thinker_config"] : config;
+  const vision = thinker["vision_config"];
+  if (!isJson(vision)) return {};
+  const hidden = count(vision, ["embed_dim", "hidden_size", "width", "vt_hidden_size"]);
+  if (hidden === undefined) return {};
+  const merge = count(vision, ["spatial_merge_size"]) ?? count(thinker, ["spatial_merge_size"]);
+  const side = count(vision, ["image_size"]);
+  const patch = count(vision, ["patch_size"]) ?? 14;
+  const dynamic = merge !== undefined && side === undefined;
+  const patches = side === undefined ? 1024 : Math.min(65_536, Math.ceil(side / patch) ** 2);
+  const inner = count(vision, ["intermediate_size"]) ?? 4 * hidden;
+  const perToken = (merge ?? 2) ** 2 * (5 * hidden + 2 * inner);
+  return { visionTokens: dynamic ? dynamicImageTokens : Math.ceil(patches / (merge ?? 2) ** 2), visionWidth: perToken };
 }

@@ -44,7 +44,12 @@ const factKeys = [
   "quantization",
   "contextLength",
   "kvBytesPerToken",
+  "effectiveBits",
+  "dtypes",
   "shape",
+  "weights",
+  "cache",
+  "unknown",
 ] as const satisfies readonly (keyof ModelFacts)[];
 
 function factsOf(status: ModelStatus | undefined): ModelFacts {

@@ -48,9 +48,14 @@ export function parametersOf(
   return sum;
 }
 
-/** Data type that holds most bytes; ties go to the name that sorts first. */
-export function dtypeOf(tensors: readonly Tensor[]): string | undefined {
+/** Bytes of tensor data by data type, in the order of the names. */
+export function dtypesOf(tensors: readonly Tensor[]): Record<string, number> {
   const bytes = new Map<string, number>();
   for (const tensor of tensors) bytes.set(tensor.dtype, (bytes.get(tensor.dtype) ?? 0) + tensor.bytes);
-  return [...bytes].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0]?.[0];
+  return Object.fromEntries([...bytes].sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+/** Data type that holds most bytes; ties go to the name that sorts first. */
+export function dtypeOf(tensors: readonly Tensor[]): string | undefined {
+  return Object.entries(dtypesOf(tensors)).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1))[0]?.[0];
 }

@@ -1,17 +1,20 @@
 /**
- * Does a model fit one node, with how much context? First honest version: weights and KV cache of one full-length sequence
- * must fit beside a reserve. Estimates err on the safe side, since a promise that vLLM refuses at start costs a node.
- *
- * Budget per GPU (vLLM's own order, v1/worker/gpu_worker.py): memory × utilization − weights − peak activations − CUDA graphs
- * = KV cache. Tensor parallelism over all GPUs of the node divides weights and, up to the number of KV heads, the cache.
+ * Does a model fit one node, with how much context? One answer for the plan of a deployment and for the node support matrix.
+ * Tensor parallelism over all GPUs of the node; only the safe estimate decides.
  */
-import type { ModelStatus } from "../../api/model.ts";
 import type { GpuShape } from "../../api/nodetype.ts";
-import { bytesText, wholeQuantity } from "../quantity.ts";
 import type { Problem } from "../plan.ts";
+import { capacityOf, type TwoEstimates } from "./capacity.ts";
+import type { ModelFacts } from "./facts.ts";
+import { gpuOf, type Settings } from "./gpu.ts";
+import { divisionOf } from "./parallel.ts";
+import { bitsProblem } from "./quantize.ts";
+import { nativeBits, peakAtLoad } from "./weights.ts";
+import { releaseOf } from "./release.ts";
+import { cacheText, gigabytes, tooHeavy } from "./fitwords.ts";
 
-/** vLLM's default for --gpu-memory-utilization since April 2026; rendered explicitly so that a new default changes nothing. */
-export const GPU_MEMORY_UTILIZATION = 0.92;
+export { GPU_MEMORY_UTILIZATION } from "./capacity.ts";
+export type { ModelFacts } from "./facts.ts";
 
 export interface Capacity {
   /** Tokens of prompt and answer together that one request may use. */
@@ -22,110 +25,146 @@ export interface Capacity {
   readonly maxConcurrency: number;
 }
 
-export type Fit = { readonly capacity: Capacity } | { readonly problem: Problem };
+/** What the engine must be told so that the capacity becomes true. */
+export interface EngineSettings extends Settings {
+  /** Bits of the matrices; below `nativeBits` the engine quantizes at load. */
+  readonly bits: number;
+  readonly nativeBits: number;
+  readonly tensorParallel: number;
+  readonly expertParallel: boolean;
+  /** Whether sequences or batch were lowered below the engine's defaults to make the context fit. */
+  readonly lowered: boolean;
+}
 
-/** Sizes of a model as its headers state them; a missing one means that it could not be known. */
-export type ModelFacts = Pick<ModelStatus, "weightBytes" | "kvBytesPerToken" | "contextLength" | "shape">;
+export interface FitOptions {
+  /** spec.quantization.bits; the checkpoint's own where absent. */
+  readonly bits?: number;
+  readonly engineVersion?: string;
+}
+
+export type Fit =
+  | { readonly capacity: Capacity; readonly engine: EngineSettings; readonly estimates: TwoEstimates }
+  | { readonly problem: Problem };
+
+/** Fewer sequences and smaller batches than the engine's defaults, tried in this order: each leaves more to the cache. */
+const lowerSettings: readonly Settings[] = [
+  { maxNumSeqs: 256, maxNumBatchedTokens: 4096 },
+  { maxNumSeqs: 256, maxNumBatchedTokens: 2048 },
+  { maxNumSeqs: 64, maxNumBatchedTokens: 2048 },
+  { maxNumSeqs: 16, maxNumBatchedTokens: 1024 },
+];
+
+const refused = (reason: Problem["reason"], message: string): { problem: Problem } => ({
+  problem: { reason, message },
+});
 
 /** Model facts in; the largest safe context out, or the first thing that does not fit, with numbers. */
-export function fitOneNode(model: ModelFacts, gpu: GpuShape, wantedContext: number | undefined): Fit {
-  const { weightBytes, contextLength: nativeContext } = model;
-  if (weightBytes === undefined || nativeContext === undefined) {
-    return {
-      problem: {
-        reason: "DoesNotFit",
-        message: "the model's weight bytes or context length are unknown: its size cannot be checked against the node",
-      },
-    };
-  }
-  const heads = model.shape?.attentionHeads;
-  if (heads !== undefined && heads % gpu.count !== 0) {
-    return {
-      problem: {
-        reason: "DoesNotFit",
-        message: `the model's ${heads} attention heads cannot be divided over ${gpu.count} GPUs: use a node type whose GPU count divides ${heads}`,
-      },
-    };
-  }
-  if (wantedContext !== undefined && wantedContext > nativeContext) {
-    return {
-      problem: {
-        reason: "ContextTooLong",
-        message: `spec.contextLength is ${wantedContext}, the model was made for ${nativeContext}: set it to ${nativeContext} or less`,
-      },
-    };
-  }
-  const kvBudgetBytes = kvBudget(gpu, weightBytes);
-  if (kvBudgetBytes <= 0) return { problem: tooHeavy(gpu, weightBytes) };
-  return contextWithin(model, gpu, { kvBudgetBytes, nativeContext, wantedContext });
-}
-
-function contextWithin(
+export function fitOneNode(
   model: ModelFacts,
   gpu: GpuShape,
-  {
-    kvBudgetBytes,
-    nativeContext,
-    wantedContext,
-  }: { kvBudgetBytes: number; nativeContext: number; wantedContext: number | undefined },
+  wantedContext: number | undefined,
+  options: FitOptions = {},
 ): Fit {
-  const perToken = kvBytesPerTokenPerGpu(model, gpu.count);
-  if (perToken === undefined)
-    return {
-      problem: {
-        reason: "DoesNotFit",
-        message: "the model's KV cache per token is unknown: its context cannot be checked against the node",
-      },
-    };
-  if (perToken === 0)
-    return { capacity: { contextLength: wantedContext ?? nativeContext, kvCacheTokens: 0, maxConcurrency: 0 } };
-  const kvCacheTokens = Math.floor(kvBudgetBytes / perToken / BLOCK_TOKENS) * BLOCK_TOKENS;
-  const contextLength = wantedContext ?? Math.min(nativeContext, kvCacheTokens);
-  if (kvCacheTokens < BLOCK_TOKENS) {
-    const message = `${BLOCK_TOKENS} tokens need ${bytesText(BLOCK_TOKENS * perToken)} of KV cache per GPU, ${bytesText(kvBudgetBytes)} are left beside the weights: use a larger node type`;
-    return { problem: { reason: "DoesNotFit", message } };
+  if (model.weightBytes === undefined || model.contextLength === undefined)
+    return refused(
+      "DoesNotFit",
+      "the model's weight bytes or context length are unknown: its size cannot be checked against the node",
+    );
+  const division = divisionOf(model, gpu.count);
+  if ("reason" in division) return refused("DoesNotFit", division.reason);
+  const native = nativeBits(model);
+  const bits = options.bits ?? native;
+  const unfit = bitsProblem(model, gpuOf(gpu), bits);
+  if (unfit !== undefined) return refused("DoesNotFit", `${String(bits)} bits on ${gpu.product}: ${unfit}`);
+  if (wantedContext !== undefined && wantedContext > model.contextLength)
+    return refused(
+      "ContextTooLong",
+      `spec.contextLength is ${String(wantedContext)}, the model was made for ${String(model.contextLength)}: set it to ${String(model.contextLength)} or less`,
+    );
+  const wanted = wantedContext ?? model.contextLength;
+  const best = bestSettings(model, gpu, wanted, { ...options, bits });
+  if (!best)
+    return refused(
+      "DoesNotFit",
+      "the model's KV cache per token is unknown: its context cannot be checked against the node",
+    );
+  return answer({ model, gpu, best, wantedContext, engine: { bits, nativeBits: native, ...division }, options });
+}
+
+interface Best {
+  readonly estimates: TwoEstimates;
+  readonly longest: number;
+  readonly lowered: boolean;
+}
+
+/** The engine's defaults where the wanted context fits with them, else the first lower step where it does, else the one that fits most. */
+function bestSettings(
+  facts: ModelFacts,
+  gpu: GpuShape,
+  wanted: number,
+  options: FitOptions & { bits: number },
+): Best | undefined {
+  const { bits, engineVersion } = options;
+  const common = {
+    facts,
+    gpu,
+    tensorParallel: gpu.count,
+    bits,
+    ...(engineVersion === undefined ? {} : { engineVersion }),
+  };
+  const first = capacityOf(common);
+  if (!first) return undefined;
+  let best: Best = { estimates: first, longest: first.safe.longest(wanted), lowered: false };
+  for (const settings of lowerSettings) {
+    if (best.longest >= wanted) return best;
+    if (
+      settings.maxNumSeqs > first.settings.maxNumSeqs ||
+      settings.maxNumBatchedTokens > first.settings.maxNumBatchedTokens
+    )
+      continue;
+    const estimates = capacityOf({ ...common, settings });
+    const longest = estimates?.safe.longest(wanted) ?? 0;
+    if (estimates && (longest > best.longest || estimates.safe.cacheBytes > 0 !== best.estimates.safe.cacheBytes > 0))
+      best = { estimates, longest, lowered: true };
   }
-  if (contextLength > kvCacheTokens) {
-    return {
-      problem: {
-        reason: "DoesNotFit",
-        message: `one request of ${contextLength} tokens needs ${bytesText(contextLength * perToken)} of KV cache per GPU, ${bytesText(kvBudgetBytes)} are left beside the weights: set spec.contextLength to ${kvCacheTokens} or less, or use a larger node type`,
-      },
-    };
-  }
-  return { capacity: { contextLength, kvCacheTokens, maxConcurrency: Math.floor(kvCacheTokens / contextLength) } };
+  return best;
 }
 
-/** vLLM's default KV block. */
-const BLOCK_TOKENS = 16;
-
-/** KV heads are replicated where tensor parallelism exceeds their number (vLLM: max(1, kv_heads // TP) per GPU). */
-function kvBytesPerTokenPerGpu(model: ModelFacts, gpuCount: number): number | undefined {
-  const { kvBytesPerToken, shape } = model;
-  if (kvBytesPerToken === undefined) return undefined;
-  const heads = shape?.keyValueHeads;
-  if (heads === undefined || heads === 0) return kvBytesPerToken;
-  return Math.ceil((kvBytesPerToken / heads) * Math.max(1, Math.floor(heads / gpuCount)));
+interface Answer {
+  readonly model: ModelFacts;
+  readonly gpu: GpuShape;
+  readonly best: Best;
+  readonly wantedContext: number | undefined;
+  readonly engine: { readonly bits: number; readonly nativeBits: number; readonly expertParallel: boolean };
+  readonly options: FitOptions;
 }
 
-function kvBudget(gpu: GpuShape, weightBytes: number): number {
-  const memoryBytes = wholeQuantity(gpu.memory) ?? 0;
-  return (
-    Math.floor(memoryBytes * GPU_MEMORY_UTILIZATION) - Math.ceil(weightBytes / gpu.count) - reserveBytes(memoryBytes)
-  );
-}
+/** Least context that is worth a node, in tokens: one block. */
+const LEAST_CONTEXT = 16;
 
-/** Activations, CUDA graphs, NCCL and the sampler's warm-up: cards of 70 GiB and more default to 1,024 sequences and keep more. */
-function reserveBytes(memoryBytes: number): number {
-  const GiB = 2 ** 30;
-  return memoryBytes >= 70 * GiB ? 6 * GiB : 3 * GiB;
-}
-
-function tooHeavy(gpu: GpuShape, weightBytes: number): Problem {
-  const memoryBytes = wholeQuantity(gpu.memory) ?? 0;
-  const usable = Math.max(0, Math.floor(memoryBytes * GPU_MEMORY_UTILIZATION) - reserveBytes(memoryBytes)) * gpu.count;
+function answer({ model, gpu, best, wantedContext, engine, options }: Answer): Fit {
+  const { estimates, longest, lowered } = best;
+  const { safe } = estimates;
+  const peak = peakAtLoad(model, { tensor: gpu.count, pipeline: 1 }, engine.bits, releaseOf(options.engineVersion));
+  if (safe.cacheBytes < 0 || peak > estimates.budgetBytes) return { problem: tooHeavy(gpu, estimates, peak) };
+  const isCached = safe.concurrency(1) !== Infinity;
+  if (longest < Math.min(LEAST_CONTEXT, wantedContext ?? LEAST_CONTEXT))
+    return refused(
+      "DoesNotFit",
+      `${cacheText(safe.cacheBytes)} for even ${String(LEAST_CONTEXT)} tokens: use a larger node type`,
+    );
+  if (wantedContext !== undefined && longest < wantedContext)
+    return refused(
+      "DoesNotFit",
+      `one request of ${String(wantedContext)} tokens does not fit: ${gigabytes(safe.cacheBytes)} of each GPU are left for its KV cache beside ${gigabytes(safe.weightBytes)} of weights: set spec.contextLength to ${String(longest)} or less, or use a larger node type`,
+    );
+  const contextLength = wantedContext ?? longest;
+  const concurrency = isCached ? Math.floor(safe.concurrency(contextLength)) : 0;
+  const tokens = isCached ? Math.floor(safe.concurrency(contextLength) * contextLength) : 0;
+  const kvCacheTokens = Math.max(concurrency * contextLength, tokens - (tokens % 16));
   return {
-    reason: "DoesNotFit",
-    message: `the model needs ${bytesText(weightBytes)} for its weights, ${gpu.count} × ${gpu.memory} (${gpu.product}) gives ${bytesText(usable)}: use a larger node type`,
+    capacity: { contextLength, kvCacheTokens, maxConcurrency: concurrency },
+    engine: { ...estimates.settings, ...engine, tensorParallel: gpu.count, lowered },
+    estimates,
   };
 }

@@ -147,6 +147,11 @@ const models: readonly (readonly [string, object, number | undefined, number | u
       num_key_value_heads: 2,
       head_dim: 16,
       linear_num_key_heads: 2,
+      linear_num_key_heads: 2,
+      linear_key_head_dim: 8,
+      linear_num_value_heads: 4,
+      linear_value_head_dim: 8,
+      linear_conv_kernel_dim: 4,
       layer_types: ["linear_attention", "linear_attention", "linear_attention", "full_attention"],
     },
     128,
@@ -190,7 +195,7 @@ test("parameters are counted through the packing of quantized weights", () => {
   const plain = factsOf(base, [tensor("a.weight", "BF16", 10, 10), tensor("b.bias", "F32", 3)]);
   assert.deepEqual(
     [plain.parameters, plain.dtype, plain.quantization, plain.weightBytes],
-    [103, "BF16", undefined, 212],
+    [103, "BF16", undefined, 206],
   );
   const awq = factsOf({ ...base, quantization_config: { quant_method: "awq", bits: 4 } }, [
     tensor("q.qweight", "I32", 8, 4),

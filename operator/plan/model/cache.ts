@@ -1,0 +1,205 @@
+/**
+ * Which layers of a model keep what, by config.json. Each family's rule is that of vLLM's model file, named beside it
+ * (vllm/model_executor/models/, read at 017e9f4448b700e85ee16023287b025693c72b9e) or of transformers' configuration class.
+ * Unknown stays undefined: nothing is guessed.
+ */
+import { count, textConfig } from "./config.ts";
+import type { Json, Task } from "./config.ts";
+import { stateLayers } from "./cachestate.ts";
+import type { Shape } from "./shape.ts";
+import type { CacheLayers } from "../sizing/kv.ts";
+
+/** Encoders attend over the whole text at once and keep no cache (models/bert.py, roberta.py: EncoderOnlyAttention). */
+const encoderOnly =
+  /^(Bert|Roberta|XLMRoberta|ModernBert|NomicBert|GteModel|GteNew|BgeM3|HF_ColBERT|ColBERTModernBert|ColBERTJinaRoberta|DistilBert|Electra|JinaVLForRanking)/;
+
+/** What one attention layer keeps, by its place. */
+export type LayerKind = "full" | "sliding" | "chunked" | "state" | "none";
+
+const words: Readonly<Record<string, LayerKind>> = {
+  full_attention: "full", attention: "full", global: "full", full: "full", hybrid: "full", minimax_m1: "full",
+  global_attention: "full", sliding_attention: "sliding", local_attention: "sliding", sliding: "sliding", local: "sliding",
+  swa: "sliding", sliding_window_attention: "sliding", chunked_attention: "chunked", linear_attention: "state",
+  mamba: "state", mamba2: "state", conv: "state", recurrent: "state", moe: "none", mlp: "none",
+}; // prettier-ignore
+
+/** By the list that newer configurations carry; undefined where there is none or a word is not known. */
+function listed(text: Json, layers: number): readonly LayerKind[] | undefined | "unknown" {
+  const list = text["layer_types"] ?? text["layers_block_type"];
+  if (!Array.isArray(list)) return undefined;
+  if (list.length < layers) return "unknown";
+  const kinds = list
+    .slice(0, layers)
+    .map((word) => (typeof word === "string" && Object.hasOwn(words, word) ? words[word] : undefined));
+  return kinds.every((kind) => kind !== undefined) ? (kinds as LayerKind[]) : "unknown";
+}
+
+const repeat = (layers: number, kindOf: (index: number) => LayerKind): LayerKind[] =>
+  Array.from({ length: layers }, (_, index) => kindOf(index));
+
+/** Every n-th layer (counted from 1) sees everything, the others a window. */
+const everyNth = (layers: number, nth: number, local: LayerKind = "sliding"): LayerKind[] =>
+  repeat(layers, (index) => ((index + 1) % nth === 0 ? "full" : local));
+
+/** Families whose pattern lies in their class and not in the file. */
+function byFamily(text: Json, type: string, layers: number): readonly LayerKind[] | undefined {
+  const pattern = count(text, ["sliding_window_pattern", "_sliding_window_pattern"]);
+  // models/gemma2.py: even layers have the window; Gemma2Config's default is 4096.
+  if (type === "gemma2") return repeat(layers, (index) => (index % 2 === 0 ? "sliding" : "full"));
+  // Gemma3TextConfig: sliding_window_pattern 6; Cohere2Config: 4; gpt-oss: layer i has the window where i is even (models/gpt_oss.py).
+  if (type.startsWith("gemma3")) return everyNth(layers, pattern ?? (type.startsWith("gemma3n") ? 5 : 6));
+  if (type === "cohere2") return everyNth(layers, pattern ?? 4);
+  if (type === "gpt_oss") return repeat(layers, (index) => (index % 2 === 0 ? "sliding" : "full"));
+  if (type.startsWith("exaone4") && pattern !== undefined) return everyNth(layers, pattern);
+  if (type.startsWith("llama4")) return llama4(text, layers);
+  return withStates(text, type, layers);
+}
+
+/** models/llama4.py: layers of no_rope_layers (0 there: no rotary embedding) see everything, the others chunks; each fourth by default. */
+function llama4(text: Json, layers: number): readonly LayerKind[] {
+  if (count(text, ["attention_chunk_size"]) === undefined) return repeat(layers, () => "full");
+  const list = text["no_rope_layers"];
+  if (Array.isArray(list) && list.length === layers)
+    return list.map((rope) => (rope === 0 || rope === false ? "full" : "chunked"));
+  return everyNth(layers, count(text, ["no_rope_layer_interval"]) ?? 4, "chunked");
+}
+
+/** Families that mix attention with states, before their configurations carried layer_types. */
+function withStates(text: Json, type: string, layers: number): readonly LayerKind[] | undefined {
+  const pattern = text["hybrid_override_pattern"];
+  // models/nemotron_h.py: M is Mamba 2, * attention, - and E feed-forward.
+  if (typeof pattern === "string")
+    return [...pattern].slice(0, layers).map((mark) => (mark === "M" ? "state" : mark === "*" ? "full" : "none"));
+  const period = count(text, ["attn_layer_period"]);
+  // JambaConfig.layers_block_type: attention where (i - offset) % period is 0.
+  if (period !== undefined) {
+    const offset = count(text, ["attn_layer_offset"], 0) ?? 0;
+    return repeat(layers, (index) => (index % period === offset ? "full" : "state"));
+  }
+  const indices = text["attn_layer_indices"] ?? text["full_attn_idxs"];
+  // BambaConfig.layers_block_type; Lfm2Config.full_attn_idxs.
+  if (Array.isArray(indices)) return repeat(layers, (index) => (indices.includes(index) ? "full" : "state"));
+  const types = text["attn_type_list"];
+  // models/minimax_text_01.py: 0 is linear attention, 1 softmax attention.
+  if (Array.isArray(types) && types.length >= layers) return repeat(layers, (i) => (types[i] === 0 ? "state" : "full"));
+  const interval = count(text, ["full_attention_interval"]) ?? (type === "qwen3_next" ? 4 : undefined);
+  // Qwen3NextConfig: each fourth layer attends, the others are gated delta networks.
+  if (interval !== undefined && "linear_num_value_heads" in text) return everyNth(layers, interval, "state");
+  const linear = text["linear_attn_config"];
+  if (typeof linear === "object" && linear !== null) return kimiLinear(linear as Json, layers);
+  if (["mamba", "mamba2", "falcon_mamba"].includes(type)) return repeat(layers, () => "state");
+  return undefined;
+}
+
+/** models/kimi_linear.py: kda_layers counts from 1. */
+function kimiLinear(linear: Json, layers: number): readonly LayerKind[] | undefined {
+  const list = linear["kda_layers"];
+  return Array.isArray(list) ? repeat(layers, (i) => (list.includes(i + 1) ? "state" : "full")) : undefined;
+}
+
+const typeOf = (text: Json): string => (typeof text["model_type"] === "string" ? text["model_type"] : "");
+
+/** Window in tokens; families that switch it off by use_sliding_window have none (Qwen2Config). */
+function windowOf(text: Json, type: string): number | undefined {
+  if (text["use_sliding_window"] === false) return undefined;
+  const named = count(text, ["sliding_window", "sliding_window_size", "window_size"]);
+  if (named !== undefined) return named;
+  return "sliding_window" in text
+    ? undefined
+    : (({ gemma2: 4096, gemma3_text: 4096, cohere2: 4096 } as Json)[type] as number | undefined);
+}
+
+/** Kinds of all layers that hold a cache of their own; undefined where the configuration leaves it open. */
+export function layerKinds(text: Json, layers: number): readonly LayerKind[] | undefined {
+  const type = typeOf(text);
+  const list = listed(text, layers);
+  if (list === "unknown") return undefined;
+  const kinds = list ?? byFamily(text, type, layers);
+  const window = windowOf(text, type);
+  if (kinds) {
+    // A window that is switched off leaves full attention.
+    const plain = kinds.map((kind) => (kind === "sliding" && window === undefined ? "full" : kind));
+    // models/gemma3n.py, gemma4.py: the last num_kv_shared_layers layers read the cache of earlier ones.
+    const shared = count(text, ["num_kv_shared_layers"], 0) ?? 0;
+    return plain.slice(0, Math.max(0, layers - shared));
+  }
+  if (unknownMixture.some((key) => key in text)) return undefined;
+  // layers/attention: a window without a list holds for every layer, but where the family says from which layer on.
+  if (window === undefined || "max_window_layers" in text) return repeat(layers, () => "full");
+  return repeat(layers, () => "sliding");
+}
+
+/** Keys of mixtures whose rule is not known here. */
+const unknownMixture = [
+  "ssm_cfg",
+  "state_size",
+  "ssm_state_size",
+  "cross_attention_layers",
+  "block_types",
+  "hybrid_layer_pattern",
+];
+
+interface Heads {
+  readonly heads: number;
+  readonly keySize: number;
+  readonly valueSize: number;
+}
+
+/** Heads and sizes of attention layers with other numbers than the rest: Gemma 4's global layers (models/gemma4.py). */
+function globalHeads(text: Json, plain: Heads): Heads {
+  const keySize = count(text, ["global_head_dim"]) ?? plain.keySize;
+  const heads = count(text, ["num_global_key_value_heads"]) ?? plain.heads;
+  return { heads, keySize, valueSize: keySize === plain.keySize ? plain.valueSize : keySize };
+}
+
+function attentionLayers(text: Json, kinds: readonly LayerKind[], shape: Shape): readonly CacheLayers[] | undefined {
+  const layersOf = (kind: LayerKind): number => kinds.filter((one) => one === kind).length;
+  const latent = count(text, ["kv_lora_rank"]);
+  if (latent !== undefined) return latentLayers(text, layersOf("full"), latent);
+  const { keyValueHeads: heads, headSize: keySize } = shape;
+  if (kinds.every((kind) => kind === "state" || kind === "none")) return [];
+  if (heads === undefined || keySize === undefined) return undefined;
+  const plain: Heads = { heads, keySize, valueSize: count(text, ["v_head_dim"]) ?? keySize };
+  const window = windowOf(text, typeOf(text)) ?? 0;
+  const runs: CacheLayers[] = [
+    { kind: "Full", layers: layersOf("full"), ...(layersOf("sliding") > 0 ? globalHeads(text, plain) : plain) },
+    { kind: "Sliding", layers: layersOf("sliding"), ...plain, window },
+    { kind: "Chunked", layers: layersOf("chunked"), ...plain, window: count(text, ["attention_chunk_size"]) ?? 0 },
+  ];
+  return runs.filter((run) => run.layers > 0);
+}
+
+/**
+ * Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434 §2.1): kv_lora_rank + qk_rope_head_dim numbers per token and layer.
+ * DeepSeek V3.2 keeps the keys of its indexer besides: index_head_dim bytes and one fp32 scale per 128 of them (models/deepseek_v2.py).
+ */
+function latentLayers(text: Json, layers: number, latent: number): readonly CacheLayers[] | undefined {
+  const rope = count(text, ["qk_rope_head_dim"]);
+  if (rope === undefined) return undefined;
+  const main: CacheLayers = { kind: "Latent", layers, keySize: latent + rope };
+  const index = count(text, ["index_head_dim"]);
+  if (index === undefined) return [main];
+  return [main, { kind: "Latent", layers, keySize: index + Math.ceil(index / 128) * 4, elementBytes: 1 }];
+}
+
+/** What each layer keeps, in runs of equal ones; empty where nothing is kept, undefined where it cannot be known. */
+export function cacheOf(
+  architecture: string,
+  task: Task,
+  config: Json,
+  shape: Shape,
+): readonly CacheLayers[] | undefined {
+  if (encoderOnly.test(architecture)) return [];
+  if (task === "Unknown") return undefined;
+  const text = textConfig(config);
+  const { layers } = shape;
+  const kinds = layers === undefined ? undefined : layerKinds(text, layers);
+  if (!kinds) return undefined;
+  const attention = attentionLayers(text, kinds, shape);
+  // models/falcon_h1.py: attention and Mamba side by side in every layer.
+  const parallel = architecture.startsWith("FalconH1");
+  const states = parallel ? kinds.length : kinds.filter((kind) => kind === "state").length;
+  if (!attention || states === 0) return attention;
+  const state = stateLayers(text, states);
+  return state && [...attention, state];
+}

@@ -1,0 +1,114 @@
+/**
+ * What one replica can hold: memory × utilization − weights − reserve = cache, cut as the block manager does. Two answers: `expected`
+ * is the estimate shown to users, `safe` decides what is allowed, since a promise that the engine refuses at start costs a node.
+ */
+import type { GpuShape } from "../../api/nodetype.ts";
+import { cacheLayersOf, type ModelFacts } from "./facts.ts";
+import { defaultSettings, gpuOf, type Gpu, type Settings } from "./gpu.ts";
+import { cachePlan, cacheSize, longestSequence, type CachePlan } from "./kv.ts";
+import { releaseOf } from "./release.ts";
+import { reserveOf, type Reserve } from "./reserve.ts";
+import { weightBytesPerGpu } from "./weights.ts";
+
+/** vLLM's default for --gpu-memory-utilization since April 2026; rendered explicitly so that a new default changes nothing. */
+export const GPU_MEMORY_UTILIZATION = 0.92;
+
+export interface CapacityInput {
+  readonly facts: ModelFacts;
+  readonly gpu: Pick<GpuShape, "product" | "memory">;
+  readonly tensorParallel: number;
+  readonly pipelineParallel?: number;
+  /** Bits of the matrices; the checkpoint's own where absent. */
+  readonly bits?: number;
+  /** 1 for an fp8 cache. */
+  readonly cacheElementBytes?: 1 | 2;
+  readonly engineVersion?: string;
+  readonly utilization?: number;
+  /** The engine's own defaults for this GPU where absent. */
+  readonly settings?: Partial<Settings>;
+  readonly enforceEager?: boolean;
+  readonly prefixCaching?: boolean;
+}
+
+export interface Estimate {
+  /** Bytes of one GPU. */
+  readonly weightBytes: number;
+  readonly reserve: Reserve;
+  /** Left for the cache; negative where weights and reserve do not fit. */
+  readonly cacheBytes: number;
+  /** Largest length of one sequence up to the asked one, in tokens. */
+  longest(most: number): number;
+  /** Sequences of this length at once; Infinity where no cache is kept. */
+  concurrency(length: number): number;
+  /** Tokens of the cache as the start-up log prints them; 0 where no cache is kept. */
+  tokens(length: number): number;
+}
+
+export interface TwoEstimates {
+  readonly settings: Settings;
+  readonly budgetBytes: number;
+  readonly expected: Estimate;
+  readonly safe: Estimate;
+}
+
+/** The safe estimate holds more back: a share of what is estimated, of the card, and a constant for what varies between drivers. */
+const SAFE = { reserve: 1.3, weights: 1.01, memory: 0.005, bytes: 0.35 * 2 ** 30 } as const;
+
+/** Both estimates for one node; undefined where weights or cache of the model are unknown. */
+export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
+  const gpu = gpuOf(input.gpu);
+  const release = releaseOf(input.engineVersion);
+  const settings = { ...defaultSettings(gpu, release), ...input.settings };
+  const parallel = { tensor: input.tensorParallel, pipeline: input.pipelineParallel ?? 1 };
+  const layers = cacheLayersOf(input.facts);
+  const bits = input.bits ?? 16;
+  const expectedWeights = weightBytesPerGpu(input.facts, parallel, bits, false);
+  const safeWeights = weightBytesPerGpu(input.facts, parallel, bits, true);
+  if (!layers || expectedWeights === undefined || safeWeights === undefined) return undefined;
+  const plan = cachePlan(layers, {
+    tensorParallel: parallel.tensor,
+    pipelineParallel: parallel.pipeline,
+    elementBytes: input.cacheElementBytes ?? 2,
+    batchedTokens: settings.maxNumBatchedTokens,
+    release,
+    prefixCaching: input.prefixCaching ?? true,
+  });
+  const enforceEager = input.enforceEager ?? false;
+  const reserve = reserveOf({ facts: input.facts, gpu, parallel, settings, release, enforceEager });
+  const budgetBytes = Math.floor(gpu.usableBytes * (input.utilization ?? GPU_MEMORY_UTILIZATION));
+  const estimate = (weightBytes: number, part: Reserve, heldBack: number): Estimate =>
+    estimateOf(weightBytes, part, budgetBytes - heldBack, plan, release);
+  return {
+    settings,
+    budgetBytes,
+    expected: estimate(expectedWeights, reserve, 0),
+    safe: estimate(Math.ceil(safeWeights * SAFE.weights), scaled(reserve), heldBack(gpu)),
+  };
+}
+
+const heldBack = (gpu: Gpu): number => Math.ceil(gpu.usableBytes * SAFE.memory + SAFE.bytes);
+
+const scaled = (reserve: Reserve): Reserve => ({
+  activationBytes: Math.ceil(reserve.activationBytes * SAFE.reserve),
+  graphBytes: Math.ceil(reserve.graphBytes * SAFE.reserve),
+  otherBytes: Math.ceil(reserve.otherBytes * SAFE.reserve),
+});
+
+function estimateOf(
+  weightBytes: number,
+  reserve: Reserve,
+  budgetBytes: number,
+  plan: CachePlan | undefined,
+  release: ReturnType<typeof releaseOf>,
+): Estimate {
+  const cacheBytes = budgetBytes - weightBytes - reserve.activationBytes - reserve.graphBytes - reserve.otherBytes;
+  const bytes = Math.max(0, cacheBytes);
+  return {
+    weightBytes,
+    reserve,
+    cacheBytes,
+    longest: (most) => (plan ? longestSequence(plan, bytes, most) : cacheBytes >= 0 ? most : 0),
+    concurrency: (length) => (plan ? cacheSize(plan, bytes, length, release).concurrency : Infinity),
+    tokens: (length) => (plan ? cacheSize(plan, bytes, length, release).reportedTokens : 0),
+  };
+}
