@@ -41,6 +41,8 @@ function ownFiles(): Tree {
   const engine = { uid: 2000, gid: 0 };
   return new Map([
     ["usr/bin/python3", { kind: "link", target: "python3.11" }],
+    // vLLM calls lscpu through a shell.
+    ["usr/bin/sh", { kind: "link", target: "bash" }],
     ["usr/local/bin/vllm", textFile(LAUNCHER, 0o755)],
     ["etc/passwd", textFile("root:x:0:0:root:/root:/usr/sbin/nologin\nvllm:x:2000:0:vllm:/home/vllm:/bin/bash\n")],
     ["etc/group", textFile("root:x:0:\n")],
