@@ -8,6 +8,7 @@ import { newPart } from "../cluster/process.ts";
 import type { Part } from "../cluster/process.ts";
 import { nodeIdentity } from "../cluster/users.ts";
 import { socketOf } from "./containerd.ts";
+import { kubeletDir } from "./mounts.ts";
 import { clusterDomain, dnsServiceAddress } from "./network.ts";
 
 export interface Taint {
@@ -76,10 +77,13 @@ export function newKubelet(options: KubeletOptions): Part {
   const kubeconfig = write("kubelet.kubeconfig", kubeconfigYaml({ url: cluster.url, caPem: cluster.caPem, identity }));
   const clientCa = write("client-ca.crt", cluster.info.clientAuthority?.certPem ?? "");
   const config = write("kubelet.yaml", configuration(options, clientCa));
+  // A mount namespace of its own, only to have its own folder at the fixed path of the sockets for device plugins.
+  const inOwnMounts = `mount --bind "$0" ${kubeletDir} && exec "$@"`;
   return newPart({
     name: `kubelet of ${name}`,
-    command: options.program,
+    command: "unshare",
     args: [
+      ...["--mount", "--propagation=unchanged", "sh", "-c", inOwnMounts, own, options.program],
       `--config=${config}`,
       `--kubeconfig=${kubeconfig}`,
       `--root-dir=${own}`,

@@ -8,8 +8,11 @@ import type { State } from "./state.ts";
 /** The run's folder under a name short enough for Unix sockets (at most 107 bytes). */
 export const shortDir = "/run/berth";
 
-/** Fixed paths: go-cni's result cache, the kubelet's links to container logs. */
-const redirected = ["/var/lib/cni", "/var/log/containers", "/var/log/pods"] as const;
+/** Where every kubelet has its socket for device plugins, whatever its `--root-dir` (deviceplugin/v1beta1/constants.go). */
+export const kubeletDir = "/var/lib/kubelet";
+
+/** Fixed paths: go-cni's result cache, the kubelet's links to container logs, its socket for device plugins. */
+const redirected = ["/var/lib/cni", "/var/log/containers", "/var/log/pods", kubeletDir] as const;
 
 /** Folders of the host that must exist to be mounted on. */
 export const mountPoints: readonly string[] = redirected;
@@ -35,10 +38,13 @@ export async function mountAll(state: State): Promise<void> {
   await command("mount", ["-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run"]);
   mkdirSync(shortDir);
   await command("mount", ["--bind", own, shortDir]);
+  // Volumes that a kubelet mounts in its own mount namespace must reach its containerd.
+  await command("mount", ["--make-shared", shortDir]);
   for (const path of redirected) {
     const source = join(own, "redirected", path);
     mkdirSync(source, { recursive: true });
     await command("mount", ["--bind", source, path]);
+    await command("mount", ["--make-private", path]);
   }
   for (const [name, value] of Object.entries(kernelSettings)) {
     const source = join(own, "kernel", name);
