@@ -21,6 +21,7 @@ import { newAccess } from "./http/access.ts";
 import { cachedObjects, freshObjects } from "./controllers/facts.ts";
 import { newLedgerMetrics } from "./controllers/ledgermetrics.ts";
 import { newSealer, type Sealer } from "./controllers/sealer.ts";
+import { newStartupWatch } from "./controllers/startups.ts";
 import { newUsageSource } from "./controllers/usage.ts";
 import { isUndecided } from "./controllers/undecided.ts";
 import { proofOfLife } from "./controllers/lastseen.ts";
@@ -114,6 +115,7 @@ export function deploymentController(
         executor,
         settings,
         lock: newKeyedLock(),
+        startups: newStartupWatch(base.metrics.registry),
         render,
       }),
       resyncKeys: () => stores.deployments.list().map(keyOf),

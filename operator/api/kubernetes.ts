@@ -37,12 +37,18 @@ export interface ContainerStatus {
   readonly restartCount?: number;
   readonly state?: {
     readonly waiting?: { readonly reason?: string; readonly message?: string };
-    readonly terminated?: { readonly reason?: string; readonly message?: string; readonly exitCode?: number };
+    readonly terminated?: EndedContainer;
     readonly running?: { readonly startedAt?: string };
   };
-  readonly lastState?: {
-    readonly terminated?: { readonly reason?: string; readonly message?: string; readonly exitCode?: number };
-  };
+  readonly lastState?: { readonly terminated?: EndedContainer };
+}
+
+export interface EndedContainer {
+  readonly reason?: string;
+  /** What the container left in its termination message, or the end of its log. */
+  readonly message?: string;
+  readonly exitCode?: number;
+  readonly finishedAt?: string;
 }
 
 export interface Pod extends KubeObject {

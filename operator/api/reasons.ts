@@ -81,6 +81,10 @@ export const modelDeploymentReasons = {
   Suspended: ["spec.suspend is true: no node is held, nothing is billed.", "Set spec.suspend to false to serve again."],
   WaitingForTemplate: ["The pod template is rendered when the model and the nodes are known.", WAIT],
   PodsStarting: ["Pods load the model and do not answer yet.", WAIT],
+  ReplicaStarted: [
+    "A replica answers for the first time; the message says how long each phase of its start took.",
+    NOTHING,
+  ],
   Updating: ["Pods of the former template are still there.", WAIT],
   PodFailing: ["A container crashes, or its image cannot be had.", "Follow the words of the container in the message."],
   PodsRefused: [

@@ -22,6 +22,7 @@ import { TerminalError, fieldOwnersOf, isForbidden, messageOf } from "../runtime
 import { keyOf } from "../runtime/store.ts";
 import type { PlanExecutor } from "./apply.ts";
 import type { KeyedLock } from "./keyedlock.ts";
+import type { StartupWatch } from "./startups.ts";
 
 export interface DeploymentStores {
   readonly deployments: Store<ModelDeployment>;
@@ -63,6 +64,7 @@ export interface DeploymentDeps {
   readonly settings: Settings;
   /** Serialises growth of one node type while it has a quota. */
   readonly lock: KeyedLock;
+  readonly startups: StartupWatch;
   /** Another template renderer; for the test that an upgrade restarts nothing. */
   readonly render?: Renderer;
 }
@@ -81,6 +83,7 @@ export function newDeploymentReconciler(deps: DeploymentDeps) {
     const seen = observeDeployment(deps, key);
     if (!seen) {
       lastStatusAt.delete(key);
+      deps.startups.forget(key);
       return {};
     }
     const needsLock = hasQuota(seen) && wantedNodes(seen) > (ownPool(seen)?.spec.size ?? 0);
@@ -113,7 +116,8 @@ async function carryOut(
   }
   const outcome = failure ? withFailure(plan, failure.error, seen) : plan;
   const waitMs = await writeStatus(deps, seen, outcome, lastStatusAt);
-  deps.executor.emit(seen.deployment, modelDeployments, outcome);
+  const started = deps.startups.observe(keyOf(seen.deployment), seen);
+  deps.executor.emit(seen.deployment, modelDeployments, { events: [...started, ...outcome.events] });
   // Nobody tells us when the foreign Service goes: look again.
   if (isNameTaken(failure?.error)) return { requeueAfterMs: NAME_RECHECK_MS };
   if (failure) throw failure.error;

@@ -178,6 +178,7 @@ async function children(
     image: "vllm/vllm-openai:v0.32.0",
     args,
     berthImage: "berth:dev",
+    drainSeconds: 600,
     storeService: "http://berth-store:8090",
   });
   const pinned: PinnedTemplate = {

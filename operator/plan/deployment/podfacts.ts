@@ -1,5 +1,6 @@
 /** What the pods themselves say: how many serve, how many run the newest template, and what keeps the others from serving. */
-import type { ContainerStatus, Pod } from "../../api/kubernetes.ts";
+import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.ts";
+import { crashWords, endingOf } from "./crashwords.ts";
 import type { Seen } from "./seen.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
@@ -91,20 +92,30 @@ function waitOf(pod: Pod, now: number): Wait | undefined {
 function containerFailure({ state, lastState, ready, restartCount = 0 }: ContainerStatus): string | undefined {
   const waiting = state?.waiting;
   const last = lastState?.terminated;
+  const restarts = `restarts: ${restartCount}`;
   if (waiting?.reason && FAILING.has(waiting.reason)) {
-    return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}${last ? ` (last ${endOf(last)})` : ""}`;
+    // What the kubelet adds to a crash loop is only how long it waits.
+    if (last) return `${endOf(last)}; ${waiting.reason}, ${restarts}`;
+    return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}`;
   }
   const ended = state?.terminated;
-  if (ended && ended.exitCode !== 0) return `ended with ${endOf(ended)}, ${restartCount} restarts`;
+  if (ended && ended.exitCode !== 0) return `${endOf(ended)}; ${restarts}`;
   // Between two crashes it runs for a while: still the same failure until it answers.
-  if (!ended && !ready && last && last.exitCode !== 0)
-    return `started again after ${endOf(last)}, ${restartCount} restarts`;
+  if (!ended && !ready && last && last.exitCode !== 0) return `${endOf(last)}; started again, ${restarts}`;
   return undefined;
 }
 
-type Ended = NonNullable<NonNullable<ContainerStatus["lastState"]>["terminated"]>;
+function endOf({ exitCode, reason, message }: EndedContainer): string {
+  const words = crashWords(message) ?? (isSignal(exitCode) ? undefined : lastLine(message));
+  return `${endingOf(exitCode, reason)}${words ? `: ${words}` : ""}`;
+}
 
-function endOf({ exitCode, reason, message }: Ended): string {
-  const words = message?.trim().slice(-1024);
-  return `exit code ${exitCode ?? "unknown"}${reason ? ` (${reason})` : ""}${words ? `: ${words}` : ""}`;
+/** Ended from outside: the last line of the log says nothing about why. */
+function isSignal(exitCode: number | undefined): boolean {
+  return exitCode !== undefined && exitCode > 128;
+}
+
+function lastLine(message: string | undefined): string | undefined {
+  const lines = (message ?? "").split(/\r?\n/).map((line) => line.trim());
+  return lines.findLast((line) => line !== "")?.slice(0, 300);
 }

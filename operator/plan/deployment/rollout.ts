@@ -7,7 +7,7 @@ import { fitOf } from "./checks.ts";
 import { currentRevision, nextRevisionNumber } from "./revisions.ts";
 import { ownPool, uidOf, type CurrentRevision, type PinnedTemplate, type Seen } from "./seen.ts";
 import type { renderPodTemplate } from "./template.ts";
-import { REVISION_LABEL } from "./template.ts";
+import { REVISION_LABEL, shutdownSeconds } from "./template.ts";
 
 /** How a pod template is made; a newer Berth brings another one, and pinned templates stay as they are. */
 export type Renderer = typeof renderPodTemplate;
@@ -61,11 +61,13 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
   if (!pool || pool.metadata.deletionTimestamp || !chosen || !image || !model?.status || !fit || "problem" in fit)
     return undefined;
   const { capacity } = fit;
+  const drainSeconds = settings.drainGraceMs / 1000;
   const args = engineArgs({
     servedName: deployment.metadata.name,
     gpuCount: pool.spec.template.gpu.count,
     capacity,
     task: model.status.task,
+    shutdownSeconds: shutdownSeconds(drainSeconds),
     extraArgs: deployment.spec.engine.extraArgs,
   });
   const bare = render({
@@ -78,6 +80,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     args,
     berthImage: settings.berthImage,
     storeService: settings.storeService,
+    drainSeconds,
   });
   const path = `models/${seen.modelScope ?? ""}/${uidOf(model)}/${chosen.number}`;
   return {

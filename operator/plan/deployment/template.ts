@@ -3,7 +3,8 @@ import { STORE_AUDIENCE, labels, MANAGED_BY, taints } from "../../api/keys.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { ModelStatus } from "../../api/model.ts";
 import type { NodeTypeSpec } from "../../api/nodetype.ts";
-import { MODEL_PATH, SERVING_PORT, SHUTDOWN_TIMEOUT_SECONDS, engineEnv } from "../engine/args.ts";
+import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
+import { LOGGING_FILE, LOGGING_FOLDER, engineLogging } from "../engine/logging.ts";
 import { wholeQuantity } from "../quantity.ts";
 import type { PinnedTemplate } from "./seen.ts";
 
@@ -18,13 +19,33 @@ export interface TemplateInput {
   readonly args: readonly string[];
   readonly berthImage: string;
   readonly storeService: string;
+  /** Time for a pod between the wish that it ends and its end by force: requests in flight finish within it. */
+  readonly drainSeconds: number;
 }
 
 /** Label on pods: hash of what they run. Ready needs every serving pod to carry the newest; the rollout adds it. */
 export const REVISION_LABEL = "berth.dev/revision";
 
-/** Seconds that readiness needs to travel to every kube-proxy before the server may stop listening. */
+/** The engine's logging configuration, which reaches it as a file. */
+const LOGGING = "berth.dev/engine-logging";
+/**
+ * Seconds for which a pod that was asked to end goes on taking requests: so long may the news take to reach every
+ * kube-proxy and load balancer. vLLM refuses new requests from SIGTERM on, also those on connections that were kept open.
+ */
 const PRE_STOP_SECONDS = 10;
+/** Seconds that vLLM takes to end its processes after the last request (6 s on 2 slow cores). */
+const TEARDOWN_SECONDS = 20;
+
+/** The pod's grace period; at least what ends a server that has nothing to do. */
+function graceOf(drainSeconds: number): number {
+  return Math.max(drainSeconds, PRE_STOP_SECONDS + TEARDOWN_SECONDS + 1);
+}
+
+/** What is left of the drain for requests in flight when vLLM gets SIGTERM; 0 would abort them at once. */
+export function shutdownSeconds(drainSeconds: number): number {
+  return graceOf(drainSeconds) - PRE_STOP_SECONDS - TEARDOWN_SECONDS;
+}
+
 /** User of the vLLM image with a home of its own (Dockerfile: vllm, UID 2000, group 0). */
 const ENGINE_USER = 2000;
 
@@ -39,7 +60,7 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         [labels.poolUID]: input.pool.metadata.uid ?? "",
       },
       // Karpenter must not move a server whose start takes many minutes; Berth itself decides when it goes.
-      annotations: { "karpenter.sh/do-not-disrupt": "true" },
+      annotations: { "karpenter.sh/do-not-disrupt": "true", [LOGGING]: engineLogging() },
     },
     spec: {
       ...placement(input.pool),
@@ -52,7 +73,7 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         fsGroup: 0,
         seccompProfile: { type: "RuntimeDefault" },
       },
-      terminationGracePeriodSeconds: PRE_STOP_SECONDS + SHUTDOWN_TIMEOUT_SECONDS + 20,
+      terminationGracePeriodSeconds: graceOf(input.drainSeconds),
       initContainers: [fetchStep(input)],
       containers: [engineContainer(input)],
       volumes: volumes(),
@@ -83,6 +104,7 @@ function fetchStep({ berthImage, storeService }: TemplateInput): object {
     name: "fetch",
     image: berthImage,
     args: ["fetch", "--store", storeService, "--into", MODEL_PATH],
+    terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
     resources: { requests: { cpu: "500m", memory: "256Mi" } },
     volumeMounts: [
@@ -101,6 +123,8 @@ function engineContainer({ image, args, pool, node, model }: TemplateInput): obj
     args,
     env: engineEnv(),
     ports: [{ name: "http", containerPort: SERVING_PORT, protocol: "TCP" }],
+    // What ended it goes into the pod's status; without last words of its own, the end of its log does.
+    terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
     resources: engineResources(pool, node),
     startupProbe: { ...health, periodSeconds: 10, failureThreshold: startupFailures(model.weightBytes ?? 0) },
@@ -113,6 +137,7 @@ function engineContainer({ image, args, pool, node, model }: TemplateInput): obj
       { name: "shm", mountPath: "/dev/shm" },
       { name: "cache", mountPath: "/cache" },
       { name: "tmp", mountPath: "/tmp" },
+      { name: "logging", mountPath: LOGGING_FOLDER, readOnly: true },
     ],
   };
 }
@@ -136,6 +161,12 @@ function volumes(): object[] {
     { name: "model", emptyDir: {} },
     { name: "cache", emptyDir: {} },
     { name: "tmp", emptyDir: {} },
+    {
+      name: "logging",
+      downwardAPI: {
+        items: [{ path: LOGGING_FILE, fieldRef: { fieldPath: `metadata.annotations['${LOGGING}']` } }],
+      },
+    },
     // NCCL needs more than a container's default 64 MiB.
     { name: "shm", emptyDir: { medium: "Memory", sizeLimit: "8Gi" } },
     {

@@ -4,24 +4,26 @@
  */
 import type { ModelStatus } from "../../api/model.ts";
 import { GPU_MEMORY_UTILIZATION, type Capacity } from "../sizing/fit.ts";
+import { LOGGING_FILE, LOGGING_FOLDER } from "./logging.ts";
 
 export const SERVING_PORT = 8000;
 /** Where the init step leaves the model's files. */
 export const MODEL_PATH = "/model";
-/** Seconds that requests in flight get to finish once the server was told to stop. */
-export const SHUTDOWN_TIMEOUT_SECONDS = 120;
 
 export interface EngineInput {
   readonly servedName: string;
   readonly gpuCount: number;
   readonly capacity: Capacity;
   readonly task: ModelStatus["task"];
+  /** Seconds that requests in flight get to finish once the server was told to stop. */
+  readonly shutdownSeconds: number;
   /** The user's own, checked before; they come last, since argparse takes the last value of a flag. */
   readonly extraArgs?: readonly string[] | undefined;
 }
 
 /** The image's entry point is `vllm serve`; the model comes first, since several flags swallow a positional after them. */
-export function engineArgs({ servedName, gpuCount, capacity, task, extraArgs }: EngineInput): string[] {
+export function engineArgs(input: EngineInput): string[] {
+  const { servedName, gpuCount, capacity, task, shutdownSeconds, extraArgs } = input;
   const pooling = task === "Embed" || task === "Classify" || task === "Reward";
   return [
     MODEL_PATH,
@@ -39,7 +41,7 @@ export function engineArgs({ servedName, gpuCount, capacity, task, extraArgs }: 
     "--port",
     String(SERVING_PORT),
     "--shutdown-timeout",
-    String(SHUTDOWN_TIMEOUT_SECONDS),
+    String(shutdownSeconds),
     "--disable-fastapi-docs",
     "--disable-uvicorn-access-log",
     ...(extraArgs ?? []),
@@ -52,6 +54,7 @@ export function engineEnv(): { name: string; value: string }[] {
     { name: "HF_HUB_OFFLINE", value: "1" },
     { name: "HOME", value: "/cache" },
     { name: "VLLM_CACHE_ROOT", value: "/cache/vllm" },
+    { name: "VLLM_LOGGING_CONFIG_PATH", value: `${LOGGING_FOLDER}/${LOGGING_FILE}` },
     { name: "VLLM_NO_USAGE_STATS", value: "1" },
   ];
 }

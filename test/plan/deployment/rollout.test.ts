@@ -207,7 +207,31 @@ describe("the template", () => {
       });
     }
     const volumes = spec["volumes"] as Record<string, unknown>[];
-    assert.ok(volumes.every((volume) => "emptyDir" in volume || "projected" in volume));
+    const kinds = ["emptyDir", "projected", "downwardAPI"];
+    assert.ok(volumes.every((volume) => kinds.some((kind) => kind in volume)));
+  });
+
+  test("leaves requests in flight the whole drain but for the news to travel and the engine to end", () => {
+    const { spec } = template;
+    const [engine] = spec["containers"] as { args: string[]; lifecycle: { preStop: { sleep: { seconds: number } } } }[];
+    const timeout = Number(engine?.args[engine.args.indexOf("--shutdown-timeout") + 1]);
+    const preStop = engine?.lifecycle.preStop.sleep.seconds ?? 0;
+    assert.equal(spec["terminationGracePeriodSeconds"], 600);
+    assert.equal(preStop + timeout + 20, 600);
+    assert.ok(preStop >= 10);
+  });
+
+  test("lets vLLM write what ended it where the kubelet finds it", () => {
+    const { spec, metadata } = template;
+    const containers = [...(spec["initContainers"] as object[]), ...(spec["containers"] as object[])];
+    for (const container of containers as { terminationMessagePolicy: string }[])
+      assert.equal(container.terminationMessagePolicy, "FallbackToLogsOnError");
+    const logging = JSON.parse(metadata.annotations?.["berth.dev/engine-logging"] ?? "{}") as {
+      loggers: Record<string, unknown>;
+      handlers: { end: { filename: string } };
+    };
+    assert.equal(logging.handlers.end.filename, "/dev/termination-log");
+    assert.deepEqual(Object.keys(logging.loggers), ["vllm", "vllm.v1.engine.core", "vllm.v1.executor"]);
   });
 
   test("carries a label that tells what runs", () => {

@@ -32,7 +32,7 @@ const failing: readonly (readonly [string, Status, RegExp])[] = [
         { name: "vllm", ...waitingFor("CrashLoopBackOff").containerStatuses?.[0], lastState: { terminated: crashed } },
       ],
     },
-    /CrashLoopBackOff \(last exit code 1: CUDA out of memory\)/,
+    /exit code 1: CUDA out of memory; CrashLoopBackOff/,
   ],
   ["a container that ended", { containerStatuses: [{ name: "vllm", state: { terminated: crashed } }] }, /exit code 1/],
   [
@@ -42,12 +42,27 @@ const failing: readonly (readonly [string, Status, RegExp])[] = [
         { name: "vllm", ready: false, restartCount: 3, state: { running: {} }, lastState: { terminated: crashed } },
       ],
     },
-    /started again after exit code 1: CUDA out of memory, 3 restarts/,
+    /exit code 1: CUDA out of memory; started again, restarts: 3/,
+  ],
+  [
+    "an engine that somebody killed",
+    {
+      containerStatuses: [
+        {
+          name: "vllm",
+          ready: false,
+          restartCount: 1,
+          state: { running: {} },
+          lastState: { terminated: { exitCode: 137, reason: "Error", message: "INFO: Started server process" } },
+        },
+      ],
+    },
+    /container vllm: killed \(exit code 137, SIGKILL\); started again, restarts: 1$/,
   ],
   [
     "an init step that fails",
     { initContainerStatuses: [{ name: "fetch", state: { terminated: { exitCode: 2, reason: "Error" } } }] },
-    /container fetch: ended with exit code 2 \(Error\)/,
+    /container fetch: ended with exit code 2;/,
   ],
 ];
 

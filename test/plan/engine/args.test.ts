@@ -6,7 +6,7 @@ import { chooseImage, engineArgs, engineEnv } from "../../../operator/plan/engin
 const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
 
 test("a generative model is served on all GPUs with exactly the promised context", () => {
-  assert.deepEqual(engineArgs({ servedName: "chat", gpuCount: 4, capacity, task: "Generate" }), [
+  assert.deepEqual(engineArgs({ servedName: "chat", gpuCount: 4, capacity, task: "Generate", shutdownSeconds: 570 }), [
     "/model",
     "--served-model-name",
     "chat",
@@ -21,7 +21,7 @@ test("a generative model is served on all GPUs with exactly the promised context
     "--port",
     "8000",
     "--shutdown-timeout",
-    "120",
+    "570",
     "--disable-fastapi-docs",
     "--disable-uvicorn-access-log",
   ]);
@@ -29,7 +29,7 @@ test("a generative model is served on all GPUs with exactly the promised context
 
 for (const task of ["Embed", "Classify", "Reward"] as const) {
   test(`a model for ${task} runs in the pooling runner`, () => {
-    const args = engineArgs({ servedName: "m", gpuCount: 1, capacity, task });
+    const args = engineArgs({ servedName: "m", gpuCount: 1, capacity, task, shutdownSeconds: 1 });
     assert.equal(args[args.indexOf("--runner") + 1], "pooling");
   });
 }

@@ -6,7 +6,7 @@ import { engineArgs } from "../../../operator/plan/engine/args.ts";
 import type { EngineInput } from "../../../operator/plan/engine/args.ts";
 
 const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
-const chat: EngineInput = { servedName: "chat", gpuCount: 1, capacity, task: "Generate" };
+const chat: EngineInput = { servedName: "chat", gpuCount: 1, capacity, task: "Generate", shutdownSeconds: 570 };
 
 /** What is special about a line → its input. */
 export const inputs: Readonly<Record<string, EngineInput>> = {
