@@ -140,7 +140,32 @@ export function deployment(namespace: string, name: string, type: string): KubeO
 export const deploymentsPath = (namespace: string, name?: string, subresource?: string): string =>
   apiPath("berth.dev/v1alpha1", "modeldeployments", { namespace, name, subresource });
 
-/** Epoch milliseconds at which each object of a path was first seen with condition Ready True; ends with the signal. */
+/** Berth with a free node for each deployment to come, the type "berth", a namespace "bench" with a model: ready to work. */
+export async function readyOperator(cp: ControlPlane, count: number): Promise<Replica> {
+  await addFleet(cp, "berth", count);
+  await cp.admin.create(apiPath("berth.dev/v1alpha1", "nodetypes"), nodeType("berth"));
+  await addModel(cp, "bench");
+  const operator = await startOperator(cp);
+  await operator.ready();
+  return operator;
+}
+
+/** Creates so many deployments in the namespace "bench" with WIDTH requests in flight; their names. */
+export async function applyAtOnce(cp: ControlPlane, count: number): Promise<readonly string[]> {
+  const names = Array.from({ length: count }, (_none, index) => `d${index}`);
+  await inFlight(
+    names,
+    WIDTH,
+    async (name) => void (await cp.admin.create(deploymentsPath("bench"), deployment("bench", name, "berth"))),
+  );
+  return names;
+}
+
+/** The deployment that a pod belongs to. */
+export const ownerName = ({ metadata }: KubeObject): string | undefined =>
+  metadata.labels?.["app.kubernetes.io/instance"];
+
+/** Monotonic milliseconds at which each object of a path was first seen with condition Ready True; ends with the signal. */
 export function watchReady(
   cp: ControlPlane,
   path: string,
