@@ -75,6 +75,8 @@ export interface DeploymentDeps {
  */
 const READY_COUNT_INTERVAL_MS = 1000;
 const WORDS_INTERVAL_MS = 10_000;
+/** Writes that took longer were waited for: what the watches brought meanwhile is worth a look. */
+const NEWS_AFTER_MS = 5;
 const NAME_RECHECK_MS = 15_000;
 
 export function newDeploymentReconciler(deps: DeploymentDeps) {
@@ -108,21 +110,32 @@ async function carryOut(
 ): Promise<Outcome> {
   const plan = planDeployment(seen, deps.render);
   log.debug({ because: plan.because, steps: plan.steps.length }, "planned");
+  const startedMs = deps.clock.monotonicMs();
   let failure: { readonly error: unknown } | undefined;
   try {
     await deps.executor.write(plan.steps);
   } catch (error) {
     failure = { error: explained(error, seen) };
   }
-  const outcome = failure ? withFailure(plan, failure.error, seen) : plan;
+  // Writes take their time: what has happened meanwhile (a pod is ready) is said now, not one round trip later.
+  const waited = deps.clock.monotonicMs() - startedMs > NEWS_AFTER_MS;
+  const outcome = failure ? withFailure(plan, failure.error, seen) : waited ? latestPlan(deps, seen, plan) : plan;
   const waitMs = await writeStatus(deps, seen, outcome, lastStatusAt);
   const started = deps.startups.observe(keyOf(seen.deployment), seen);
   deps.executor.emit(seen.deployment, modelDeployments, { events: [...started, ...outcome.events] });
   // Nobody tells us when the foreign Service goes: look again.
   if (isNameTaken(failure?.error)) return { requeueAfterMs: NAME_RECHECK_MS };
   if (failure) throw failure.error;
-  const waits = [plan.requeueAfterMs, waitMs].filter((ms) => ms !== undefined);
+  const waits = [outcome.requeueAfterMs, waitMs].filter((ms) => ms !== undefined);
   return waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {};
+}
+
+/** The plan of what the caches hold now, for its status and events; its steps are the next reconcile's. */
+function latestPlan(deps: DeploymentDeps, seen: Seen, plan: DeploymentPlan): DeploymentPlan {
+  const latest = observeDeployment(deps, keyOf(seen.deployment));
+  const isSame = latest?.deployment.metadata.uid === seen.deployment.metadata.uid;
+  if (!latest || !isSame || latest.deployment.metadata.deletionTimestamp) return plan;
+  return planDeployment(latest, deps.render);
 }
 
 /** Answers how long a merely cosmetic change should wait. */
