@@ -13,6 +13,7 @@ import {
   newDeploymentReconciler,
   type DeploymentStores,
 } from "./controllers/modeldeployment.ts";
+import { everyModelKey, feedNodeSupportController, newNodeSupportReconciler } from "./controllers/nodesupport.ts";
 import { feedNodeTypeController, newNodeTypeReconciler } from "./controllers/nodetype.ts";
 import { feedPoolController } from "./controllers/poolkeys.ts";
 import type { Renderer } from "./plan/deployment/rollout.ts";
@@ -208,6 +209,28 @@ export function nodeTypeController(base: Base, caches: Caches): Controller {
     base,
   );
   feedNodeTypeController(controller, { nodeTypes, pools, nodes });
+  return controller;
+}
+
+/** Keeps status.nodeSupport of models and catalogue entries. */
+export function nodeSupportController(base: Base, caches: Caches, config: OperatorConfig): Controller {
+  const { models, clusterModels, nodeTypes } = caches;
+  const engineVersion = config.engineImages[0]?.version;
+  const deps = {
+    stores: { models: models.store, clusterModels: clusterModels.store, nodeTypes: nodeTypes.store },
+    engineVersion,
+    executor: planExecutorOf(base, caches),
+  };
+  const controller = newController(
+    {
+      name: "nodesupport",
+      concurrency: 4,
+      reconcile: newNodeSupportReconciler(deps),
+      resyncKeys: () => everyModelKey(deps.stores),
+    },
+    base,
+  );
+  feedNodeSupportController(controller, { models, clusterModels, nodeTypes });
   return controller;
 }
 

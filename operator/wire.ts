@@ -6,6 +6,7 @@ import { namespaces } from "./api/kubernetes.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
 import {
   deploymentController,
+  nodeSupportController,
   nodeTypeController,
   poolController,
   sealer,
@@ -46,6 +47,7 @@ export async function startOperator(
     deploymentController(base, caches, config, replaceable),
     poolController(base, caches, config, books, seen),
     nodeTypeController(base, caches),
+    nodeSupportController(base, caches, config),
   ];
   const seals = sealer(base, caches, config, books, seen);
   const silence = await listen(base, config, reflectors, {

@@ -9,6 +9,7 @@ import {
   freeTags,
   instant,
   labelName,
+  mapList,
   matching,
   rules,
   sha256Digest,
@@ -24,6 +25,12 @@ export const billing = z
     tags: freeTags.optional().describe("Free key-value pairs that are copied into every usage record, at most 16."),
   })
   .describe("Who the provisioned hours are recorded for; a change splits the hour's record at that instant.");
+
+const parserName = matching(
+  z.string().min(1).max(64),
+  "^[a-z0-9][a-z0-9_-]*$",
+  "a parser is named as vLLM names it, for example hermes or qwen3, or none",
+);
 
 export const modelDeploymentSpec = z
   .object({
@@ -68,6 +75,19 @@ export const modelDeploymentSpec = z
       .describe(
         "Largest number of tokens of prompt and answer together; by default the model's own, cut to what fits the node.",
       ),
+    quantization: z
+      .object({
+        bits: z
+          .int()
+          .min(4)
+          .max(16)
+          .optional()
+          .describe(
+            "Bits of one weight: 8 quantizes a 16-bit checkpoint when it is loaded; by default the checkpoint's own. status.nodeSupport of the model says what each node type allows.",
+          ),
+      })
+      .optional()
+      .describe("How the weights are held in the GPUs' memory; a change rolls the replicas over to it."),
     engine: z
       .object({
         version: matching(
@@ -95,6 +115,35 @@ export const modelDeploymentSpec = z
           .optional()
           .describe(
             "Further arguments for `vllm serve`, merged after those that Berth renders; flags that Berth owns or that the platform's safety forbids are refused.",
+          ),
+        env: mapList(
+          z
+            .array(
+              z.object({
+                name: matching(
+                  z.string().min(1).max(128),
+                  "^[A-Za-z_][A-Za-z0-9_]*$",
+                  "name is an environment variable: letters, digits and '_', for example VLLM_USE_DEEP_GEMM",
+                ).describe("Name of one variable; only those that tune the engine are taken."),
+                value: z.string().max(1024).describe("Value as the process receives it."),
+              }),
+            )
+            .max(32),
+          "name",
+        )
+          .optional()
+          .describe(
+            "Further environment variables of the engine; names of vLLM's own are checked against its version, and names that carry secrets, code or places are refused.",
+          ),
+        toolCallParser: parserName
+          .optional()
+          .describe(
+            "vLLM's parser for the model's tool calls, or none; by default the one of the model's family, where that is sure.",
+          ),
+        reasoningParser: parserName
+          .optional()
+          .describe(
+            "vLLM's parser that tells the model's reasoning from its answer, or none; by default the one of the model's family, where that is sure.",
           ),
       })
       .default({})

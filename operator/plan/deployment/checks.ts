@@ -5,9 +5,12 @@
 import { annotations } from "../../api/keys.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { chooseImage } from "../engine/args.ts";
-import { refusedArgument } from "../engine/extra.ts";
+import { refusedVariable } from "../engine/environment.ts";
+import { extraArguments } from "../engine/extra.ts";
+import { engineLine } from "../engine/render.ts";
 import type { Problem } from "../plan.ts";
 import { fitOneNode, type Fit } from "../sizing/fit.ts";
+import { engineInputOf } from "./engineinput.ts";
 import { ownPool, type Seen } from "./seen.ts";
 
 export type Check = (seen: Seen) => Problem | undefined;
@@ -38,9 +41,22 @@ export const engineIsOffered: Check = ({ deployment, settings }) => {
   };
 };
 
-export const argumentsAreAllowed: Check = ({ deployment }) => {
-  const message = refusedArgument(deployment.spec.engine.extraArgs ?? []);
-  return message === undefined ? undefined : { reason: "EngineArgumentRefused", message };
+/** Before the model is known: what no model could change. */
+export const argumentsAreAllowed: Check = ({ deployment, settings }) => {
+  const { version: wanted, extraArgs = [], env = [] } = deployment.spec.engine;
+  const version = chooseImage(settings.engineImages, wanted)?.version ?? "";
+  const extra = extraArguments(extraArgs, version);
+  if ("problem" in extra) return extra.problem;
+  const variable = refusedVariable(env, version);
+  return variable === undefined ? undefined : { reason: "EngineVariableRefused", message: variable };
+};
+
+/** With the numbers that the context was computed with. */
+export const argumentsFitThePlan: Check = (seen) => {
+  const fit = fitOf(seen);
+  const input = fit && "capacity" in fit ? engineInputOf(seen, fit, 1) : undefined;
+  const rendered = input && engineLine(input);
+  return rendered && "problem" in rendered ? rendered.problem : undefined;
 };
 
 export const accountIsAllowed: Check = ({ deployment, namespace }) => {
@@ -81,7 +97,14 @@ export const modelFits: Check = (seen) => {
 export function fitOf(seen: Seen): Fit | undefined {
   const gpu = ownPool(seen)?.spec.template.gpu ?? seen.nodeType?.spec.gpu;
   const facts = seen.model?.status;
-  return gpu && facts ? fitOneNode(facts, gpu, seen.deployment.spec.contextLength) : undefined;
+  if (!gpu || !facts) return undefined;
+  const { contextLength, quantization, engine } = seen.deployment.spec;
+  const engineVersion = chooseImage(seen.settings.engineImages, engine.version)?.version;
+  const bits = quantization?.bits;
+  return fitOneNode(facts, gpu, contextLength, {
+    ...(bits === undefined ? {} : { bits }),
+    ...(engineVersion === undefined ? {} : { engineVersion }),
+  });
 }
 
 /** What is wrong with the model itself, as ModelReady says it; undefined when a complete revision can be served. */
@@ -138,6 +161,7 @@ export const beforeCapacity: readonly Check[] = [
   modelIsKnown,
   licenseIsAccepted,
   modelFits,
+  argumentsFitThePlan,
   poolNameIsFree,
 ];
 

@@ -182,6 +182,9 @@ function latentLayers(text: Json, layers: number, latent: number): readonly Cach
   return [main, { kind: "Latent", layers, keySize: index + Math.ceil(index / 128) * 4, elementBytes: 1 }];
 }
 
+/** More layers than this are no model: the list of a hostile configuration is not built. */
+const MAX_LAYERS = 4096;
+
 /** What each layer keeps, in runs of equal ones; empty where nothing is kept, undefined where it cannot be known. */
 export function cacheOf(
   architecture: string,
@@ -193,7 +196,7 @@ export function cacheOf(
   if (task === "Unknown") return undefined;
   const text = textConfig(config);
   const { layers } = shape;
-  const kinds = layers === undefined ? undefined : layerKinds(text, layers);
+  const kinds = layers === undefined || layers > MAX_LAYERS ? undefined : layerKinds(text, layers);
   if (!kinds) return undefined;
   const attention = attentionLayers(text, kinds, shape);
   // models/falcon_h1.py: attention and Mamba side by side in every layer.

@@ -147,7 +147,6 @@ const models: readonly (readonly [string, object, number | undefined, number | u
       num_key_value_heads: 2,
       head_dim: 16,
       linear_num_key_heads: 2,
-      linear_num_key_heads: 2,
       linear_key_head_dim: 8,
       linear_num_value_heads: 4,
       linear_value_head_dim: 8,
