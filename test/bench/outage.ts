@@ -43,17 +43,13 @@ export async function outage(seconds: number): Promise<void> {
     await waitFor(cp, "all deployments Ready after the outage", () => Promise.resolve(ready.size === COUNT));
     const since = (at: number): number => Math.max(0, at - back) / 1000;
     const lags = [...ready].map(([name, at]) => since(at) - since(podsReady.get(name) ?? back));
-    const others = "the last pod was Ready: Kubernetes' own controllers and kwok back off, too";
     const converged = since(Math.max(...ready.values()));
     const lastPod = since(Math.max(...podsReady.values()));
-    print({
-      name: `${label}.workloads-made`,
-      value: since(workloadsAt),
-      unit: "s",
-      limit: 30,
-      against: "wanted at most",
-    });
-    print({ name: `${label}.converged`, value: converged, unit: "s", limit: lastPod, against: others });
+    const wanted = { unit: "s", limit: 30, against: "wanted at most" };
+    print({ name: `${label}.workloads-made`, value: since(workloadsAt), ...wanted });
+    print({ name: `${label}.converged`, value: converged, ...wanted });
+    const others = "the last pod was Ready: Kubernetes' own controllers and kwok back off, too";
+    print({ name: `${label}.converged-beside-pods`, value: converged, unit: "s", limit: lastPod, against: others });
     print({ name: `${label}.ready-lag-max`, value: Math.max(...lags), unit: "s" });
     const made = await cp.audit.since(mark, { user: /berth-operator$/, codes: (code) => code === 409 });
     print({ name: `${label}.conflicts-per-deployment`, value: made.length / COUNT, unit: "409 answers" });
