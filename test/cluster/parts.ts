@@ -53,6 +53,7 @@ function apiserverArgs(
     ...(onLoopback ? ["--endpoint-reconciler-type=none"] : []),
     `--kubelet-client-certificate=${join(pkiDir, "kubelet-client.crt")}`,
     `--kubelet-client-key=${join(pkiDir, "kubelet-client.key")}`,
+    "--kubelet-preferred-address-types=InternalIP",
     `--cert-dir=${pkiDir}`,
     `--client-ca-file=${join(pkiDir, "client-ca.crt")}`,
     `--service-account-key-file=${join(pkiDir, "sa.key")}`,

@@ -31,7 +31,7 @@ export interface Allocation {
 
 export interface DevicePlugin {
   /** Serves, registers, and registers again with every kubelet that takes the place of this one. */
-  start(): Promise<void>;
+  start(): void;
   stop(): void;
   /** Says of all devices that they work or not. */
   setHealthy(healthy: boolean): void;
@@ -132,17 +132,18 @@ export function newDevicePlugin(options: DevicePluginOptions): DevicePlugin {
     registeredWith = present;
   }
   return {
-    start: async () => {
-      await followKubelet();
+    start: () => {
       let busy = false;
-      timer ??= setInterval(() => {
+      const follow = (): void => {
         if (busy) return;
         busy = true;
         // A kubelet that is just starting or dying: the next round sees to it.
         void followKubelet()
           .catch(() => undefined)
           .finally(() => (busy = false));
-      }, kubeletCheckMs);
+      };
+      follow();
+      timer ??= setInterval(follow, kubeletCheckMs);
       timer.unref();
     },
     stop: () => {

@@ -109,7 +109,7 @@ export function newRealNode(options: NodeOptions): RealNode {
     revive: async () => {
       await containerd.start();
       await kubelet.start();
-      await devicePlugin?.start();
+      devicePlugin?.start();
     },
     load: async (archives) => {
       for (const archive of archives) await loadImage(runtimeDir, archive);

@@ -171,7 +171,7 @@ async function identities(real: RealCluster): Promise<void> {
   );
   await client.close();
   const logs = await real.cluster.kubectl(["logs", "-n", namespace, "asker"]);
-  assert.match(logs.stdout, /listening/);
+  assert.match(logs.stdout, /listening/, logs.stderr);
 }
 
 async function daemonsKilled(real: RealCluster): Promise<void> {
