@@ -173,9 +173,9 @@ const cacheLayers = z
     elementBytes: z.int().min(1).optional().describe("Bytes of one number where the cache's type does not decide it."),
     convolution: z.int().min(0).optional().describe("Numbers of the convolution's state that the GPUs divide."),
     groups: z.int().min(0).optional().describe("Groups of the convolution's state."),
-    groupSize: z.int().min(0).optional().describe("Numbers of one such group."),
+    groupSize: z.int().min(0).optional().describe("Numbers of one group of the convolution state."),
     recurrent: z.int().min(0).optional().describe("Numbers of the recurrent state."),
-    recurrentBytes: z.int().min(1).optional().describe("Bytes of one of them."),
+    recurrentBytes: z.int().min(1).optional().describe("Bytes of one number of the recurrent state."),
   })
   .describe("Equal layers, and what each of them keeps for a sequence.");
 
@@ -193,7 +193,7 @@ const weights = z
 
 const quantizationSupport = z
   .object({
-    bits: z.int().min(1).max(32).describe("Bits of one weight."),
+    bits: z.int().min(1).max(32).describe("Bits of one weight, the scales of a quantization not counted."),
     allowed: z.boolean().describe("Whether a deployment of this model on this node type may ask for these bits."),
     maxContextLength: z
       .int()
@@ -260,7 +260,9 @@ export const modelStatus = z
     cache: atomicList(z.array(cacheLayers).max(64))
       .optional()
       .describe("What the layers keep for each sequence; empty where nothing is kept, absent where it is unknown."),
-    unknown: atomicList(z.array(z.string().max(256)).max(16))
+    unknown: atomicList(
+      z.array(z.string().max(256).describe("One fact, why it is unknown, and what cannot be said without it.")).max(16),
+    )
       .optional()
       .describe("Facts that could not be known, each with the reason and what depends on it."),
     nodeSupport: mapList(z.array(nodeSupport).max(256), "nodeType")
