@@ -42,6 +42,8 @@ export interface ControlPlaneOptions {
    * machine reach; then the Service `kubernetes` gets no endpoints).
    */
   readonly address?: string;
+  /** An existing folder for the parts' logs, which outlives the control plane (default: one in its own folder). */
+  readonly logDir?: string;
   /** Told of each part when it is ready, with its time. */
   readonly progress?: Progress;
 }
@@ -67,7 +69,8 @@ export interface ControlPlane extends Cluster {
 export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<ControlPlane> {
   const tools = await ensureTools(options.progress);
   for (let attempt = 1; ; attempt += 1) {
-    const runDir = newRunDir();
+    const own = newRunDir();
+    const runDir = options.logDir ? { ...own, logs: options.logDir } : own;
     const prepared = await prepare(runDir, tools, options);
     const parts = newParts(prepared, options);
     const killAll = (): void => Object.values(parts).forEach((part) => part.killNow());

@@ -31,7 +31,7 @@ export function testCluster(): Promise<Cluster> {
 
 async function openShared(): Promise<Cluster> {
   const foreign = process.env["BERTH_TEST_KUBECONFIG"];
-  if (foreign) return foreignCluster(foreign);
+  if (foreign) return foreignCluster(foreign, berthCrdDir);
   const infoPath = process.env["BERTH_TEST_CLUSTER"];
   if (infoPath) return newCluster(JSON.parse(readFileSync(infoPath, "utf8")) as ClusterInfo);
   return startControlPlane({ crdFolders: [berthCrdDir] });
@@ -89,7 +89,8 @@ export function uniqueName(prefix: string): string {
   return `${prefix}-${randomBytes(3).toString("hex")}`;
 }
 
-async function foreignCluster(path: string): Promise<Cluster> {
+/** Somebody's own cluster by its kubeconfig; `crdFolder` is applied to it where it exists. */
+export async function foreignCluster(path: string, crdFolder?: string): Promise<Cluster> {
   const config = new KubeConfig();
   config.loadFromFile(path);
   const server = config.getCurrentCluster();
@@ -123,6 +124,6 @@ async function foreignCluster(path: string): Promise<Cluster> {
     helmPath: tools.helm,
     capabilities: [],
   });
-  if (existsSync(berthCrdDir)) await applyCrds(cluster.admin, berthCrdDir);
+  if (crdFolder && existsSync(crdFolder)) await applyCrds(cluster.admin, crdFolder);
   return cluster;
 }

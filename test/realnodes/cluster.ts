@@ -9,7 +9,7 @@ import type { Cluster } from "../cluster/cluster.ts";
 import { startControlPlane } from "../cluster/controlplane.ts";
 import type { ControlPlane } from "../cluster/controlplane.ts";
 import { cacheDir } from "../cluster/paths.ts";
-import { testCluster } from "../cluster/session.ts";
+import { foreignCluster } from "../cluster/session.ts";
 import { ensureNodeTools } from "./build.ts";
 import { makeCgroups } from "./cgroups.ts";
 import type { Allocation, EngineMount } from "./deviceplugin.ts";
@@ -74,7 +74,8 @@ export const pauseArchive = (): string => join(cacheDir(), "images", "pause.tar"
  * BERTH_TEST_KUBECONFIG. Throws with the log's place where a part fails; then the caller should end, which ends all.
  */
 export async function startRealCluster(options: RealClusterOptions = {}): Promise<RealCluster> {
-  if (process.env["BERTH_TEST_KUBECONFIG"]) return foreign(await testCluster());
+  const kubeconfig = process.env["BERTH_TEST_KUBECONFIG"];
+  if (kubeconfig) return foreign(await foreignCluster(kubeconfig));
   const state = insideRun();
   if (!state) throw new Error("real nodes run in namespaces of their own: start this program by runInside()");
   if (!existsSync(pauseArchive())) throw new Error(`${pauseArchive()} is missing: run make e2e-setup`);
@@ -93,6 +94,7 @@ export async function startRealCluster(options: RealClusterOptions = {}): Promis
     karpenter: false,
     kwok: false,
     address: hostAddress,
+    logDir: state.logs,
     crdFolders: options.crdFolders ?? [],
     nodeMonitorGracePeriod: options.nodeMonitorGracePeriod,
     progress: options.progress,

@@ -1,7 +1,17 @@
 // The folder of one run of real nodes, `<cache>/realnodes/<run>`, and what else a run leaves on the machine: cgroup
 // folders and empty mount points. The process outside of the namespaces makes it, and removes it and those of dead ones.
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, rmdirSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { cacheDir } from "../cluster/paths.ts";
@@ -42,7 +52,7 @@ export async function newState(wantedMountPoints: readonly string[]): Promise<St
   mkdirSync(state.logs, { recursive: true });
   const mountPoints = wantedMountPoints.filter((path) => !existsSync(path));
   const owner: Owner = { pid: process.pid, startedAt: startTimeOf(process.pid) ?? "", mountPoints };
-  writeFileSync(join(state.path, "owner.json"), JSON.stringify(owner));
+  writeOwner(state.path, owner);
   for (const path of mountPoints) mkdirSync(path, { recursive: true });
   return state;
 }
@@ -54,7 +64,7 @@ export async function removeState(state: State, { keepLogs = false } = {}): Prom
     if (Date.now() > deadline) throw new Error(`processes of ${state.run} do not end: its cgroup folders stay`);
     await delay(50);
   }
-  for (const path of readOwner(state.path)?.mountPoints ?? []) removeEmpty(path);
+  handOnMountPoints(state);
   for (const name of keepLogs ? readdirSync(state.path) : []) {
     if (name !== "logs") rmSync(join(state.path, name), { recursive: true, force: true });
   }
@@ -72,6 +82,28 @@ export async function cleanDeadRuns(): Promise<void> {
     // A folder without a record holds only kept logs, or its owner is just making it.
     if (owner || old) await removeState(state, { keepLogs: !old });
   }
+}
+
+/**
+ * Removes the folders that were made to mount on. Where another run lives, it gets them instead: removing a folder
+ * unmounts what others have mounted on it.
+ */
+function handOnMountPoints(state: State): void {
+  const mountPoints = readOwner(state.path)?.mountPoints ?? [];
+  for (const run of readdirSync(statesDir())) {
+    const { path } = stateOf(run);
+    const heir = run === state.run ? undefined : readOwner(path);
+    if (!heir || startTimeOf(heir.pid) !== heir.startedAt) continue;
+    writeOwner(path, { ...heir, mountPoints: [...new Set([...heir.mountPoints, ...mountPoints])] });
+    return;
+  }
+  for (const path of mountPoints) removeEmpty(path);
+}
+
+function writeOwner(path: string, owner: Owner): void {
+  const part = join(path, "owner.json.part");
+  writeFileSync(part, JSON.stringify(owner));
+  renameSync(part, join(path, "owner.json"));
 }
 
 function readOwner(path: string): Owner | undefined {
