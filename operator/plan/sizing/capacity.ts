@@ -52,7 +52,7 @@ export interface TwoEstimates {
 }
 
 /** The safe estimate holds more back: a share of what is estimated, of the card, and a constant for what varies between drivers. */
-const SAFE = { reserve: 1.3, weights: 1.01, memory: 0.005, bytes: 0.35 * 2 ** 30 } as const;
+const SAFE = { reserve: 1.25, graphs: 2.5, weights: 1.01, memory: 0.005, bytes: 0.35 * 2 ** 30 } as const;
 
 /** Both estimates for one node; undefined where weights or cache of the model are unknown. */
 export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
@@ -90,7 +90,7 @@ const heldBack = (gpu: Gpu): number => Math.ceil(gpu.usableBytes * SAFE.memory +
 
 const scaled = (reserve: Reserve): Reserve => ({
   activationBytes: Math.ceil(reserve.activationBytes * SAFE.reserve),
-  graphBytes: Math.ceil(reserve.graphBytes * SAFE.reserve),
+  graphBytes: Math.ceil(reserve.graphBytes * SAFE.graphs),
   otherBytes: Math.ceil(reserve.otherBytes * SAFE.reserve),
 });
 

@@ -58,13 +58,13 @@ function forwardBytes({ shape, cache }: ModelFacts, tokens: number, hidden: numb
 const latentWorkspace = (heads: number, tensor: number): number => 65_536 * (heads / tensor) * 256 * 2;
 
 /**
- * Logits of every sequence: in 16 and 32 bits, sorted with 64-bit indices and the sort's own buffers, probabilities and noise: 40
+ * Logits of every sequence: in 16 and 32 bits, sorted with 64-bit indices and the sort's own buffers, probabilities and noise: 36
  * bytes per entry. Since 0.17 (#33538) top-k and top-p run in place in a Triton kernel: 16 bytes. Poolers have no logits.
  */
 function samplerBytes({ facts, settings, release }: ReserveInput): number {
   if (facts.task !== undefined && facts.task !== "Generate" && facts.task !== "Unknown") return 0;
   const rows = Math.min(settings.maxNumSeqs, settings.maxNumBatchedTokens);
-  return rows * (facts.shape?.vocabularySize ?? 128_000) * (atLeast(release, 0, 17) ? 16 : 40);
+  return rows * (facts.shape?.vocabularySize ?? 128_000) * (atLeast(release, 0, 17) ? 16 : 36);
 }
 
 /** The encoder runs over as many of the largest images as one batch holds; its outputs stay while the text is profiled. */
@@ -88,10 +88,10 @@ function graphBytes({ settings, release, enforceEager, gpu }: ReserveInput): num
   const blackwell = Math.floor((gpu.computeCapability ?? 0) / 10) === 10 && atLeast(release, 0, 28);
   const pieces = captureSizes(settings, blackwell ? 1024 : 512);
   const whole = captureSizes({ ...settings, maxNumSeqs: settings.maxNumSeqs / 2 }, 512);
-  return 256 * MiB + (pieces + whole) * 8 * MiB;
+  return 128 * MiB + (pieces + whole) * 3 * MiB;
 }
 
-/** Workspaces of cuBLAS and attention; NCCL's channels and the buffers of custom all-reduce between GPUs. */
+/** Workspaces of cuBLAS and attention; NCCL's channels and the buffers of custom all-reduce, which grow with the peers. */
 function otherBytes({ tensor, pipeline }: Parallel): number {
-  return 0.2 * GiB + (tensor > 1 ? 0.9 * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
+  return 0.15 * GiB + (tensor > 1 ? (0.7 + 0.2 * tensor) * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
 }

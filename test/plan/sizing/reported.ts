@@ -1,0 +1,193 @@
+/**
+ * Compares our two numbers with start-up reports of the real engine (reports.json) over the models' configurations
+ * (test/plan/model/configs). Weight bytes are counted from the configuration, never taken from the report, where that is possible.
+ */
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { cacheOf } from "../../../operator/plan/model/cache.ts";
+import { quantizationOf, textConfig } from "../../../operator/plan/model/config.ts";
+import { shapeOf } from "../../../operator/plan/model/shape.ts";
+import { capacityOf, type TwoEstimates } from "../../../operator/plan/sizing/capacity.ts";
+import type { ModelFacts } from "../../../operator/plan/sizing/facts.ts";
+
+type Config = Readonly<Record<string, unknown>>;
+
+export interface Report {
+  readonly id: string;
+  readonly url: string;
+  readonly model: string;
+  readonly gpu: string;
+  readonly gpuCount: number;
+  readonly pp?: number;
+  readonly vllmVersion: string;
+  readonly gpuMemoryUtilization: number;
+  readonly maxModelLen: number;
+  readonly maxNumSeqs?: number;
+  readonly maxNumBatchedTokens?: number;
+  readonly quantization?: string;
+  readonly kvCacheDtype?: string;
+  readonly enforceEager?: boolean;
+  readonly modelLoadingGiB?: number;
+  readonly availableKvGiB?: number;
+  readonly kvTokens?: number;
+  readonly maxConcurrency?: number;
+  readonly estimatedMaxLen?: number;
+  readonly note?: string;
+}
+
+export interface Compared {
+  readonly report: Report;
+  /** Tokens of the cache: concurrency × length where the report has both, else its tokens. */
+  readonly reported: number;
+  readonly expected: number;
+  readonly safe: number;
+  /** Weights of one GPU in bytes, ours beside the report's. */
+  readonly weightBytes: number;
+  readonly reportedWeightBytes: number | undefined;
+}
+
+const configs = join(import.meta.dirname, "../model/configs");
+
+function configOf(model: string): { readonly config: Config; readonly weightBytes?: number } | undefined {
+  const path = join(configs, `${model.replace("/", "__")}.json`);
+  return existsSync(path)
+    ? (JSON.parse(readFileSync(path, "utf8")) as { config: Config; weightBytes?: number })
+    : undefined;
+}
+
+const number = (config: Config, key: string): number => (typeof config[key] === "number" ? config[key] : 0);
+
+/** Parameters of a plain transformer, dense or with experts: projections, feed-forward, embeddings. */
+function counted(
+  config: Config,
+): { readonly matrices: number; readonly embedding: number; readonly experts: number } | undefined {
+  const text = textConfig(config);
+  const shape = shapeOf(config, []);
+  const {
+    layers,
+    hiddenSize: hidden,
+    attentionHeads,
+    keyValueHeads,
+    headSize,
+    vocabularySize,
+    intermediateSize,
+  } = shape;
+  if (!layers || !hidden || !attentionHeads || !keyValueHeads || !headSize || !vocabularySize || "kv_lora_rank" in text)
+    return undefined;
+  if ("layer_types" in text && JSON.stringify(text["layer_types"]).includes("linear")) return undefined;
+  const attention = hidden * headSize * (2 * attentionHeads + 2 * keyValueHeads);
+  const experts = (shape.experts ?? 0) * 3 * hidden * (shape.expertSize ?? 0) * layers;
+  const shared = number(text, "shared_expert_intermediate_size") * 3 * hidden * layers;
+  const dense = shape.experts ? shared : 3 * hidden * (intermediateSize ?? 0) * layers;
+  const tied = (text["tie_word_embeddings"] ?? config["tie_word_embeddings"]) === true;
+  return {
+    matrices: attention * layers + dense + experts,
+    embedding: vocabularySize * hidden * (tied ? 1 : 2),
+    experts,
+  };
+}
+
+/** Bytes of one number of a matrix in the checkpoint that the report served. */
+function matrixBytes(report: Report, method: string | undefined): number {
+  const words = `${report.model} ${report.quantization ?? ""} ${method ?? ""}`;
+  if (/awq|gptq|int4|w4a16|4bit/i.test(words)) return 0.53;
+  if (/fp4|mxfp4/i.test(words)) return 0.56;
+  return /fp8|int8|w8a8/i.test(words) ? 1 : 2;
+}
+
+/** Facts of the reported model by its configuration; undefined where neither that nor the report tells its weights. */
+export function factsOf(report: Report): ModelFacts | undefined {
+  const found = configOf(report.model);
+  if (!found) return undefined;
+  const { config } = found;
+  const shape = shapeOf(config, []);
+  const architectures = config["architectures"] as readonly string[] | undefined;
+  const cache = cacheOf(architectures?.[0] ?? "", "Generate", config, shape);
+  if (!cache) return undefined;
+  const size = counted(config);
+  const embeddingBytes = (size?.embedding ?? 0) * 2;
+  const gpus = report.gpuCount * (report.pp ?? 1);
+  const bytes = matrixBytes(report, quantizationOf(config));
+  const whole = size && !("vision_config" in config) ? size.matrices * bytes + embeddingBytes : undefined;
+  const total = whole ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
+  if (total === undefined) return undefined;
+  const weights = {
+    embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes), replicatedBytes: 0, visionBytes: 0,
+    expertBytes: (size?.experts ?? 0) * bytes, extraBytes: 0,
+  }; // prettier-ignore
+  return { weightBytes: total, contextLength: report.maxModelLen, task: "Generate", shape, weights, cache: [...cache] };
+}
+
+const memoryOf = (gpu: string): string =>
+  /(\d+) ?Gi?B/i.exec(gpu)?.[1] ?? nominal.find(([name]) => name.test(gpu))?.[1] ?? "80";
+const nominal: readonly (readonly [RegExp, string])[] = [
+  [/L40/, "48"], [/L4/, "24"], [/A10\b|A10G/, "24"], [/H200/, "141"], [/B200/, "180"], [/B300/, "288"], [/MI300/, "192"], [/MI325/, "256"],
+  [/4090|3090/, "24"], [/5090/, "32"], [/A6000/, "48"], [/PRO 6000/, "96"], [/T4/, "16"], [/A40/, "48"], [/H20/, "96"],
+]; // prettier-ignore
+
+/** Our estimates for the report's flags. */
+export function estimateOf(report: Report, facts: ModelFacts): TwoEstimates | undefined {
+  const { maxNumSeqs, maxNumBatchedTokens } = report;
+  return capacityOf({
+    facts,
+    gpu: { product: report.gpu, memory: `${memoryOf(report.gpu)}Gi` },
+    tensorParallel: report.gpuCount,
+    pipelineParallel: report.pp ?? 1,
+    engineVersion: report.vllmVersion,
+    utilization: report.gpuMemoryUtilization,
+    cacheElementBytes: /fp8/.test(report.kvCacheDtype ?? "") ? 1 : 2,
+    enforceEager: report.enforceEager ?? false,
+    settings: {
+      ...(maxNumSeqs === undefined ? {} : { maxNumSeqs }),
+      ...(maxNumBatchedTokens === undefined ? {} : { maxNumBatchedTokens }),
+    },
+  });
+}
+
+/** One report beside our numbers; undefined where it or its model's configuration lacks what a comparison needs. */
+export function compare(report: Report): Compared | undefined {
+  const facts = factsOf(report);
+  const two = facts && estimateOf(report, facts);
+  const { maxModelLen: length, maxConcurrency, kvTokens, modelLoadingGiB } = report;
+  const reported = maxConcurrency === undefined ? kvTokens : maxConcurrency * length;
+  if (!two || reported === undefined) return undefined;
+  return {
+    report,
+    reported,
+    expected: two.expected.concurrency(length) * length,
+    safe: two.safe.concurrency(length) * length,
+    weightBytes: two.expected.weightBytes,
+    reportedWeightBytes: modelLoadingGiB === undefined ? undefined : modelLoadingGiB * 2 ** 30,
+  };
+}
+
+/** All reports of the data file. */
+export function allReports(): readonly Report[] {
+  const path = join(import.meta.dirname, "reports.json");
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as Report[]) : [];
+}
+
+/** Names of the recorded configurations. */
+export const configNames = (): readonly string[] => readdirSync(configs).filter((name) => name.endsWith(".json"));
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = Math.floor(sorted.length / 2);
+  return sorted.length % 2 === 1 ? (sorted[middle] ?? 0) : ((sorted[middle - 1] ?? 0) + (sorted[middle] ?? 0)) / 2;
+}
+
+/** The error table, a line per report: ours over theirs, worst first. */
+export function errorTable(rows: readonly Compared[]): string {
+  const line = ({ report, reported, expected, safe }: Compared): string =>
+    [
+      `${report.model} ${String(report.gpuCount)} × ${report.gpu} ${report.vllmVersion}`.padEnd(86),
+      String(Math.round(reported)).padStart(10),
+      `${((100 * expected) / reported - 100).toFixed(1)} %`.padStart(9),
+      `${((100 * safe) / reported - 100).toFixed(1)} %`.padStart(9),
+    ].join(" ");
+  const off = ({ expected, reported }: Compared): number => Math.abs(expected / reported - 1);
+  return rows
+    .toSorted((a, b) => off(b) - off(a))
+    .map(line)
+    .join("\n");
+}
