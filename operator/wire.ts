@@ -67,7 +67,11 @@ export async function startOperator(
       offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
     },
     pause: () => controllers.forEach((controller) => controller.pause()),
-    resume: () => controllers.forEach((controller) => controller.resume()),
+    resume() {
+      // After a long outage each watch would wait for up to half a minute more.
+      for (const reflector of reflectors) reflector.lookAgain();
+      for (const controller of controllers) controller.resume();
+    },
     async stop() {
       await Promise.all([...controllers.map((controller) => controller.stop()), seals.stop()]);
     },

@@ -60,7 +60,7 @@ export interface Reflector<T extends KubeObject = KubeObject> {
   readonly synced: Promise<void>;
   /** The server does not serve this resource (its CRD is not installed). */
   readonly absent: boolean;
-  /** Somebody heard that an absent resource may have come: no need to wait for the next look. */
+  /** Somebody heard that an absent resource may have come, or that the server is back: no need to wait for the next try. */
   lookAgain(): void;
   /** Everything the server did up to here is in the store (bookmarks included); empty before the first list. */
   readonly lastResourceVersion: string;
@@ -184,13 +184,13 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
         if (signal.aborted) return;
         waitMs = this.#afterFailure(error);
       }
-      await pause(this.#deps.clock, waitMs, this.absent ? AbortSignal.any([signal, this.#hint.signal]) : signal);
+      await pause(this.#deps.clock, waitMs, AbortSignal.any([signal, this.#hint.signal]));
       this.#hint = new AbortController();
     }
   }
 
   lookAgain(): void {
-    if (this.absent) this.#hint.abort();
+    this.#hint.abort();
   }
 
   #absentRetryMs(): number {
