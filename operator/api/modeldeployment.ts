@@ -119,14 +119,16 @@ export const modelDeploymentSpec = z
         env: mapList(
           z
             .array(
-              z.object({
-                name: matching(
-                  z.string().min(1).max(128),
-                  "^[A-Za-z_][A-Za-z0-9_]*$",
-                  "name is an environment variable: letters, digits and '_', for example VLLM_USE_DEEP_GEMM",
-                ).describe("Name of one variable; only those that tune the engine are taken."),
-                value: z.string().max(1024).describe("Value as the process receives it."),
-              }),
+              z
+                .object({
+                  name: matching(
+                    z.string().min(1).max(128),
+                    "^[A-Za-z_][A-Za-z0-9_]*$",
+                    "name is an environment variable: letters, digits and '_', for example VLLM_USE_DEEP_GEMM",
+                  ).describe("Name of one variable; only those that tune the engine are taken."),
+                  value: z.string().max(1024).describe("Value as the process receives it."),
+                })
+                .describe("One environment variable of the engine, by name and value."),
             )
             .max(32),
           "name",

@@ -137,6 +137,12 @@ export const nodeTypeSpec = z
       byteQuantity,
       atLeast("1Gi", "memory counts bytes: write it with a suffix, for example 256Gi"),
     ).describe("Main memory of one node; the serving pod requests most of it."),
+    diskThroughput: byteQuantity
+      .optional()
+      .describe("Bytes per second that a node's disk reads, for the time that a start may take; 200M where absent."),
+    networkThroughput: byteQuantity
+      .optional()
+      .describe("Bytes per second that a node receives from the store, for the same; 125M where absent."),
     provider: providerShape,
     sku: labelName
       .optional()

@@ -55,8 +55,16 @@ export const modelDeploymentReasons = {
     "Take one of the versions that the message lists.",
   ],
   EngineArgumentRefused: [
-    "spec.engine.extraArgs holds a flag that this engine version lacks, that Berth derives itself, or that is forbidden.",
+    "spec.engine.extraArgs or a parser's name holds something that this engine version lacks or that is forbidden.",
     "Follow the message, which names the flag, why it is refused and what to set instead.",
+  ],
+  EngineArgumentConflict: [
+    "spec.engine.extraArgs sets what Berth derives from the model and the node, or more than was planned for.",
+    "Follow the message, which names the flag and the field to set instead.",
+  ],
+  EngineVariableRefused: [
+    "spec.engine.env holds a name that this engine version lacks, or one that may not be set.",
+    "Follow the message, which names the variable and why it is refused.",
   ],
   AccountNotAllowed: [
     "The namespace may not book on spec.billing.account.",

@@ -1,9 +1,11 @@
 /** Which template the pods should run: the pinned one, or a new one when a field that it depends on has changed. */
 import { annotations } from "../../api/keys.ts";
 import type { ModelRevision } from "../../api/model.ts";
-import { chooseImage, engineArgs } from "../engine/args.ts";
+import { chooseImage } from "../engine/args.ts";
+import { engineLine } from "../engine/render.ts";
 import { shortHash } from "../identity.ts";
 import { fitOf } from "./checks.ts";
+import { engineInputOf } from "./engineinput.ts";
 import { currentRevision, nextRevisionNumber } from "./revisions.ts";
 import { ownPool, uidOf, type CurrentRevision, type PinnedTemplate, type Seen } from "./seen.ts";
 import type { renderPodTemplate } from "./template.ts";
@@ -17,15 +19,22 @@ export type Renderer = typeof renderPodTemplate;
  * Fields are picked one by one: a field with a default that a later version adds must not change the hash of what runs.
  */
 export function inputsHash(seen: Seen): string {
-  const { model, nodeType, contextLength, engine } = seen.deployment.spec;
+  const { model, nodeType, contextLength, quantization, engine } = seen.deployment.spec;
+  const { version, extraArgs, env, toolCallParser, reasoningParser } = engine;
   return shortHash({
     model: { name: model.name, kind: model.kind, revision: model.revision },
     nodeType,
     contextLength,
-    engine: { version: engine.version, extraArgs: engine.extraArgs?.length ? engine.extraArgs : undefined },
+    quantization: quantization?.bits === undefined ? undefined : { bits: quantization.bits },
+    engine: { version, extraArgs: filled(extraArgs), env: filled(env), toolCallParser, reasoningParser },
     pool: seen.pool?.metadata.uid,
     rollout: rolloutAnnotation(seen),
   });
+}
+
+/** An empty list says what an absent one says. */
+function filled<T>(list: readonly T[] | undefined): readonly T[] | undefined {
+  return list && list.length > 0 ? list : undefined;
 }
 
 function rolloutAnnotation({ deployment }: Seen): string | undefined {
@@ -60,16 +69,11 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
   const fit = fitOf(seen);
   if (!pool || pool.metadata.deletionTimestamp || !chosen || !image || !model?.status || !fit || "problem" in fit)
     return undefined;
-  const { capacity } = fit;
   const drainSeconds = settings.drainGraceMs / 1000;
-  const args = engineArgs({
-    servedName: deployment.metadata.name,
-    gpuCount: pool.spec.template.gpu.count,
-    capacity,
-    task: model.status.task,
-    shutdownSeconds: shutdownSeconds(drainSeconds),
-    extraArgs: deployment.spec.engine.extraArgs,
-  });
+  const input = engineInputOf(seen, fit, shutdownSeconds(drainSeconds));
+  const rendered = input && engineLine(input);
+  if (!rendered || "problem" in rendered) return undefined;
+  const args = rendered.line.flatMap(({ words }) => words);
   const bare = render({
     deploymentName: deployment.metadata.name,
     deploymentUID: uidOf(deployment),
@@ -78,6 +82,8 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     model: model.status,
     image,
     args,
+    env: deployment.spec.engine.env,
+    quantizes: fit.engine.bits < fit.engine.nativeBits,
     berthImage: settings.berthImage,
     storeService: settings.storeService,
     drainSeconds,
@@ -88,7 +94,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     podTemplate: labelled(bare, shortHash({ bare, digest: chosen.digest, rollout: rolloutAnnotation(seen) })),
     model: { digest: chosen.digest, revision: chosen.number, path },
     engine: { image, args },
-    capacity,
+    capacity: fit.capacity,
   };
 }
 

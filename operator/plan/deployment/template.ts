@@ -4,8 +4,9 @@ import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { ModelStatus } from "../../api/model.ts";
 import type { NodeTypeSpec } from "../../api/nodetype.ts";
 import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
+import type { EnvironmentVariable } from "../engine/environment.ts";
 import { LOGGING_FILE, LOGGING_FOLDER, engineLogging } from "../engine/logging.ts";
-import { wholeQuantity } from "../quantity.ts";
+import { podNeeds, readyTimeout, startupFailures, zoneSpread, type PodNeeds } from "../engine/podneeds.ts";
 import type { PinnedTemplate } from "./seen.ts";
 
 export interface TemplateInput {
@@ -13,10 +14,14 @@ export interface TemplateInput {
   readonly deploymentUID: string;
   readonly pool: GPUNodePool;
   /** CPU and memory of the node; undefined when its NodeType is gone: then no request is stated beside the GPUs. */
-  readonly node: Pick<NodeTypeSpec, "vcpus" | "memory"> | undefined;
-  readonly model: Pick<ModelStatus, "weightBytes">;
+  readonly node: Pick<NodeTypeSpec, "vcpus" | "memory" | "diskThroughput" | "networkThroughput"> | undefined;
+  readonly model: Pick<ModelStatus, "weightBytes" | "shape">;
   readonly image: string;
   readonly args: readonly string[];
+  /** spec.engine.env. */
+  readonly env?: readonly EnvironmentVariable[] | undefined;
+  /** True where 16-bit weights are quantized at load, which takes longer. */
+  readonly quantizes?: boolean;
   readonly berthImage: string;
   readonly storeService: string;
   /** Time for a pod between the wish that it ends and its end by force: requests in flight finish within it. */
@@ -50,6 +55,7 @@ export function shutdownSeconds(drainSeconds: number): number {
 const ENGINE_USER = 2000;
 
 export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemplate"] {
+  const needs = needsOf(input);
   return {
     metadata: {
       labels: {
@@ -71,12 +77,14 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         runAsUser: ENGINE_USER,
         runAsGroup: 0,
         fsGroup: 0,
+        ...(needs.supplementalGroups.length > 0 ? { supplementalGroups: needs.supplementalGroups } : {}),
         seccompProfile: { type: "RuntimeDefault" },
       },
+      topologySpreadConstraints: [zoneSpread({ [labels.deploymentUID]: input.deploymentUID })],
       terminationGracePeriodSeconds: graceOf(input.drainSeconds),
       initContainers: [fetchStep(input)],
-      containers: [engineContainer(input)],
-      volumes: volumes(),
+      containers: [engineContainer(input, needs)],
+      volumes: volumes(needs),
     },
   };
 }
@@ -115,19 +123,19 @@ function fetchStep({ berthImage, storeService }: TemplateInput): object {
   };
 }
 
-function engineContainer({ image, args, pool, node, model }: TemplateInput): object {
+function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNeeds): object {
   const health = { httpGet: { path: "/health", port: "http" } };
   return {
     name: "vllm",
     image,
     args,
-    env: engineEnv(),
+    env: engineEnv([...(env ?? []).filter(({ name }) => name !== readyTimeout(needs).name), readyTimeout(needs)]),
     ports: [{ name: "http", containerPort: SERVING_PORT, protocol: "TCP" }],
     // What ended it goes into the pod's status; without last words of its own, the end of its log does.
     terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
-    resources: engineResources(pool, node),
-    startupProbe: { ...health, periodSeconds: 10, failureThreshold: startupFailures(model.weightBytes ?? 0) },
+    resources: engineResources(pool, needs),
+    startupProbe: { ...health, periodSeconds: 10, failureThreshold: startupFailures(needs, 10) },
     readinessProbe: { ...health, periodSeconds: 2, failureThreshold: 2 },
     // A busy server answers late; only one that is silent for 100 s is restarted.
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 10 },
@@ -142,21 +150,28 @@ function engineContainer({ image, args, pool, node, model }: TemplateInput): obj
   };
 }
 
-/** All GPUs of the node, and four fifths of its CPU and memory: the rest is for the kubelet and the platform's DaemonSets. */
-function engineResources(pool: GPUNodePool, node: TemplateInput["node"]): object {
+function needsOf({ model, node, pool, quantizes }: TemplateInput): PodNeeds {
+  const { resourceName, count } = pool.spec.template.gpu;
+  return podNeeds({
+    weightBytes: model.weightBytes ?? 0,
+    gpuCount: count,
+    gpuResource: resourceName,
+    node,
+    quantizes: quantizes ?? false,
+    vision: (model.shape?.visionTokens ?? 0) > 0,
+  });
+}
+
+/** All GPUs of the node, and the CPU and memory that the model needs. */
+function engineResources(pool: GPUNodePool, { cpuMillis, memoryBytes }: PodNeeds): object {
   const { resourceName, count } = pool.spec.template.gpu;
   const gpus = { [resourceName]: String(count) };
-  if (!node) return { requests: gpus, limits: gpus };
-  const memoryMiB = Math.floor(((wholeQuantity(node.memory) ?? 0) * 4) / 5 / 2 ** 20);
-  return { requests: { cpu: `${node.vcpus * 800}m`, memory: `${memoryMiB}Mi`, ...gpus }, limits: gpus };
+  if (cpuMillis === undefined || memoryBytes === undefined) return { requests: gpus, limits: gpus };
+  const memory = `${Math.floor(memoryBytes / 2 ** 20)}Mi`;
+  return { requests: { cpu: `${cpuMillis}m`, memory, ...gpus }, limits: gpus };
 }
 
-/** Loading at a slow 100 MB/s plus five minutes for compiling and CUDA graphs, in periods of 10 s. */
-function startupFailures(weightBytes: number): number {
-  return Math.ceil((weightBytes / 100e6 + 300) / 10);
-}
-
-function volumes(): object[] {
+function volumes({ sharedMemoryBytes }: PodNeeds): object[] {
   return [
     { name: "model", emptyDir: {} },
     { name: "cache", emptyDir: {} },
@@ -168,7 +183,7 @@ function volumes(): object[] {
       },
     },
     // NCCL needs more than a container's default 64 MiB.
-    { name: "shm", emptyDir: { medium: "Memory", sizeLimit: "8Gi" } },
+    { name: "shm", emptyDir: { medium: "Memory", sizeLimit: `${sharedMemoryBytes / 2 ** 30}Gi` } },
     {
       name: "store-token",
       projected: {

@@ -1,62 +1,35 @@
-/**
- * What vLLM is started with. First version: the flags without which the promise of plan/sizing would not hold.
- * Flag names and meanings: `vllm serve --help=all` of 0.32.0.
- */
-import type { ModelStatus } from "../../api/model.ts";
-import { GPU_MEMORY_UTILIZATION, type Capacity } from "../sizing/fit.ts";
+/** What vLLM is started with: its arguments as words, its environment, its image. */
+import type { EnvironmentVariable } from "./environment.ts";
 import { LOGGING_FILE, LOGGING_FOLDER } from "./logging.ts";
+import { engineLine, type EngineInput } from "./render.ts";
 
-export const SERVING_PORT = 8000;
-/** Where the init step leaves the model's files. */
-export const MODEL_PATH = "/model";
+export { MODEL_PATH, SERVING_PORT, type EngineInput } from "./render.ts";
 
-export interface EngineInput {
-  readonly servedName: string;
-  readonly gpuCount: number;
-  readonly capacity: Capacity;
-  readonly task: ModelStatus["task"];
-  /** Seconds that requests in flight get to finish once the server was told to stop. */
-  readonly shutdownSeconds: number;
-  /** The user's own, checked before; they come last, since argparse takes the last value of a flag. */
-  readonly extraArgs?: readonly string[] | undefined;
-}
-
-/** The image's entry point is `vllm serve`; the model comes first, since several flags swallow a positional after them. */
+/**
+ * Arguments after `vllm serve`, which is the image's entry point. Inputs whose arguments cannot be rendered have been refused
+ * by checks before (engineLine has the problem): here they are a fault of Berth.
+ */
 export function engineArgs(input: EngineInput): string[] {
-  const { servedName, gpuCount, capacity, task, shutdownSeconds, extraArgs } = input;
-  const pooling = task === "Embed" || task === "Classify" || task === "Reward";
-  return [
-    MODEL_PATH,
-    "--served-model-name",
-    servedName,
-    "--load-format",
-    "safetensors",
-    "--max-model-len",
-    String(capacity.contextLength),
-    "--gpu-memory-utilization",
-    String(GPU_MEMORY_UTILIZATION),
-    "--tensor-parallel-size",
-    String(gpuCount),
-    ...(pooling ? ["--runner", "pooling"] : []),
-    "--port",
-    String(SERVING_PORT),
-    "--shutdown-timeout",
-    String(shutdownSeconds),
-    "--disable-fastapi-docs",
-    "--disable-uvicorn-access-log",
-    ...(extraArgs ?? []),
-  ];
+  const rendered = engineLine(input);
+  if ("problem" in rendered) throw new Error(rendered.problem.message);
+  return rendered.line.flatMap(({ words }) => words);
 }
 
-/** Fixed environment: no telemetry, no hub, caches in volumes of the pod. */
-export function engineEnv(): { name: string; value: string }[] {
-  return [
+/**
+ * No telemetry, no hub, caches in volumes of the pod; `own` are the user's (environment.ts has judged them) and what the
+ * pod's needs add. Berth's names win.
+ */
+export function engineEnv(own: readonly EnvironmentVariable[] = []): EnvironmentVariable[] {
+  const fixed = [
     { name: "HF_HUB_OFFLINE", value: "1" },
     { name: "HOME", value: "/cache" },
     { name: "VLLM_CACHE_ROOT", value: "/cache/vllm" },
     { name: "VLLM_LOGGING_CONFIG_PATH", value: `${LOGGING_FOLDER}/${LOGGING_FILE}` },
     { name: "VLLM_NO_USAGE_STATS", value: "1" },
   ];
+  const names = new Set(fixed.map(({ name }) => name));
+  const added = new Map(own.filter(({ name }) => !names.has(name)).map(({ name, value }) => [name, value]));
+  return [...fixed, ...[...added].map(([name, value]) => ({ name, value }))].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 export interface EngineImage {

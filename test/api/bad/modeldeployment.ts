@@ -130,6 +130,24 @@ export const badDeployments: readonly BadObject[] = [
   ),
   bad(
     "ModelDeployment",
+    "an environment variable with a dash",
+    { "spec.engine.env": [{ name: "VLLM-PORT", value: "1" }] },
+    `spec.engine.env[0].name: Invalid value: "VLLM-PORT": name is an environment variable: letters, digits and '_', for example VLLM_USE_DEEP_GEMM`,
+  ),
+  bad(
+    "ModelDeployment",
+    "a tool call parser with capitals",
+    { "spec.engine.toolCallParser": "Hermes" },
+    'spec.engine.toolCallParser: Invalid value: "Hermes": a parser is named as vLLM names it, for example hermes or qwen3, or none',
+  ),
+  bad(
+    "ModelDeployment",
+    "a path as reasoning parser",
+    { "spec.engine.reasoningParser": "../parser.py" },
+    'spec.engine.reasoningParser: Invalid value: "../parser.py": a parser is named as vLLM names it, for example hermes or qwen3, or none',
+  ),
+  bad(
+    "ModelDeployment",
     "suspend as text",
     { "spec.suspend": "yes" },
     'spec.suspend: Invalid value: "string": spec.suspend in body must be of type boolean: "string"',

@@ -8,22 +8,18 @@ const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2
 test("a generative model is served on all GPUs with exactly the promised context", () => {
   assert.deepEqual(engineArgs({ servedName: "chat", gpuCount: 4, capacity, task: "Generate", shutdownSeconds: 570 }), [
     "/model",
-    "--served-model-name",
-    "chat",
-    "--load-format",
-    "safetensors",
-    "--max-model-len",
-    "8192",
-    "--gpu-memory-utilization",
-    "0.92",
-    "--tensor-parallel-size",
-    "4",
-    "--port",
-    "8000",
-    "--shutdown-timeout",
-    "570",
     "--disable-fastapi-docs",
     "--disable-uvicorn-access-log",
+    "--enable-force-include-usage",
+    "--enable-prompt-tokens-details",
+    ...["--generation-config", "auto"],
+    ...["--gpu-memory-utilization", "0.92"],
+    ...["--load-format", "safetensors"],
+    ...["--max-model-len", "8192"],
+    ...["--port", "8000"],
+    ...["--served-model-name", "chat"],
+    ...["--shutdown-timeout", "570"],
+    ...["--tensor-parallel-size", "4"],
   ]);
 });
 

