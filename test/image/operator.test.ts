@@ -95,7 +95,7 @@ test("it runs as its user in its own root file system, read-only", (t) => {
   const { rootDir, configuration } = read;
   const { User, Entrypoint } = configuration.config;
   const steps = `mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec chroot --userspec="$1" "$0" "\${@:2}"`;
-  const unshare = ["--mount", "bash", "-c"];
+  const unshare = ["--mount", "bash", "--norc", "-c"];
   const privileged = spawnSync("unshare", [...unshare, "chroot / true"]).status === 0;
   if (!privileged) return t.diagnostic("NOT RUN: the image's program was not started: needs root with CAP_SYS_ADMIN");
   const run = (...args: string[]): string =>
