@@ -7,6 +7,7 @@ import { pluginArchitectures, removedArchitectures, servedArchitectures } from "
 import type { ArchitectureKind } from "./architectures.ts";
 import { printable, refusal } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { jsonFault, withoutNotFinite } from "./strictjson.ts";
 
 export type Json = Readonly<Record<string, unknown>>;
 export type Task = NonNullable<ModelStatus["task"]>;
@@ -15,10 +16,18 @@ export function isJson(value: unknown): value is Json {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
+/** Deepest nesting of a configuration; real ones have about six levels. */
+const MAX_DEPTH = 32;
+
 /** A JSON object out of a file of the source, or why the model is refused. */
 export function parseConfig(path: string, text: string): Json | ModelProblem {
+  const clean = withoutNotFinite(text);
+  const fault = jsonFault(clean, MAX_DEPTH);
+  if (fault?.what === "twice")
+    return refusal("ConfigInvalid", `${printable(path)} has the key '${printable(fault.word)}' twice`);
+  if (fault) return refusal("ConfigInvalid", `${printable(path)} is nested deeper than ${String(MAX_DEPTH)} levels`);
   try {
-    const value: unknown = JSON.parse(text);
+    const value: unknown = JSON.parse(clean);
     if (isJson(value)) return value;
   } catch {
     // The parser's message may quote the file: say only that it is not JSON.

@@ -5,6 +5,8 @@
  */
 import { printable, refusal } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { jsonFault } from "./strictjson.ts";
+import type { JsonFault } from "./strictjson.ts";
 
 /** The format's own limit for the JSON header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
@@ -71,18 +73,45 @@ function tensorOf(name: string, entry: unknown): Placed | string {
   return { name, dtype, shape, elements, bytes: end - begin, begin, end };
 }
 
-function parseJson(header: Uint8Array): unknown {
+/** name → {dtype, shape, data_offsets} → lists: nothing in a header lies deeper. */
+const maxDepth = 4;
+
+function faultText({ what, under, word }: JsonFault): string {
+  const place = under === undefined ? "its header" : `tensor '${printable(under)}'`;
+  if (what === "deep") return `${place} is nested deeper than ${word} levels`;
+  if (what === "notFinite") return `${place} holds ${word}, which is no number`;
+  return word === under ? `${place} is listed twice` : `${place} has the key '${printable(word)}' twice`;
+}
+
+/** The header's object, or what is wrong with it. */
+function parseJson(header: Uint8Array): Record<string, unknown> | string {
+  if (header[0] !== 0x7b) return "its header is not a JSON object";
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(header)) as unknown;
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(header);
+    const fault = jsonFault(text, maxDepth);
+    if (fault) return faultText(fault);
+    const json: unknown = JSON.parse(text);
+    return isRecord(json) ? json : "its header is not a JSON object";
   } catch {
-    return undefined;
+    return "its header is not a JSON object";
   }
+}
+
+/** __metadata__ maps strings to strings. */
+function metadataFault(json: Record<string, unknown>): string | undefined {
+  const metadata = json["__metadata__"];
+  if (metadata === undefined) return undefined;
+  return isRecord(metadata) && Object.values(metadata).every((value) => typeof value === "string")
+    ? undefined
+    : "its __metadata__ holds more than words";
 }
 
 /** All tensors of a file by its JSON header, or why the file is refused. `fileBytes` is the size of the whole file. */
 export function parseHeader(path: string, header: Uint8Array, fileBytes: number): readonly Tensor[] | ModelProblem {
-  const json = header[0] === 0x7b ? parseJson(header) : undefined;
-  if (!isRecord(json)) return broken(path, "its header is not a JSON object");
+  const json = parseJson(header);
+  if (typeof json === "string") return broken(path, json);
+  const words = metadataFault(json);
+  if (words !== undefined) return broken(path, words);
   const entries = Object.entries(json).filter(([name]) => name !== "__metadata__");
   if (entries.length > maxTensors) return broken(path, `it lists more than ${String(maxTensors)} tensors`);
   const tensors: Placed[] = [];
