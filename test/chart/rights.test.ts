@@ -17,6 +17,8 @@ import type { S3Server } from "../cluster/s3.ts";
 import { ownCluster, requires } from "../cluster/session.ts";
 import { tenantIdentity } from "../cluster/users.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
+import { podToken, startFetch, newFolder } from "../transfer/storerig.ts";
+import type { Pod } from "../transfer/storerig.ts";
 import { startFromManifest } from "./rendered.ts";
 
 const namespace = "berth-system";
@@ -73,6 +75,7 @@ async function installed(t: TestContext): Promise<{ cluster: ControlPlane; s3: S
     // The chart's own pods must not lie on the nodes that the test wants to be free.
     operator: { nodeSelector: { role: "platform" } },
     importer: { allowHttpEndpoints: true, nodeSelector: { role: "platform" } },
+    storeService: { nodeSelector: { role: "platform" } },
     tenantNamespaces: [tenant],
     nodeTypes,
     timing: {
@@ -145,9 +148,10 @@ async function granted(cluster: ControlPlane, component: string): Promise<string
   const name = `berth-${component}`;
   const roles = await Promise.all([
     cluster.admin.get<Rules>(apiPath(rbac, "clusterroles", { name })),
-    cluster.admin.get<Rules>(apiPath(rbac, "roles", { namespace, name })),
+    // The store holds no Lease, so it has no right in its own namespace.
+    cluster.admin.find<Rules>(apiPath(rbac, "roles", { namespace, name })),
   ]);
-  const all = roles.flatMap(({ rules }) =>
+  const all = roles.flatMap(({ rules } = { rules: [] }) =>
     rules.flatMap(({ resources, verbs }) =>
       resources.flatMap((resource) => verbs.map((verb) => `${verb} ${resource}`)),
     ),
@@ -155,13 +159,26 @@ async function granted(cluster: ControlPlane, component: string): Promise<string
   return [...new Set(all.map((right) => `${component} ${right}`))];
 }
 
+/** Each serving pod fetches its model, as its init step would. */
+async function fetched(t: TestContext, cluster: ControlPlane, url: string): Promise<void> {
+  const { items } = await cluster.admin.list<Pod>(apiPath("v1", "pods", { namespace: tenant }));
+  assert.ok(items.length >= 2);
+  for (const pod of items) {
+    const run = startFetch(newFolder(t), { url, token: await podToken(cluster, pod) });
+    const { code, message } = await run.done;
+    assert.equal(code, 0, message);
+  }
+}
+
 test("a deployment lives its life on both providers with the chart's rights and under its policies", async (t) => {
   if (!(await requires(t, "server-restart", "karpenter"))) return;
   const { cluster, s3 } = await installed(t);
   const mark = await cluster.audit.mark();
-  for (const component of ["operator", "operator", "importer"] as const) {
+  let storeUrl = "";
+  for (const component of ["operator", "operator", "importer", "store"] as const) {
     const replica = await startFromManifest({ cluster, release: "berth", namespace, component });
     t.after(() => replica.stop());
+    if (component === "store") storeUrl = replica.urls["store"] ?? "";
   }
   for (const name of ["node-1", "node-2"]) await addGpuNode(cluster, { name });
   const user = cluster.client(await tenantIdentity(cluster, tenant));
@@ -181,6 +198,7 @@ test("a deployment lives its life on both providers with the chart's rights and 
     await ready(cluster, name, 1);
     await user.patch(`${path(name)}/scale`, { spec: { replicas: 2 } });
   }
+  await fetched(t, cluster, storeUrl);
   for (const name of ["own", "bought"]) {
     await ready(cluster, name, 2);
     await user.patch(`${path(name)}/scale`, { spec: { replicas: 1 } });
@@ -200,7 +218,7 @@ test("a deployment lives its life on both providers with the chart's rights and 
     },
   );
 
-  for (const component of ["operator", "importer"]) {
+  for (const component of ["operator", "importer", "store"]) {
     const account = `system:serviceaccount:${namespace}:berth-${component}`;
     const entries = await cluster.audit.since(mark, { user: account, started: true });
     // What the API server refuses to the kubelet that does not exist is what the dry run asks for.

@@ -47,6 +47,42 @@ for (const kind of kinds) {
     assert.deepEqual(await store.head("empty"), { key: "empty", sizeBytes: 0 });
   });
 
+  test(`${kind}: a part can be read as it comes, left early, and is refused where there is none`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const bytes = randomBytes(3 << 20);
+    await store.put("deep/big", bytes);
+    const read = async (offset: number, lengthBytes: number): Promise<Buffer> => {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of await store.stream("deep/big", offset, lengthBytes)) chunks.push(chunk);
+      return Buffer.concat(chunks);
+    };
+    for (const [offset, length] of [
+      [0, bytes.length],
+      [0, 1],
+      [1_234_567, 1_000_000],
+      [bytes.length - 1, 1],
+      [bytes.length - 5, 100],
+    ] as const) {
+      assert.ok((await read(offset, length)).equals(bytes.subarray(offset, offset + length)), `${String(offset)}`);
+    }
+    await assert.rejects(read(bytes.length, 1), RetryError);
+    await assert.rejects(store.stream("deep/none", 0, 1), RetryError);
+    const leaving = new AbortController();
+    let seen = 0;
+    const left = async (): Promise<void> => {
+      for await (const chunk of await store.stream("deep/big", 0, bytes.length, leaving.signal)) {
+        seen += chunk.length;
+        leaving.abort();
+      }
+    };
+    await assert.rejects(left());
+    assert.ok(seen < bytes.length);
+    for await (const chunk of await store.stream("deep/big", 0, bytes.length)) {
+      assert.ok(chunk.length > 0);
+      break;
+    }
+  });
+
   test(`${kind}: of many that put if absent, one is first and stays`, async (t) => {
     const store = await newStore(t, s3, kind);
     const racers = Array.from({ length: 8 }, (_, n) => `racer ${String(n)}`);
