@@ -86,7 +86,7 @@ export function engineLine(input: EngineInput): EngineLine {
 type Derived = readonly [flag: string, value: Plain, why: string];
 
 /** What the promised context rests on. */
-function promised({ capacity, settings, gpuCount }: EngineInput): Derived[] {
+function promised({ capacity, settings, gpuCount, task }: EngineInput): Derived[] {
   const tensor = settings?.tensorParallel ?? gpuCount;
   const pipeline = settings?.pipelineParallel ?? 1;
   return [
@@ -94,14 +94,19 @@ function promised({ capacity, settings, gpuCount }: EngineInput): Derived[] {
     ["--gpu-memory-utilization", String(GPU_MEMORY_UTILIZATION), "the share of GPU memory that was planned with"],
     ...only(tensor > 1, ["--tensor-parallel-size", String(tensor), "all GPUs of the node hold a part of each layer"]),
     ...only(pipeline > 1, ["--pipeline-parallel-size", String(pipeline), "groups of GPUs hold different layers"]),
-    ...(settings ? planned(settings) : []),
+    ...(settings ? planned(settings, isPooling(task) ? capacity.contextLength : 0) : []),
   ];
 }
 
-function planned({ maxNumSeqs, maxNumBatchedTokens, bits, nativeBits, expertParallel }: EngineChoice): Derived[] {
+/** A pooling model may need its whole input in one step (vLLM refuses a batch below the context without chunked prefill). */
+function planned(
+  { maxNumSeqs, maxNumBatchedTokens, bits, nativeBits, expertParallel }: EngineChoice,
+  leastTokens: number,
+): Derived[] {
+  const batched = Math.max(maxNumBatchedTokens, leastTokens);
   return [
     ["--max-num-seqs", String(maxNumSeqs), "requests at once that the reserve was computed for"],
-    ["--max-num-batched-tokens", String(maxNumBatchedTokens), "tokens of a step that the reserve was computed for"],
+    ["--max-num-batched-tokens", String(batched), "tokens of a step that the reserve was computed for"],
     ...only(expertParallel, [
       "--enable-expert-parallel",
       true,
@@ -112,7 +117,6 @@ function planned({ maxNumSeqs, maxNumBatchedTokens, bits, nativeBits, expertPara
 }
 
 function shared({ servedName, task, shutdownSeconds, vision }: EngineInput): Derived[] {
-  const pooling = task === "Embed" || task === "Classify" || task === "Reward";
   return [
     ["--served-model-name", servedName, "requests name the deployment as their model"],
     ["--load-format", "safetensors", "no other format is ever read"],
@@ -120,7 +124,7 @@ function shared({ servedName, task, shutdownSeconds, vision }: EngineInput): Der
     ["--shutdown-timeout", String(shutdownSeconds), "requests in flight may finish within the pod's grace period"],
     ["--disable-fastapi-docs", true, "no pages for developers in production"],
     ["--disable-uvicorn-access-log", true, "probes and requests do not fill the log"],
-    ...(pooling
+    ...(isPooling(task)
       ? ([["--runner", "pooling", "the model answers with vectors or scores"]] as const)
       : ([
           ["--enable-force-include-usage", true, "streams end with their token counts, for metering"],
@@ -133,6 +137,10 @@ function shared({ servedName, task, shutdownSeconds, vision }: EngineInput): Der
       "bounds what one request can make the server decode",
     ]),
   ];
+}
+
+function isPooling(task: EngineInput["task"]): boolean {
+  return task === "Embed" || task === "Classify" || task === "Reward";
 }
 
 function spoken(input: EngineInput, profile: EngineProfile): Derived[] {

@@ -8,6 +8,15 @@ import type { EngineInput } from "../../../operator/plan/engine/args.ts";
 const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
 const chat: EngineInput = { servedName: "chat", gpuCount: 1, capacity, task: "Generate", shutdownSeconds: 570 };
 
+const settings = {
+  maxNumSeqs: 256,
+  maxNumBatchedTokens: 2048,
+  bits: 16,
+  nativeBits: 16,
+  tensorParallel: 1,
+  expertParallel: false,
+};
+
 /** What is special about a line → its input. */
 export const inputs: Readonly<Record<string, EngineInput>> = {
   "one GPU": chat,
@@ -19,6 +28,51 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
   "a task that is not known": { ...chat, task: undefined },
   "a name as Kubernetes allows it": { ...chat, servedName: `0${"a-".repeat(30)}z.model` },
   "the user's own argument": { ...chat, extraArgs: ["--enforce-eager"] },
+  "settings of the sizing": { ...chat, settings },
+  "quantized at load": { ...chat, settings: { ...settings, bits: 8 } },
+  "experts on two GPUs": { ...chat, gpuCount: 2, settings: { ...settings, tensorParallel: 2, expertParallel: true } },
+  "a long embedding": { ...chat, task: "Embed", settings },
+  images: { ...chat, vision: true },
+  "a family's parsers": { ...chat, architecture: "GptOssForCausalLM" },
+  "parsers of the user's": { ...chat, toolCallParser: "qwen3_coder", reasoningParser: "qwen3" },
+  "parsers by the template": { ...chat, chatTemplate: "{% if tools %}<tool_call></tool_call>{% endif %}" },
+  "many arguments of the user's": {
+    ...chat,
+    settings,
+    extraArgs: [
+      ...[
+        "--max_num_seqs=16",
+        "--max-num-batched-tokens",
+        "1k",
+        "-O1",
+        "--no-async-scheduling",
+        "--kv-cache-dtype=fp8",
+      ],
+      ...[
+        "-cc.cudagraph_mode",
+        "PIECEWISE",
+        "--limit-mm-per-prompt.image",
+        "2",
+        "--allowed-origins",
+        '["https://a.example"]',
+      ],
+      ...[
+        "--default-chat-template-kwargs",
+        '{"enable_thinking": false}',
+        "--override-generation-config.temperature=0.1",
+      ],
+      ...[
+        "--cudagraph-capture-sizes",
+        "1",
+        "2",
+        "4",
+        "--structured-outputs-config.backend",
+        "xgrammar",
+        "--block-size",
+        "32",
+      ],
+    ],
+  },
 };
 
 /** One rendered command line of `vllm serve`, without the program's name. */
