@@ -125,6 +125,14 @@ export function quantizationOf(config: Json): string | undefined {
   return undefined;
 }
 
+/** Name of the rope scaling by config.json; undefined where the context was not stretched. */
+export function ropeTypeOf(config: Json): string | undefined {
+  const text = textConfig(config);
+  const rope = text["rope_scaling"] ?? text["rope_parameters"];
+  const type = isJson(rope) ? (rope["rope_type"] ?? rope["type"]) : undefined;
+  return typeof type === "string" && type !== "default" ? type.slice(0, 64) : undefined;
+}
+
 /** Rope types whose factor does not stretch the configured length. */
 const unstretchedRopes = new Set(["default", "su", "longrope", "llama3", "mrope"]);
 

@@ -1,11 +1,21 @@
 /** From a listing, its small files and its safetensors headers to the facts of the model, or the first reason to refuse it. */
 import type { ModelStatus } from "../../api/model.ts";
-import { architectureOf, autoMapIn, contextLengthOf, isJson, parseConfig, quantizationOf, taskOf } from "./config.ts";
+import {
+  ropeTypeOf,
+  architectureOf,
+  autoMapIn,
+  contextLengthOf,
+  isJson,
+  parseConfig,
+  quantizationOf,
+  taskOf,
+} from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import type { Listing } from "./listing.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import type { Tensor } from "./safetensors.ts";
+import { wordsOf } from "./tokenizer.ts";
 import { cacheOf } from "./cache.ts";
 import { shapeOf } from "./shape.ts";
 import { loadedBytes, weightPartsOf } from "./weightparts.ts";
@@ -24,6 +34,9 @@ export type ModelFacts = Pick<
   | "quantization"
   | "contextLength"
   | "kvBytesPerToken"
+  | "tokenizer"
+  | "chatTemplate"
+  | "ropeScaling"
   | "effectiveBits"
   | "dtypes"
   | "shape"
@@ -147,7 +160,8 @@ export function inspect(
   const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
   const facts = factsOf(architecture, task, config, tensors);
   const contextLength = contextLengthOf(config, configs.get(sentencePath));
-  return withoutUnknown({ sizeBytes: listing.sizeBytes, ...facts, contextLength }, task);
+  const words = { ...wordsOf(paths, configs.get("tokenizer_config.json")), ropeScaling: ropeTypeOf(config) };
+  return withoutUnknown({ sizeBytes: listing.sizeBytes, ...facts, contextLength, ...words }, task);
 }
 
 function factsOf(architecture: string, task: Task, config: Json, tensors: readonly Tensor[]): ModelFacts {

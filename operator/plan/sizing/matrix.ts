@@ -1,5 +1,5 @@
 /** The node support matrix of one model: every enabled node type at every number of bits, by the function that deployments are planned with. */
-import type { NodeSupport } from "../../api/model.ts";
+import type { NodeSupport } from "../../api/modelfacts.ts";
 import type { NodeType } from "../../api/nodetype.ts";
 import { fitOneNode, type FitOptions, type ModelFacts } from "./fit.ts";
 import { MATRIX_BITS } from "./quantize.ts";
