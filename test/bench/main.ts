@@ -2,12 +2,14 @@
 import { fleet } from "./fleet.ts";
 import { say } from "./figures.ts";
 import { outage } from "./outage.ts";
+import { sizing } from "./sizing.ts";
 import { transport } from "./transport.ts";
 
 const count = Number(process.env["N"] ?? "1000");
 const benches: Readonly<Record<string, () => Promise<void>>> = {
   fleet: () => fleet({ count }),
   transport,
+  sizing,
   outage: async () => {
     await outage(20);
     await outage(120);
