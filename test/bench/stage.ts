@@ -36,6 +36,7 @@ export async function installBerth(cp: ControlPlane, values: Record<string, unkn
       // The chart\'s own pods must not lie on the nodes of the fleet.
       operator: { nodeSelector: { role: "platform" } },
       importer: { nodeSelector: { role: "platform" } },
+      storeService: { nodeSelector: { role: "platform" } },
       ...values,
     }),
   );
