@@ -85,7 +85,7 @@ const dynamicImageTokens = 16_384;
 
 /**
  * What the engine's profiling of an encoder depends on: tokens of the largest image and numbers per token at the widest point of
- * a layer (patches per token × (residual twice, attention's three, feed-forward twice)).
+ * a layer: residual and its norm, queries, keys and values with the first two rotated in 32 bits, gate and up with their product.
  */
 function visionOf(config: Json): Partial<Shape> {
   const thinker = isJson(config["thinker_config"]) ? config["thinker_config"] : config;
@@ -99,6 +99,6 @@ function visionOf(config: Json): Partial<Shape> {
   const dynamic = merge !== undefined && side === undefined;
   const patches = side === undefined ? 1024 : Math.min(65_536, Math.ceil(side / patch) ** 2);
   const inner = count(vision, ["intermediate_size"]) ?? 4 * hidden;
-  const perToken = (merge ?? 2) ** 2 * (5 * hidden + 2 * inner);
+  const perToken = (merge ?? 2) ** 2 * (9 * hidden + 5 * inner);
   return { visionTokens: dynamic ? dynamicImageTokens : Math.ceil(patches / (merge ?? 2) ** 2), visionWidth: perToken };
 }

@@ -52,7 +52,15 @@ export interface TwoEstimates {
 }
 
 /** The safe estimate holds more back: a share of what is estimated, of the card, and a constant for what varies between drivers. */
-const SAFE = { reserve: 1.25, graphs: 2.5, weights: 1.01, memory: 0.005, bytes: 0.35 * 2 ** 30 } as const;
+const SAFE = {
+  reserve: 1.25,
+  graphs: 2.5,
+  encoder: 1.5,
+  peers: 0.4 * 2 ** 30,
+  weights: 1.01,
+  memory: 0.005,
+  bytes: 0.35 * 2 ** 30,
+} as const;
 
 /** Both estimates for one node; undefined where weights or cache of the model are unknown. */
 export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
@@ -74,19 +82,24 @@ export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
     prefixCaching: input.prefixCaching ?? true,
   });
   const enforceEager = input.enforceEager ?? false;
-  const reserve = reserveOf({ facts: input.facts, gpu, parallel, settings, release, enforceEager });
+  const common = { facts: input.facts, gpu, parallel, settings, release, enforceEager };
   const budgetBytes = Math.floor(gpu.usableBytes * (input.utilization ?? GPU_MEMORY_UTILIZATION));
   const estimate = (weightBytes: number, part: Reserve, heldBack: number): Estimate =>
     estimateOf(weightBytes, part, budgetBytes - heldBack, plan, release);
   return {
     settings,
     budgetBytes,
-    expected: estimate(expectedWeights, reserve, 0),
-    safe: estimate(Math.ceil(safeWeights * SAFE.weights), scaled(reserve), heldBack(gpu)),
+    expected: estimate(expectedWeights, reserveOf(common), 0),
+    safe: estimate(
+      Math.ceil(safeWeights * SAFE.weights),
+      scaled(reserveOf({ ...common, encoderFactor: SAFE.encoder })),
+      heldBack(gpu, parallel.tensor * parallel.pipeline),
+    ),
   };
 }
 
-const heldBack = (gpu: Gpu): number => Math.ceil(gpu.usableBytes * SAFE.memory + SAFE.bytes);
+const heldBack = (gpu: Gpu, gpus: number): number =>
+  Math.ceil(gpu.usableBytes * SAFE.memory + SAFE.bytes + (gpus > 1 ? SAFE.peers : 0));
 
 const scaled = (reserve: Reserve): Reserve => ({
   activationBytes: Math.ceil(reserve.activationBytes * SAFE.reserve),

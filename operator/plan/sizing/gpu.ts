@@ -52,7 +52,7 @@ const rows: readonly Row[] = [
   { name: /\bPRO\b.*\b6000\b/i, sizes: [[96, 94.97]], capability: 120, linked: false },
   { name: /\b5090\b/, sizes: [[32, 31.36]], capability: 120, linked: false },
   { name: /\b50[78]0\b/, sizes: [[16, 15.48]], capability: 120, linked: false },
-  { name: /\b4090\b/, sizes: [[24, 23.52]], capability: 89, linked: false },
+  { name: /\b4090\b/, sizes: [[24, 23.64]], capability: 89, linked: false },
   { name: /\b40[678]0\b/, sizes: [[12, 11.6], [16, 15.6]], capability: 89, linked: false },
   { name: /\b3090\b/, sizes: [[24, 23.56]], capability: 86, linked: false },
   { name: /\b30[678]0\b/, sizes: [[8, 7.6], [12, 11.65]], capability: 86, linked: false },

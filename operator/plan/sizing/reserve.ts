@@ -18,6 +18,8 @@ export interface ReserveInput {
   readonly settings: Settings;
   readonly release: EngineRelease;
   readonly enforceEager?: boolean;
+  /** The safe estimate counts encoders larger: their shapes vary most. */
+  readonly encoderFactor?: number;
 }
 
 export interface Reserve {
@@ -35,11 +37,15 @@ export function reserveOf(input: ReserveInput): Reserve {
   const tokens = settings.maxNumBatchedTokens;
   const resident = tokens * hidden * 2 * 2;
   const vision = visionBytes(facts, tokens, hidden);
-  const peak = Math.max(forwardBytes(facts, tokens, hidden, parallel), samplerBytes(input), vision.encoder);
+  const peak = Math.max(
+    forwardBytes(facts, tokens, hidden, parallel),
+    samplerBytes(input),
+    vision.encoder * (input.encoderFactor ?? 1),
+  );
   return {
     activationBytes: Math.ceil(peak + resident + vision.outputs),
     graphBytes: Math.ceil(graphBytes(input)),
-    otherBytes: Math.ceil(otherBytes(parallel)),
+    otherBytes: Math.ceil(otherBytes(input)),
   };
 }
 
@@ -91,7 +97,11 @@ function graphBytes({ settings, release, enforceEager, gpu }: ReserveInput): num
   return 128 * MiB + (pieces + whole) * 3 * MiB;
 }
 
-/** Workspaces of cuBLAS and attention; NCCL's channels and the buffers of custom all-reduce, which grow with the peers. */
-function otherBytes({ tensor, pipeline }: Parallel): number {
-  return 0.15 * GiB + (tensor > 1 ? (0.7 + 0.2 * tensor) * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
+/**
+ * Workspaces of cuBLAS and attention; NCCL's channels and the buffers of custom all-reduce, which grow with the peers and are small
+ * where the GPUs are not linked (no custom all-reduce across PCIe: custom_all_reduce.py).
+ */
+function otherBytes({ parallel: { tensor, pipeline }, gpu }: ReserveInput): number {
+  const between = gpu.linked ? 0.3 + 0.2 * tensor : 0.1 + 0.05 * tensor;
+  return 0.15 * GiB + (tensor > 1 ? between * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
 }
