@@ -4,7 +4,7 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 TSC := $(NODE) node_modules/typescript-7/bin/tsc
 
-.PHONY: help demo test soak verify generate bench cluster image e2e-setup clean
+.PHONY: help demo test soak verify generate bench cluster image e2e-setup e2e clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
@@ -48,6 +48,9 @@ image: dist/berth.mjs ## Assemble the container image as an OCI archive, with it
 
 e2e-setup: node_modules/.installed ## Install what "make e2e" needs: Debian packages, vLLM for the CPU (6 GB in .cache)
 	@$(NODE) image/setup.ts
+
+e2e: dist/berth.mjs ## Run the whole product with real nodes and real vLLM (STEPS="1-4,8" selects, KEEP=1 leaves it running)
+	@$(NODE) test/e2e/main.ts
 
 clean: ## Remove what was built, downloaded and left by runs
 	@chmod -R u+w .cache 2>/dev/null || true

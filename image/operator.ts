@@ -127,9 +127,9 @@ function repoFile(path: string, mode = 0o644): Entry {
   return { kind: "file", mode, content: readFileSync(join(repoDir, path)) };
 }
 
-function berthTree(): Tree {
+function berthTree(bundle: Entry): Tree {
   return new Map([
-    ["app/berth.mjs", repoFile("dist/berth.mjs", 0o755)],
+    ["app/berth.mjs", bundle],
     ["app/berth.mjs.LEGAL.txt", repoFile("dist/berth.mjs.LEGAL.txt")],
     ["app/LICENSE", repoFile("LICENSE")],
   ]);
@@ -152,16 +152,25 @@ function configuration(): ImageSource["config"] {
   };
 }
 
+/** Another program in the same image, for the test of an upgrade. */
+export interface OtherProgram {
+  readonly reference: string;
+  readonly bundle: Buffer;
+}
+
 /** Assembles the operator's image from node_modules, dist/ and pinned Debian packages. Throws {@link Missing}. */
-export async function operatorImage(progress: Progress): Promise<OperatorImage> {
+export async function operatorImage(progress: Progress, other?: OtherProgram): Promise<OperatorImage> {
+  const bundle: Entry = other
+    ? { kind: "file", mode: 0o755, content: other.bundle }
+    : repoFile("dist/berth.mjs", 0o755);
   const node = nodeProgram();
   const packages = await unpackedPackages(lockPath("operator"), progress);
   const image = imageOf({
-    reference: operatorReference(),
+    reference: other?.reference ?? operatorReference(),
     layers: [
       { what: "Debian 12: libraries of Node.js, CA certificates", tree: baseTree(packages, node) },
       { what: "Node.js", tree: new Map([["nodejs/bin/node", { kind: "file", mode: 0o755, content: node }]]) },
-      { what: "Berth", tree: berthTree() },
+      { what: "Berth", tree: berthTree(bundle) },
     ],
     config: configuration(),
   });

@@ -15,6 +15,10 @@ export interface LlamaOptions {
   readonly shards?: number;
   /** Other seeds give other weights. */
   readonly seed?: string;
+  /** Longest context that config and tokenizer promise; 2048 by default. */
+  readonly maxPositions?: number;
+  /** Name of one tensor that is left out, though the config implies it. */
+  readonly without?: string;
 }
 
 interface Tensor {
@@ -23,7 +27,7 @@ interface Tensor {
 }
 
 const vocabularySize = 8192;
-const maxPositions = 2048;
+const usualPositions = 2048;
 
 interface Dimensions {
   readonly hidden: number;
@@ -111,7 +115,7 @@ function byteAlphabet(): string[] {
   return Array.from({ length: 256 }, (_, byte) => String.fromCharCode(printable(byte) ? byte : next++));
 }
 
-function tokenizerFiles(): Record<string, unknown> {
+function tokenizerFiles(maxPositions: number): Record<string, unknown> {
   const special = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>"];
   const vocab = Object.fromEntries([...special, ...byteAlphabet()].map((token, id) => [token, id]));
   const added = special.map((content, id) => ({
@@ -158,7 +162,7 @@ function tokenizerFiles(): Record<string, unknown> {
   };
 }
 
-function configFiles(size: Dimensions): Record<string, unknown> {
+function configFiles(size: Dimensions, maxPositions: number): Record<string, unknown> {
   return {
     "config.json": {
       architectures: ["LlamaForCausalLM"],
@@ -181,7 +185,7 @@ function configFiles(size: Dimensions): Record<string, unknown> {
       torch_dtype: "bfloat16",
     },
     "generation_config.json": { bos_token_id: 0, eos_token_id: 1, pad_token_id: 2 },
-    ...tokenizerFiles(),
+    ...tokenizerFiles(maxPositions),
   };
 }
 
@@ -201,10 +205,11 @@ function sharded(tensors: readonly Tensor[], shards: number): Tensor[][] {
 
 /** Writes the checkpoint into `folder`, which must not exist or be empty. */
 export function writeLlama(folder: string, options: LlamaOptions = {}): void {
-  const { weightBytes = 36e6, shards = 3, seed = "berth" } = options;
+  const { weightBytes = 36e6, shards = 3, seed = "berth", maxPositions = usualPositions, without } = options;
   mkdirSync(folder, { recursive: true });
   const size = dimensionsFor(weightBytes);
-  const groups = sharded(tensorsOf(size), shards);
+  const tensors = tensorsOf(size).filter(({ name }) => name !== without);
+  const groups = sharded(tensors, shards);
   const number = (n: number): string => String(n).padStart(5, "0");
   const map: Record<string, string> = {};
   let total = 0;
@@ -215,7 +220,10 @@ export function writeLlama(folder: string, options: LlamaOptions = {}): void {
     for (const tensor of group) map[tensor.name] = name;
   }
   const index = { metadata: { total_size: total }, weight_map: map };
-  const files = { ...configFiles(size), ...(groups.length > 1 ? { "model.safetensors.index.json": index } : {}) };
+  const files = {
+    ...configFiles(size, maxPositions),
+    ...(groups.length > 1 ? { "model.safetensors.index.json": index } : {}),
+  };
   for (const [name, content] of Object.entries(files)) {
     writeFileSync(join(folder, name), `${JSON.stringify(content, undefined, 1)}\n`);
   }
@@ -225,8 +233,15 @@ export function writeLlama(folder: string, options: LlamaOptions = {}): void {
 
 /** Folder of a generated checkpoint in the cache folder; made at the first call. */
 export function llamaFolder(options: LlamaOptions = {}): string {
-  const { weightBytes = 36e6, shards = 3, seed = "berth" } = options;
-  const folder = join(cacheDir(), "models", `llama-${String(weightBytes)}-${String(shards)}-${seed}`);
+  const { weightBytes = 36e6, shards = 3, seed = "berth", maxPositions, without } = options;
+  const parts = [
+    weightBytes,
+    shards,
+    seed,
+    ...(maxPositions ? [maxPositions] : []),
+    ...(without ? ["without", without] : []),
+  ];
+  const folder = join(cacheDir(), "models", `llama-${parts.join("-")}`);
   if (existsSync(folder)) return folder;
   const fresh = `${folder}.${String(process.pid)}`;
   rmSync(fresh, { recursive: true, force: true });

@@ -1,0 +1,48 @@
+/** What the journey calls things, once. */
+import { join } from "node:path";
+import { repoDir } from "../cluster/paths.ts";
+
+export const release = "berth";
+export const systemNamespace = "berth-system";
+/** The tenant whose deployments the journey follows. */
+export const team = "team-a";
+/** Another tenant, who wants what is not theirs. */
+export const otherTeam = "team-b";
+
+export const nodeType = "cpu-as-gpu";
+/** Label by which NodeType and nodes find each other, and where the load of requests may run. */
+export const gpuLabel = { "example.com/gpu": "played" } as const;
+export const buckets = { source: "models", store: "store", ledger: "ledger" } as const;
+export const storageSecret = "object-storage";
+export const sourceSecret = "bucket";
+
+export const engineReference = "localhost/vllm-cpu-base:0.32.0";
+export const berthRepository = "localhost/berth";
+/** Tag of the same program with another pod template, for the upgrade. */
+export const nextTag = "next";
+
+export const chartDir = join(repoDir, "charts", "berth");
+
+/** Deployments; the name is also what the model is called in requests. */
+export const embed = "embed";
+export const chat = "chat";
+export const broken = "broken";
+
+/** Models: a folder of files each. */
+export const models = {
+  minilm: "minilm",
+  llama: "llama",
+  other: "llama-other",
+  incomplete: "llama-incomplete",
+} as const;
+export type ModelName = (typeof models)[keyof typeof models];
+
+/** What the journey shortens, beside the chart's defaults. */
+export const timing = {
+  shrinkStabilizationSeconds: 1,
+  drainGraceSeconds: 150,
+  nodeLostSeconds: 60,
+  windowSeconds: 60,
+  sealGraceSeconds: 5,
+  sealSpreadSeconds: 1,
+} as const;

@@ -1,0 +1,92 @@
+// Two deployments on nodes of their own; they are Ready only when vLLM really answers, and it answers what it should.
+import { labels, taints } from "../../../operator/api/keys.ts";
+import { eventually } from "../../cluster/eventually.ts";
+import { sentence } from "../byhand.ts";
+import { chat, embed, models } from "../names.ts";
+import {
+  applyDeployment,
+  conditionOf,
+  eventsOf,
+  getDeployment,
+  heldNodes,
+  serviceUrl,
+  servingPods,
+  untilReady,
+} from "../objects.ts";
+import { ask, cosine, embedding, stream } from "../requests.ts";
+import type { Stage } from "../stage.ts";
+
+/** Tokens of prompt and answer together; one stream of a minute needs this many. */
+export const chatContext = 32_768;
+
+/** While it is not Ready nothing may answer, and once it is, the first request must. */
+async function readyMeansAnswers(stage: Stage, name: string): Promise<void> {
+  await eventually(
+    async () => {
+      const before = conditionOf(await getDeployment(stage, name), "Ready");
+      const url = await serviceUrl(stage, name).catch(() => undefined);
+      const health =
+        url &&
+        (await ask(`${url}/health`, undefined, 2000).then(
+          () => true,
+          () => false,
+        ));
+      if (before?.status !== "True") return false;
+      if (!health) throw new Error(`${name} is Ready, and its Service does not answer`);
+      return true;
+    },
+    { what: `${name} is Ready and answers`, deadlineMs: 240_000, recheckMs: 500, logDir: stage.cluster.logDir },
+  );
+  await untilReady(stage, name);
+}
+
+async function nodesAreDedicated(stage: Stage, names: readonly string[]): Promise<string> {
+  const nodes = await heldNodes(stage);
+  if (nodes.length !== names.length)
+    throw new Error(`${String(nodes.length)} nodes are claimed for ${names.join(", ")}`);
+  const told: string[] = [];
+  for (const name of names) {
+    const [pod, more] = await servingPods(stage, name);
+    const node = nodes.find(({ metadata }) => metadata.name === pod?.spec.nodeName);
+    if (!pod || more || !node) throw new Error(`${name} does not run as one pod on a claimed node`);
+    const pool = node.metadata.labels?.[labels.pool];
+    const effects = (node.spec.taints ?? []).filter(({ key, value }) => key === taints.dedicated && value === pool);
+    if (effects.length !== 2) throw new Error(`${node.metadata.name} lacks the taints of its pool`);
+    told.push(`${name} on ${node.metadata.name}`);
+  }
+  return told.join(", ");
+}
+
+export async function serve(stage: Stage): Promise<void> {
+  const { tour } = stage;
+  await applyDeployment(stage, embed, { model: models.minilm });
+  await applyDeployment(stage, chat, { model: models.llama, contextLength: chatContext });
+  await Promise.all([embed, chat].map((name) => readyMeansAnswers(stage, name)));
+  tour.say(`claimed, labelled and tainted: ${await nodesAreDedicated(stage, [embed, chat])}`);
+  for (const name of [embed, chat]) {
+    const [message] = await eventually(
+      async () => {
+        const found = await eventsOf(stage, name, "ReplicaStarted");
+        return found.length > 0 ? found : undefined;
+      },
+      { what: `an event tells how ${name} started`, deadlineMs: 20_000 },
+    );
+    tour.say(`event ReplicaStarted: ${message ?? ""}`);
+  }
+  await answersAreRight(stage);
+}
+
+async function answersAreRight(stage: Stage): Promise<void> {
+  const { tour, byHand } = stage;
+  const embedUrl = await serviceUrl(stage, embed);
+  const likeness = cosine(await embedding(embedUrl, embed, sentence), byHand.embedding ?? []);
+  if (!(likeness >= 0.9999))
+    throw new Error(`the embedding differs from that of vLLM by hand: cosine ${likeness.toFixed(6)}`);
+  tour.say(`/v1/embeddings through the Service: cosine ${likeness.toFixed(6)} with vLLM by hand`);
+  const end = await stream(await serviceUrl(stage, chat), chat, { maxTokens: 32 });
+  if (!end.whole || end.completionTokens !== 32 || end.promptTokens === 0 || end.pieces < 2)
+    throw new Error(`/v1/chat/completions does not stream with usage: ${JSON.stringify(end)}`);
+  tour.say(
+    `/v1/chat/completions streams: ${String(end.pieces)} pieces, usage ${String(end.promptTokens)} + ${String(end.completionTokens)} tokens, ${(end.ms / 1000).toFixed(1)} s`,
+  );
+}

@@ -1,0 +1,72 @@
+// One replica more and one less under requests: none fails, and a stream of a minute outlives its pod's order to end.
+import { chat, models } from "../names.ts";
+import { ensureServing, scale, serviceUrl, servingPods, untilPods, untilReady } from "../objects.ts";
+import { noneFailed, startTraffic, stream } from "../requests.ts";
+import type { StreamEnd } from "../requests.ts";
+import type { Stage } from "../stage.ts";
+import { chatContext } from "./03-serve.ts";
+
+const STREAM_SECONDS = 60;
+/** So many that both replicas serve some, and the one that goes is among them. */
+const STREAMS = 4;
+
+/** Pieces each second of one among as many streams as will run. */
+async function rateOf(url: string): Promise<number> {
+  const ends = await Promise.all(Array.from({ length: STREAMS }, () => stream(url, chat, { maxTokens: 200 })));
+  return Math.max(...ends.map(({ completionTokens, ms }) => (completionTokens * 1000) / ms));
+}
+
+export async function scaleUpAndDown(stage: Stage): Promise<void> {
+  const { tour } = stage;
+  await ensureServing(stage, chat, { model: models.llama, contextLength: chatContext });
+  const url = await serviceUrl(stage, chat);
+  const traffic = startTraffic(url, chat);
+  await scale(stage, chat, 2);
+  const both = await untilPods(stage, chat, 2);
+  await untilReady(stage, chat);
+  tour.say(`1 -> 2 replicas, on ${both.map(({ spec }) => spec.nodeName).join(" and ")}`);
+  const rate = await rateOf(url);
+  const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.2));
+  const ends = streamsOver(url, maxTokens);
+  await ends.allBegan;
+  await scale(stage, chat, 1);
+  tour.say(`2 -> 1 replica, with ${String(STREAMS)} streams of ${String(maxTokens)} tokens in flight`);
+  const leaving = await untilOneLeaves(stage);
+  const whole = await ends.all;
+  const broken = whole.filter((end) => !end.whole || end.completionTokens !== maxTokens);
+  if (broken.length > 0) throw new Error(`a stream did not end whole: ${JSON.stringify(broken[0])}`);
+  const longest = Math.max(...whole.map(({ ms }) => ms));
+  if (longest < STREAM_SECONDS * 1000) throw new Error(`the longest stream took ${String(longest)} ms: no minute`);
+  await untilPods(stage, chat, 1);
+  await untilReady(stage, chat);
+  const report = await traffic.stop();
+  noneFailed(report, "while scaling");
+  tour.say(
+    `all ${String(STREAMS)} streams ended whole, the longest after ${(longest / 1000).toFixed(0)} s; ${leaving} was told to end while they ran`,
+  );
+  tour.say(
+    `${String(report.sent)} requests beside them, none failed, at most ${String(report.longestGapMs)} ms between two answers`,
+  );
+}
+
+async function untilOneLeaves(stage: Stage): Promise<string> {
+  const deadline = Date.now() + 30_000;
+  for (;;) {
+    const leaving = (await servingPods(stage, chat)).find(({ metadata }) => metadata.deletionTimestamp);
+    if (leaving) return leaving.metadata.name;
+    if (Date.now() > deadline) throw new Error("no pod was told to end within 30 s of the scale-down");
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+function streamsOver(url: string, maxTokens: number): { allBegan: Promise<unknown>; all: Promise<StreamEnd[]> } {
+  const began = Array.from({ length: STREAMS }, () => Promise.withResolvers<undefined>());
+  const all = Promise.all(
+    began.map(({ resolve, reject }) => {
+      const end = stream(url, chat, { maxTokens, onPiece: () => resolve(undefined) });
+      end.catch(reject);
+      return end;
+    }),
+  );
+  return { allBegan: Promise.all(began.map(({ promise }) => promise)), all };
+}
