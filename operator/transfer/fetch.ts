@@ -55,12 +55,14 @@ const TRIES_PER_FILE = 2;
 
 /** Reasons of answers, not of silence or faults. */
 const refusals: ReadonlySet<string> = new Set([
-  ...Object.entries(storeReasons).flatMap(([reason, code]) => (code < 429 || reason === "ModelMissing" ? [reason] : [])),
+  ...Object.entries(storeReasons).flatMap(([reason, code]) =>
+    code < 429 || reason === "ModelMissing" ? [reason] : [],
+  ),
   "StoreRefused",
   "ManifestDamaged",
 ]);
 
-/** Tries again until it works or patience ends; each byte that comes anywhere renews the patience. */
+/** Tries again until it works or patience ends; each new byte that comes anywhere renews the patience. */
 function newPatience({ clock, log, patienceMs, signal }: FetchJob) {
   let lastByteMs = clock.monotonicMs();
   async function withPatience<T>(work: () => Promise<T>): Promise<T> {
@@ -72,9 +74,11 @@ function newPatience({ clock, log, patienceMs, signal }: FetchJob) {
         if (!(error instanceof RetryError)) throw error;
         const reason = error.cause instanceof TerminalError ? error.cause.reason : "StoreUnreachable";
         const boundMs = refusals.has(reason) ? Math.min(patienceMs, REFUSAL_PATIENCE_MS) : patienceMs;
-        if (clock.monotonicMs() - lastByteMs > boundMs) throw error;
+        const leftMs = lastByteMs + boundMs - clock.monotonicMs();
+        if (leftMs <= 0) throw error;
         log.warn({ attempt, reason, error: error.message }, "trying again");
-        await pause(clock, Math.random() * Math.min(LONGEST_PAUSE_MS, 200 * 2 ** attempt), signal);
+        // Not beyond the end of patience: the last try is made then.
+        await pause(clock, Math.min(leftMs, Math.random() * Math.min(LONGEST_PAUSE_MS, 200 * 2 ** attempt)), signal);
       }
     }
   }
@@ -196,6 +200,7 @@ async function fetchInto(
   const ending = new AbortController();
   const signal = AbortSignal.any([job.signal, ending.signal]);
   let failure: unknown;
+  const { client } = job;
   const onBytes = (bytes: number): void => {
     patience.renew();
     job.progress.receivedBytes += bytes;
@@ -204,8 +209,17 @@ async function fetchInto(
     folder,
     slots: newSlots(job.partsAtOnce),
     ...newBuffers(),
-    fill: (sha256, offset, into) =>
-      patience.withPatience(() => job.client.part({ sha256, offset, into }, onBytes, signal)),
+    // Goes on after the last byte that came: whatever breaks off, a byte that renews patience is a new one.
+    fill: async (sha256, offset, into) => {
+      let at = 0;
+      const count = (bytes: number): void => {
+        at += bytes;
+        onBytes(bytes);
+      };
+      await patience.withPatience(() =>
+        client.part({ sha256, offset: offset + at, into: into.subarray(at) }, count, signal),
+      );
+    },
     onDone: (bytes) => void (job.progress.doneBytes += bytes),
     signal,
   };
