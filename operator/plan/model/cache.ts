@@ -113,9 +113,10 @@ function windowOf(text: Json, type: string): number | undefined {
 export function layerKinds(text: Json, layers: number): readonly LayerKind[] | undefined {
   const type = typeOf(text);
   const list = listed(text, layers);
-  if (list === "unknown") return undefined;
+  if (list === "unknown" || unknownAlways.test(type)) return undefined;
   const kinds = list ?? byFamily(text, type, layers);
   const window = windowOf(text, type);
+  if (unknownFamilies.test(type) && !list) return undefined;
   if (kinds) {
     // A window that is switched off leaves full attention.
     const plain = kinds.map((kind) => (kind === "sliding" && window === undefined ? "full" : kind));
@@ -128,6 +129,11 @@ export function layerKinds(text: Json, layers: number): readonly LayerKind[] | u
   if (window === undefined || "max_window_layers" in text) return repeat(layers, () => "full");
   return repeat(layers, () => "sliding");
 }
+
+/** Families of other rules: packed and compressed caches (DeepSeek V4), sparse indexers of their own (MiniMax M3). */
+const unknownAlways = /^(deepseek_v4|minimax_m3|minimax_m3_text)$/;
+/** Families whose pattern must stand in the file. */
+const unknownFamilies = /^gemma4/;
 
 /** Keys of mixtures whose rule is not known here. */
 const unknownMixture = [

@@ -57,8 +57,8 @@ function configOf(model: string): { readonly config: Config; readonly weightByte
 
 const number = (config: Config, key: string): number => (typeof config[key] === "number" ? config[key] : 0);
 
-/** Parameters of a plain transformer, dense or with experts: projections, feed-forward, embeddings. */
-function counted(
+/** Parameters of a plain transformer, dense or with experts: projections, feed-forward, embeddings; undefined for other shapes. */
+export function counted(
   config: Config,
 ): { readonly matrices: number; readonly embedding: number; readonly experts: number } | undefined {
   const text = textConfig(config);
@@ -73,6 +73,11 @@ function counted(
     intermediateSize,
   } = shape;
   if (!layers || !hidden || !attentionHeads || !keyValueHeads || !headSize || !vocabularySize || "kv_lora_rank" in text)
+    return undefined;
+  if (
+    "hybrid_override_pattern" in text ||
+    /llama4|gemma4|gemma3n/.test(JSON.stringify(text["model_type"] ?? config["model_type"]))
+  )
     return undefined;
   if ("layer_types" in text && JSON.stringify(text["layer_types"]).includes("linear")) return undefined;
   const attention = hidden * headSize * (2 * attentionHeads + 2 * keyValueHeads);
