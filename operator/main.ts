@@ -13,6 +13,7 @@ import {
   storeConfig,
   storeOptions,
 } from "./config.ts";
+import { inspectCommand } from "./cli/inspect.ts";
 import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
@@ -115,16 +116,13 @@ function program(): Command {
         }),
       );
     });
-  berth.addCommand(
-    usageCommand(
-      {
-        env: process.env,
-        write: (text) => void process.stdout.write(text),
-        complain: (text) => void process.stderr.write(text),
-      },
-      (code) => process.exit(code),
-    ),
-  );
+  const io = {
+    env: process.env,
+    write: (text: string) => void process.stdout.write(text),
+    complain: (text: string) => void process.stderr.write(text),
+  };
+  berth.addCommand(usageCommand(io, (code) => process.exit(code)));
+  berth.addCommand(inspectCommand(io, (code) => (process.exitCode = code)));
   return berth;
 }
 

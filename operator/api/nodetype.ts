@@ -143,6 +143,21 @@ export const nodeTypeSpec = z
     networkThroughput: byteQuantity
       .optional()
       .describe("Bytes per second that a node receives from the store, for the same; 125M where absent."),
+    price: z
+      .object({
+        perHour: matching(
+          z.string().max(16),
+          "^[0-9]{1,9}(\\.[0-9]{1,4})?$",
+          "perHour is a decimal number as text, for example 12.50",
+        ).describe("Price of one node for one hour, as text, for example 12.50."),
+        currency: matching(
+          z.string().max(3),
+          "^[A-Z]{3}$",
+          "currency is a code of three capitals, for example EUR",
+        ).describe("Currency by ISO 4217, for example EUR."),
+      })
+      .optional()
+      .describe("What a node of this type costs, for berth inspect to compare; nothing is rated by it."),
     provider: providerShape,
     sku: labelName
       .optional()

@@ -90,11 +90,16 @@ function candidate(facts: Served, type: NodeType, bits: number, { context, engin
   }
   const length = wished.capacity.contextLength;
   const { expected, safe } = wished.estimates;
+  // More requests than the engine's slots wait, however much cache is left.
+  const slots = wished.engine.maxNumSeqs;
   const row = {
     ...common,
     allowed: true,
     maxContextLength: most,
-    concurrency: { safe: Math.floor(safe.concurrency(length)), expected: tenths(expected.concurrency(length)) },
+    concurrency: {
+      safe: Math.min(slots, Math.floor(safe.concurrency(length))),
+      expected: Math.min(slots, tenths(expected.concurrency(length))),
+    },
     weightBytesPerGpu: expected.weightBytes,
     cacheBytesPerGpu: expected.cacheBytes,
     reason: wished.engine.lowered ? `with --max-num-seqs ${wished.engine.maxNumSeqs}` : undefined,
@@ -105,7 +110,7 @@ function candidate(facts: Served, type: NodeType, bits: number, { context, engin
 const UNKNOWN = { concurrency: undefined, weightBytesPerGpu: undefined, cacheBytesPerGpu: undefined };
 
 function tenths(value: number): number {
-  return Number.isFinite(value) ? Math.floor(value * 10) / 10 : value;
+  return Math.floor(value * 10) / 10;
 }
 
 function suffices({ row }: Candidate, { concurrency = 1 }: Wish): boolean {

@@ -5,6 +5,18 @@ import type { BadObject } from "./object.ts";
 export const badNodeTypes: readonly BadObject[] = [
   bad(
     "NodeType",
+    "a price with a comma",
+    { "spec.price": { perHour: "12,50", currency: "EUR" } },
+    'spec.price.perHour: Invalid value: "12,50": perHour is a decimal number as text, for example 12.50',
+  ),
+  bad(
+    "NodeType",
+    "a currency in small letters",
+    { "spec.price": { perHour: "12.50", currency: "eur" } },
+    'spec.price.currency: Invalid value: "eur": currency is a code of three capitals, for example EUR',
+  ),
+  bad(
+    "NodeType",
     "a name of 64 characters",
     { "metadata.name": long(64) },
     "metadata.name: Invalid value: metadata.name of a NodeType is recorded in labels and usage records: use at most 63 characters",

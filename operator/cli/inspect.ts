@@ -1,0 +1,155 @@
+/** `berth inspect`: what a model needs and which node to take, without a cluster. Exit codes: 0 printed, 1 refused or not reached, 2 wrong flags. */
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { stringify } from "yaml";
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import { engineProfiles, noProfile, profileOf } from "../plan/engine/profile.ts";
+import { reportOf, type Recommendation, type ReportRow } from "../plan/sizing/report.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { readModel } from "./inspectmodel.ts";
+import { commonNodeTypes, nodeTypesOf } from "./inspectnodes.ts";
+import { counted, openPlace, type Reads } from "./inspectplace.ts";
+import { textOf } from "./inspecttable.ts";
+
+export interface InspectIO {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Standard output. */
+  readonly write: (text: string) => void;
+  /** Standard error. */
+  readonly complain?: (text: string) => void;
+}
+
+/** What is printed; -o json and yaml print it as it is. */
+export interface Inspection {
+  readonly source: string;
+  readonly engineVersion: string;
+  readonly context: number | undefined;
+  readonly concurrency: number | undefined;
+  readonly model: ModelFacts;
+  readonly warnings: readonly string[];
+  readonly matrix: readonly ReportRow[];
+  readonly recommendation: Recommendation | undefined;
+  readonly read: { readonly requests: number; readonly bytes: number; readonly seconds: number };
+}
+
+interface Flags {
+  readonly nodeTypes?: string;
+  readonly context?: number;
+  readonly concurrency?: number;
+  readonly engineVersion: string;
+  readonly output: "table" | "wide" | "json" | "yaml";
+}
+
+const NEWEST = engineProfiles.at(-1)?.version ?? "";
+
+/** The sub-command for main.ts; `end` gets the exit code. */
+export function inspectCommand(io: InspectIO, end: (code: number) => void): Command {
+  return new Command("inspect")
+    .description("say what a model needs and which node type to take, from its headers alone; no cluster is needed")
+    .argument(
+      "<place>",
+      "a folder, s3://bucket/prefix (AWS_* variables) or hf://org/name[@revision] (HF_TOKEN, HF_ENDPOINT)",
+    )
+    .option("--node-types <file>", "YAML file of NodeTypes to compare (default: common shapes of GPU nodes)")
+    .option("--context <tokens>", "tokens of prompt and answer together, for example 32k (k = 1024)", tokens)
+    .option("--concurrency <n>", "requests of that length at once", whole)
+    .option("--engine-version <version>", "vLLM's version", NEWEST)
+    .addOption(
+      new Option("-o, --output <form>", "form of the output")
+        .choices(["table", "wide", "json", "yaml"])
+        .default("table"),
+    )
+    .action(async (place: string, flags: Flags) => {
+      try {
+        io.write(print(await inspectPlace(place, flags, io.env), flags.output));
+        end(0);
+      } catch (error) {
+        if (!(error instanceof TerminalError) && !(error instanceof RetryError)) throw error;
+        io.complain?.(`berth inspect: ${error.message}\n`);
+        end(1);
+      }
+    });
+}
+
+/** Runs the command with these arguments and answers with its exit code. */
+export async function runInspect(args: readonly string[], io: InspectIO): Promise<number> {
+  let code = 0;
+  const command = inspectCommand(io, (ended) => (code = ended)).exitOverride();
+  command.configureOutput({ writeOut: io.write, writeErr: (text) => io.complain?.(text) });
+  try {
+    await command.parseAsync([...args], { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    throw error;
+  }
+}
+
+async function inspectPlace(text: string, flags: Flags, env: InspectIO["env"]): Promise<Inspection> {
+  const { context, concurrency, engineVersion } = flags;
+  if (!profileOf(engineVersion)) throw new TerminalError("EngineVersionUnknown", noProfile(engineVersion));
+  const nodeTypes = flags.nodeTypes === undefined ? commonNodeTypes() : await nodeTypesOf(flags.nodeTypes);
+  const before = performance.now();
+  const reads: Reads = { requests: 0, bytes: 0 };
+  const place = await openPlace(text, env);
+  try {
+    const source = counted(place.source, reads);
+    const { facts, chatTemplate, warnings } = await readModel(source, place.prefix);
+    const { rows, recommendation } = reportOf({
+      facts,
+      nodeTypes,
+      wish: { context, concurrency, engineVersion },
+      servedName: nameOf(place.name),
+      modelPath: "/model",
+      chatTemplate,
+    });
+    const seconds = Math.round(performance.now() - before) / 1000;
+    return {
+      source: place.name,
+      engineVersion,
+      context,
+      concurrency,
+      model: facts,
+      warnings,
+      matrix: rows,
+      recommendation,
+      read: { requests: reads.requests, bytes: reads.bytes, seconds },
+    };
+  } finally {
+    place.source.close();
+  }
+}
+
+/** The last part of the place, as a deployment could be named. */
+function nameOf(place: string): string {
+  const last =
+    place
+      .replace(/@[0-9a-f]{40}$/, "")
+      .replace(/\/+$/, "")
+      .split("/")
+      .at(-1) ?? "";
+  const name = last
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 40);
+  return name === "" ? "model" : name;
+}
+
+function print(inspection: Inspection, output: Flags["output"]): string {
+  if (output === "json") return `${JSON.stringify(inspection, null, 2)}\n`;
+  if (output === "yaml") return stringify(JSON.parse(JSON.stringify(inspection)));
+  return textOf(inspection, output === "wide");
+}
+
+function tokens(text: string): number {
+  const match = /^(\d{1,9})([kKmM]?)$/.exec(text);
+  const factor = { "": 1, k: 1024, m: 1024 ** 2 }[match?.[2]?.toLowerCase() ?? ""];
+  const value = Number(match?.[1]) * (factor ?? Number.NaN);
+  if (!(value >= 1)) throw new InvalidArgumentError("Write a number of tokens, for example 8192 or 32k.");
+  return value;
+}
+
+function whole(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError("Write a whole number of requests.");
+  return Number(text);
+}

@@ -1,0 +1,70 @@
+/** Reads a model's facts from a place: headers and JSON only. */
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import { filesOf, MAX_OBJECTS, type Listing } from "../plan/model/listing.ts";
+import { isProblem, type ModelProblem } from "../plan/model/problem.ts";
+import type { ObjectSource, SourceObject } from "../ports.ts";
+import { systemClock } from "../runtime/clock.ts";
+import { TerminalError } from "../runtime/errors.ts";
+import { inspectSource } from "../transfer/headers.ts";
+
+export interface InspectedModel {
+  readonly facts: ModelFacts;
+  readonly chatTemplate: string | undefined;
+  /** What an import would refuse, though the facts can be told. */
+  readonly warnings: readonly string[];
+}
+
+/** TerminalError with the inspection's own reason where the model cannot be served. */
+export async function readModel(source: ObjectSource, prefix: string): Promise<InspectedModel> {
+  const { listing, warnings } = listed(await everything(source, prefix), prefix);
+  const retry = { clock: systemClock, tries: 3, baseMs: 200 };
+  const facts = await inspectSource({ source, retry }, listing);
+  if (isProblem(facts)) throw refused(facts);
+  return { facts, chatTemplate: await templateOf(source, listing), warnings };
+}
+
+async function everything(source: ObjectSource, prefix: string): Promise<SourceObject[]> {
+  const found: SourceObject[] = [];
+  let next: string | undefined;
+  do {
+    const page = await source.list(prefix, next);
+    found.push(...page.objects);
+    next = page.next;
+  } while (next !== undefined && found.length <= MAX_OBJECTS);
+  return found;
+}
+
+/** Files that an import refuses are left out and told: a folder of a hub often has a second, unsafe copy of its weights. */
+function listed(objects: readonly SourceObject[], prefix: string): { listing: Listing; warnings: string[] } {
+  const strict = filesOf(objects, prefix, Number.MAX_SAFE_INTEGER);
+  if (!isProblem(strict)) return { listing: strict, warnings: [] };
+  if (strict.reason !== "UnsafeFormat" && strict.reason !== "CustomCode") throw refused(strict);
+  const harmless = objects.filter(({ key }) => /\.(safetensors|json|txt|model|jinja|tiktoken|md)$/.test(key));
+  const listing = filesOf(harmless, prefix, Number.MAX_SAFE_INTEGER);
+  if (isProblem(listing)) throw refused(strict);
+  return { listing, warnings: [`an import would refuse it: ${strict.message}`] };
+}
+
+function refused({ reason, message }: ModelProblem): TerminalError {
+  return new TerminalError(reason, message);
+}
+
+/** chat_template.jinja wins over tokenizer_config.json, as in transformers. */
+async function templateOf(source: ObjectSource, { files }: Listing): Promise<string | undefined> {
+  const find = (path: string): Listing["files"][number] | undefined => files.find((file) => file.path === path);
+  const own = find("chat_template.jinja");
+  if (own && own.sizeBytes > 0 && own.sizeBytes < 1 << 20) return textOf(await source.read(own, 0, own.sizeBytes));
+  const config = find("tokenizer_config.json");
+  if (!config || config.sizeBytes === 0 || config.sizeBytes > 16 << 20) return undefined;
+  const json: unknown = JSON.parse(textOf(await source.read(config, 0, config.sizeBytes)));
+  const template = (json as { chat_template?: unknown }).chat_template;
+  if (typeof template === "string") return template;
+  if (!Array.isArray(template)) return undefined;
+  const named = template as readonly { name?: unknown; template?: unknown }[];
+  const chosen = named.find(({ name }) => name === "tool_use") ?? named.find(({ name }) => name === "default");
+  return typeof chosen?.template === "string" ? chosen.template : undefined;
+}
+
+function textOf(bytes: Uint8Array): string {
+  return new TextDecoder().decode(bytes);
+}

@@ -1,0 +1,136 @@
+/** Where a model is: a folder, a bucket or a hub, as an ObjectSource that counts what is read. */
+import { createHash } from "node:crypto";
+import { open, readdir, stat } from "node:fs/promises";
+import { join, resolve, sep } from "node:path";
+import { openHub } from "../adapters/hub/source.ts";
+import type { ObjectSource, SourceObject } from "../ports.ts";
+import { TerminalError } from "../runtime/errors.ts";
+
+export interface Place {
+  /** As the user wrote it, the hub's commit added. */
+  readonly name: string;
+  /** Below which the model's files stand; empty or ending in "/". */
+  readonly prefix: string;
+  readonly source: ObjectSource;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** TerminalError where the place cannot be understood or opened. */
+export async function openPlace(text: string, env: Environment): Promise<Place> {
+  const scheme = /^([a-z0-9]+):\/\//.exec(text)?.[1];
+  if (scheme === "s3") return openBucket(text, env);
+  if (scheme === "hf") return openRepository(text, env);
+  if (scheme !== undefined && scheme !== "file")
+    throw new TerminalError(
+      "PlaceInvalid",
+      `${scheme}:// is not known: write a folder, s3://bucket/prefix or hf://org/name`,
+    );
+  return openFolder(text.replace(/^file:\/\//, ""));
+}
+
+async function openBucket(text: string, env: Environment): Promise<Place> {
+  const { newS3Source } = await import("../adapters/s3/source.ts");
+  const [bucket = "", ...rest] = text.slice("s3://".length).split("/");
+  if (bucket === "") throw new TerminalError("PlaceInvalid", "s3:// lacks the bucket: write s3://bucket/prefix");
+  const accessKeyId = env["AWS_ACCESS_KEY_ID"];
+  const secretAccessKey = env["AWS_SECRET_ACCESS_KEY"];
+  const sessionToken = env["AWS_SESSION_TOKEN"];
+  const region = env["AWS_REGION"] ?? env["AWS_DEFAULT_REGION"] ?? "us-east-1";
+  const source = newS3Source({
+    bucket,
+    endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? `https://s3.${region}.amazonaws.com`,
+    region,
+    ...(accessKeyId && secretAccessKey
+      ? { credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) } }
+      : {}),
+  });
+  const prefix = rest.join("/").replace(/\/+$/, "");
+  return { name: text, prefix: prefix === "" ? "" : `${prefix}/`, source };
+}
+
+async function openRepository(text: string, env: Environment): Promise<Place> {
+  const [repo = "", revision] = text.slice("hf://".length).replace(/\/+$/, "").split("@");
+  const token = env["HF_TOKEN"];
+  const endpoint = env["HF_ENDPOINT"];
+  const source = await openHub({
+    repo,
+    ...(revision ? { revision } : {}),
+    ...(token ? { token } : {}),
+    ...(endpoint ? { endpoint } : {}),
+  });
+  return { name: `hf://${repo}@${source.commit}`, prefix: "", source };
+}
+
+async function openFolder(folder: string): Promise<Place> {
+  const root = resolve(folder);
+  const facts = await stat(root).catch(() => undefined);
+  if (!facts?.isDirectory()) throw new TerminalError("PlaceInvalid", `${folder} is no folder`);
+  return { name: folder, prefix: "", source: folderSource(root) };
+}
+
+function folderSource(root: string): ObjectSource {
+  return {
+    async list() {
+      const entries = await readdir(root, { withFileTypes: true, recursive: true });
+      const paths = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
+      const objects = await Promise.all(paths.map((path) => objectOf(root, path)));
+      return { objects: objects.filter((object) => object !== undefined) };
+    },
+    async read(object, offset, lengthBytes) {
+      const file = await open(join(root, object.key), "r");
+      try {
+        const bytes = Buffer.alloc(lengthBytes);
+        const { bytesRead } = await file.read(bytes, 0, lengthBytes, offset);
+        if (bytesRead !== lengthBytes) throw new TerminalError("SourceChanged", `${object.key} became shorter`);
+        return bytes;
+      } finally {
+        await file.close();
+      }
+    },
+    close: () => undefined,
+  };
+}
+
+/** Links are followed, as hub caches are made of them. */
+async function objectOf(root: string, path: string): Promise<SourceObject | undefined> {
+  const facts = await stat(path).catch(() => undefined);
+  if (!facts?.isFile()) return undefined;
+  const key = path
+    .slice(root.length + 1)
+    .split(sep)
+    .join("/");
+  const etag = createHash("sha256").update(`${facts.size} ${facts.mtimeMs}`).digest("hex");
+  return { key, sizeBytes: facts.size, etag };
+}
+
+export interface Reads {
+  requests: number;
+  bytes: number;
+}
+
+/** The same source, with what is asked of it counted; a small text that is asked for twice is read once. */
+export function counted(source: ObjectSource, reads: Reads): ObjectSource {
+  const texts = new Map<string, Promise<Uint8Array>>();
+  const read: ObjectSource["read"] = async (object, offset, lengthBytes, signal) => {
+    reads.requests += 1;
+    const bytes = await source.read(object, offset, lengthBytes, signal);
+    reads.bytes += bytes.length;
+    return bytes;
+  };
+  return {
+    async list(prefix, next) {
+      reads.requests += 1;
+      return source.list(prefix, next);
+    },
+    read(object, offset, lengthBytes, signal) {
+      if (offset !== 0 || lengthBytes !== object.sizeBytes || lengthBytes > 1 << 24)
+        return read(object, offset, lengthBytes, signal);
+      const known = texts.get(object.key) ?? read(object, offset, lengthBytes, signal);
+      texts.set(object.key, known);
+      known.catch(() => texts.delete(object.key));
+      return known;
+    },
+    close: () => source.close(),
+  };
+}
