@@ -93,13 +93,25 @@ async function keepRunning(stage: Stage): Promise<void> {
     `KEEP=1: it goes on. From another shell: nsenter -t ${String(process.pid)} -n -m (by this process' id outside)`,
   );
   tour.line(`KUBECONFIG=${cluster.adminKubeconfigPath}, logs in ${cluster.logDir}`);
-  tour.line(`Numbers of steps run them again; "end" or end of input ends it.`);
+  tour.line(
+    `Numbers of steps run them again, "05-scale.ts scaleUpAndDown" as the file is now; "end" or end of input ends it.`,
+  );
   for await (const line of createInterface({ input: process.stdin })) {
     if (line.trim() === "end") return;
-    const again = allSteps.find(({ number }) => String(number) === line.trim());
-    if (!again) continue;
-    await run(stage, again).catch((error: unknown) => tour.line(String(error)));
+    const again = allSteps.find(({ number }) => String(number) === line.trim()) ?? (await readAnew(line));
+    if (again) await run(stage, again).catch((error: unknown) => tour.line(String(error)));
   }
+}
+
+/** `file function`: the step of a file that was edited meanwhile; what it imports stays as it was. */
+async function readAnew(line: string): Promise<Step | undefined> {
+  const [file = "", name = ""] = line.trim().split(/\s+/);
+  const module = (await import(`./steps/${file}?${String(Date.now())}`).catch(() => ({}))) as Record<
+    string,
+    Step["work"]
+  >;
+  const work = module[name];
+  return work && { number: 99, title: line.trim(), needs: [], work };
 }
 
 process.exit(await (insideRun() ? inside() : outside()));

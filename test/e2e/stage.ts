@@ -19,8 +19,6 @@ export interface Stage {
   readonly s3: S3Server;
   /** Who holds which node since when, as the Node objects alone say it. */
   readonly claims: ClaimWatch;
-  /** Model name → embedding of `sentence` that a vLLM started by hand gave. */
-  readonly byHand: { embedding?: readonly number[] };
 }
 
 /** Where the device plugin mounts vLLM, and the models for the engine that is started by hand. */
@@ -46,7 +44,7 @@ export async function setStage(tour: Tour, material: Material): Promise<Stage> {
   for (const name of Object.values(models))
     await uploadFolder(client, buckets.source, `${name}/`, material.models[name]);
   client.destroy();
-  return { tour, material, real, cluster: real.cluster, s3, claims: watchClaims(real.cluster), byHand: {} };
+  return { tour, material, real, cluster: real.cluster, s3, claims: watchClaims(real.cluster) };
 }
 
 export async function strikeStage({ real, s3, claims }: Stage): Promise<void> {

@@ -117,7 +117,10 @@ function byteAlphabet(): string[] {
 
 function tokenizerFiles(maxPositions: number): Record<string, unknown> {
   const special = ["<s>", "</s>", "<pad>", "<|user|>", "<|assistant|>"];
-  const vocab = Object.fromEntries([...special, ...byteAlphabet()].map((token, id) => [token, id]));
+  const known = [...special, ...byteAlphabet()];
+  // Every number that the model may answer with is some text; only bytes are ever read, since there are no merges.
+  const words = Array.from({ length: vocabularySize - known.length }, (_, index) => `\u0120w${String(index)}`);
+  const vocab = Object.fromEntries([...known, ...words].map((token, id) => [token, id]));
   const added = special.map((content, id) => ({
     id,
     content,

@@ -10,7 +10,6 @@ import { conditionOf, getModel, paths } from "../objects.ts";
 import { buckets, models, sourceSecret, team } from "../names.ts";
 import type { ModelName } from "../names.ts";
 import type { Stage } from "../stage.ts";
-import { askByHand } from "../byhand.ts";
 
 function modelObject({ s3 }: Stage, name: string): object {
   return {
@@ -86,7 +85,6 @@ export async function importModels(stage: Stage): Promise<void> {
   const { cluster, tour } = stage;
   const names = Object.values(models);
   for (const name of names) await cluster.admin.create(paths.model(), modelObject(stage, name));
-  const byHand = askByHand(stage);
   await Promise.all(names.map((name) => untilImported(stage, name)));
   for (const name of [models.minilm, models.llama]) {
     const { status } = await getModel(stage, name);
@@ -95,6 +93,4 @@ export async function importModels(stage: Stage): Promise<void> {
       `${name}: ${status?.architecture ?? ""}, ${String(Math.round((status?.sizeBytes ?? 0) / 1e6))} MB, ${String(count)} files whose SHA-256 equal openssl's of the source`,
     );
   }
-  stage.byHand.embedding = await byHand;
-  tour.say("a vLLM started by hand, without Berth, has embedded a sentence with the same files, for comparison");
 }

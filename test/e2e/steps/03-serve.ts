@@ -1,7 +1,7 @@
 // Two deployments on nodes of their own; they are Ready only when vLLM really answers, and it answers what it should.
 import { labels, taints } from "../../../operator/api/keys.ts";
 import { eventually } from "../../cluster/eventually.ts";
-import { sentence } from "../byhand.ts";
+import { askByHand, sentence } from "../byhand.ts";
 import { chat, embed, models } from "../names.ts";
 import {
   applyDeployment,
@@ -59,6 +59,8 @@ async function nodesAreDedicated(stage: Stage, names: readonly string[]): Promis
 
 export async function serve(stage: Stage): Promise<void> {
   const { tour } = stage;
+  const byHand = askByHand(stage);
+  byHand.catch(() => undefined);
   await applyDeployment(stage, embed, { model: models.minilm });
   await applyDeployment(stage, chat, { model: models.llama, contextLength: chatContext });
   await Promise.all([embed, chat].map((name) => readyMeansAnswers(stage, name)));
@@ -73,13 +75,13 @@ export async function serve(stage: Stage): Promise<void> {
     );
     tour.say(`event ReplicaStarted: ${message ?? ""}`);
   }
-  await answersAreRight(stage);
+  await answersAreRight(stage, await byHand);
 }
 
-async function answersAreRight(stage: Stage): Promise<void> {
-  const { tour, byHand } = stage;
+async function answersAreRight(stage: Stage, expected: readonly number[]): Promise<void> {
+  const { tour } = stage;
   const embedUrl = await serviceUrl(stage, embed);
-  const likeness = cosine(await embedding(embedUrl, embed, sentence), byHand.embedding ?? []);
+  const likeness = cosine(await embedding(embedUrl, embed, sentence), expected);
   if (!(likeness >= 0.9999))
     throw new Error(`the embedding differs from that of vLLM by hand: cosine ${likeness.toFixed(6)}`);
   tour.say(`/v1/embeddings through the Service: cosine ${likeness.toFixed(6)} with vLLM by hand`);
