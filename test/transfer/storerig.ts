@@ -76,11 +76,11 @@ export interface StoreRig {
   servingPod(tenant: string): Promise<Pod>;
 }
 
-async function prepare(cluster: ControlPlane, s3: S3Server): Promise<void> {
+async function prepare(cluster: ControlPlane, s3: S3Server, model: string): Promise<void> {
   for (const bucket of ["ledger", "store", "weights"]) await s3.createBucket(bucket);
   const client = s3.client();
   await uploadFiles(client, "weights", "tiny/", tinyModel());
-  await uploadFolder(client, "weights", "large/", largeModel);
+  await uploadFolder(client, "weights", "large/", model);
   client.destroy();
   for (const name of [namespace, first, second])
     await cluster.admin.create("/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name } });
@@ -135,12 +135,16 @@ async function deploy(cluster: ControlPlane, s3: S3Server, tenant: string, prefi
   });
 }
 
-/** One store of that kind behind both tenants' deployments, each with a pod on its node. */
-export async function startStoreRig(t: Pick<TestContext, "after">, kind: StoreKind): Promise<StoreRig> {
+/** One store of that kind behind both tenants' deployments, each with a pod on its node; `model` is what the first one runs. */
+export async function startStoreRig(
+  t: Pick<TestContext, "after">,
+  kind: StoreKind,
+  model = largeModel,
+): Promise<StoreRig> {
   const cluster = await ownCluster(t as TestContext, { crdFolders: [] });
   const s3 = await startS3();
   t.after(() => s3.stop());
-  await prepare(cluster, s3);
+  await prepare(cluster, s3, model);
   await install(cluster, s3, kind);
   let storeDir = join(s3.dir, "store", "berth");
   for (const component of ["operator", "importer"] as const) {
