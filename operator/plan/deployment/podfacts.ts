@@ -1,6 +1,7 @@
 /** What the pods themselves say: how many serve, how many run the newest template, and what keeps the others from serving. */
 import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.ts";
 import { crashWords, endingOf } from "./crashwords.ts";
+import { explainFailure, type FailureContext } from "../engine/failures.ts";
 import type { Seen } from "./seen.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
@@ -23,7 +24,9 @@ export interface PodFacts {
 const PLACEMENT_PATIENCE_MS = 30_000;
 
 /** `revision`: value of REVISION_LABEL on the newest pods. */
-export function podFacts({ pods, now }: Pick<Seen, "pods" | "now">, revision: string | undefined): PodFacts {
+export function podFacts(seen: Pick<Seen, "pods" | "now" | "deployment" | "model">, revision?: string): PodFacts {
+  const { pods, now } = seen;
+  const context = failureContext(seen);
   const living = pods.filter(isLiving);
   const staying = living
     .filter((pod) => !pod.metadata.deletionTimestamp)
@@ -32,7 +35,8 @@ export function podFacts({ pods, now }: Pick<Seen, "pods" | "now">, revision: st
   const waiting = staying.map((pod) => waitOf(pod, now)).filter((wait) => wait !== undefined);
   // A successor waits for the GPUs of the pod that it replaces: that is no failure.
   const unplaced = staying.length === living.length ? waiting.find(({ leftMs }) => leftMs <= 0) : undefined;
-  const failure = staying.map(containersFailure).find((found) => found !== undefined) ?? unplaced?.failure;
+  const failure =
+    staying.map((pod) => containersFailure(pod, context)).find((found) => found !== undefined) ?? unplaced?.failure;
   const pending = waiting.map(({ leftMs }) => leftMs).filter((ms) => ms > 0);
   return {
     replicas: living.length,
@@ -62,10 +66,21 @@ const FAILING = new Set([
   "RunContainerError",
 ]);
 
-function containersFailure(pod: Pod): PodFacts["failure"] {
+/** Node types beside the present one that the matrix allows for what is wanted, for the words about a failure. */
+function failureContext({ deployment, model }: Pick<Seen, "deployment" | "model">): FailureContext {
+  const { nodeType, contextLength = 0 } = deployment.spec;
+  const others = (model?.status?.nodeSupport ?? []).filter(
+    (row) =>
+      row.nodeType !== nodeType &&
+      row.quantizations.some(({ allowed, maxContextLength }) => allowed && maxContextLength >= contextLength),
+  );
+  return { contextLength, otherNodeTypes: others.map((row) => row.nodeType) };
+}
+
+function containersFailure(pod: Pod, context: FailureContext): PodFacts["failure"] {
   const containers = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
   for (const container of containers) {
-    const words = containerFailure(container);
+    const words = containerFailure(container, context);
     if (words) {
       return { reason: "PodFailing", message: `pod ${pod.metadata.name}, container ${container.name}: ${words}` };
     }
@@ -89,24 +104,30 @@ function waitOf(pod: Pod, now: number): Wait | undefined {
   };
 }
 
-function containerFailure({ state, lastState, ready, restartCount = 0 }: ContainerStatus): string | undefined {
+function containerFailure(
+  { state, lastState, ready, restartCount = 0 }: ContainerStatus,
+  context: FailureContext,
+): string | undefined {
   const waiting = state?.waiting;
   const last = lastState?.terminated;
   const restarts = `restarts: ${restartCount}`;
   if (waiting?.reason && FAILING.has(waiting.reason)) {
     // What the kubelet adds to a crash loop is only how long it waits.
-    if (last) return `${endOf(last)}; ${waiting.reason}, ${restarts}`;
+    if (last) return `${endOf(last, context)}; ${waiting.reason}, ${restarts}`;
     return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}`;
   }
   const ended = state?.terminated;
-  if (ended && ended.exitCode !== 0) return `${endOf(ended)}; ${restarts}`;
+  if (ended && ended.exitCode !== 0) return `${endOf(ended, context)}; ${restarts}`;
   // Between two crashes it runs for a while: still the same failure until it answers.
-  if (!ended && !ready && last && last.exitCode !== 0) return `${endOf(last)}; started again, ${restarts}`;
+  if (!ended && !ready && last && last.exitCode !== 0) return `${endOf(last, context)}; started again, ${restarts}`;
   return undefined;
 }
 
-function endOf({ exitCode, reason, message }: EndedContainer): string {
-  const words = crashWords(message) ?? (isSignal(exitCode) ? undefined : lastLine(message));
+/** What to change, where the failure is a known one, before the program's own words. */
+function endOf({ exitCode, reason, message }: EndedContainer, context: FailureContext): string {
+  const own = crashWords(message) ?? (isSignal(exitCode) ? undefined : lastLine(message));
+  const known = explainFailure(message ?? "", context);
+  const words = known ? `${known.message}${own ? ` (${own})` : ""}` : own;
   return `${endingOf(exitCode, reason)}${words ? `: ${words}` : ""}`;
 }
 

@@ -14,6 +14,7 @@ export const jsonPolicies: Readonly<Record<string, JsonPolicy>> = {
       "cudagraph_num_of_warmups",
     ],
   },
+  "--custom-histogram-buckets": { except: [] },
   // vLLM refuses these two in a request; here they would replace the model's own template.
   "--default-chat-template-kwargs": { except: ["chat_template", "tokenize", "tools", "documents"] },
   "--eplb-config": { only: ["window_size", "step_interval", "log_balancedness"] },

@@ -69,5 +69,6 @@ export const removedFlags: Readonly<Record<string, string>> = {
   "--calculate-kv-scales": "use a checkpoint with KV scales",
   "--logits-processor-pattern": "leave it out: requests cannot name logits processors",
   "--use-v2-block-manager": "leave it out: it is the only one",
-  "--enable-bf16x3-router-gemm": "leave it out: it was dropped after 0.28",
+  "--enable-mamba-fine-grained-prefix-cache": "use --enable-mamba-shared-prefix-checkpoint (since 0.31)",
+  "--enable-bf16x3-router-gemm": "leave it out: it was dropped in 0.30",
 };

@@ -62,6 +62,10 @@ describe("a pinned template", () => {
     ["the model", (seen) => changed(seen, { model: { name: "mistral", kind: "Model" } })],
     ["the context length", (seen) => changed(seen, { contextLength: 4096 })],
     ["the engine", (seen) => changed(seen, { engine: { version: "0.31.1" } })],
+    ["an argument", (seen) => changed(seen, { engine: { extraArgs: ["--enforce-eager"] } })],
+    ["an environment variable", (seen) => changed(seen, { engine: { env: [{ name: "NCCL_DEBUG", value: "INFO" }] } })],
+    ["a parser", (seen) => changed(seen, { engine: { toolCallParser: "hermes" } })],
+    ["the bits", (seen) => changed(seen, { quantization: { bits: 8 } })],
     ["the pinned digest", (seen) => changed(seen, { model: { name: "llama", kind: "Model", revision: OTHER_DIGEST } })],
     ["the annotation berth.dev/rollout", (seen) => changed(seen, {}, { annotations: { [annotations.rollout]: "1" } })],
   ];
@@ -76,6 +80,19 @@ describe("a pinned template", () => {
       assert.equal(plan.status?.phase, "Updating");
     });
   }
+
+  test("of another engine version is rendered by that version's profile and runs its image", () => {
+    const older = { engine: { version: "0.31.1", extraArgs: ["--enable-batch-sharded-sampling"] } };
+    const seen = changed(serving({}, { model: newDigest() }), older);
+    const pinned = newRevision(seen)?.data as PinnedTemplate;
+    assert.equal(pinned.engine.image, seen.settings.engineImages.find(({ version }) => version === "0.31.1")?.image);
+    assert.ok(pinned.engine.args.includes("--enable-batch-sharded-sampling"));
+    const newer = changed(seen, { engine: { version: "0.32.0", extraArgs: ["--custom-histogram-buckets", "{}"] } });
+    assert.ok((newRevision(newer)?.data as PinnedTemplate).engine.args.includes("--custom-histogram-buckets"));
+    const unknown = changed(seen, { engine: { version: "0.31.1", extraArgs: ["--custom-histogram-buckets", "{}"] } });
+    assert.equal(newRevision(unknown), undefined);
+    assert.match(messageOf(planDeployment(unknown)), /--custom-histogram-buckets.* is no flag of vLLM 0\.31\.0/);
+  });
 
   test("is not touched by a newer Berth, and its pods neither", () => {
     const seen = serving();

@@ -32,7 +32,7 @@ const failing: readonly (readonly [string, Status, RegExp])[] = [
         { name: "vllm", ...waitingFor("CrashLoopBackOff").containerStatuses?.[0], lastState: { terminated: crashed } },
       ],
     },
-    /exit code 1: CUDA out of memory; CrashLoopBackOff/,
+    /exit code 1: GPU memory did not suffice .* \(CUDA out of memory\); CrashLoopBackOff/,
   ],
   ["a container that ended", { containerStatuses: [{ name: "vllm", state: { terminated: crashed } }] }, /exit code 1/],
   [
@@ -42,7 +42,7 @@ const failing: readonly (readonly [string, Status, RegExp])[] = [
         { name: "vllm", ready: false, restartCount: 3, state: { running: {} }, lastState: { terminated: crashed } },
       ],
     },
-    /exit code 1: CUDA out of memory; started again, restarts: 3/,
+    /exit code 1: GPU memory did not suffice .*; started again, restarts: 3/,
   ],
   [
     "an engine that somebody killed",

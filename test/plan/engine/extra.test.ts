@@ -160,7 +160,7 @@ describe("extra arguments", () => {
   test("are judged by the engine's version", () => {
     assert.deepEqual(taken("--tool-strict-level", "auto"), { "--tool-strict-level": "auto" });
     assert.match(problem(["--tool-strict-level", "auto"], "0.28.0").message, /is no flag of vLLM 0\.28\.0/);
-    assert.match(problem(["--enable-bf16x3-router-gemm"]).message, /no longer a flag .*dropped after 0\.28/);
+    assert.match(problem(["--enable-bf16x3-router-gemm"]).message, /no longer a flag .*dropped in 0\.30/);
     assert.match(problem(["--seed", "1"], "0.12.0").message, /no list of the arguments/);
   });
 

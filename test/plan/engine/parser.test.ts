@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { commandLines, inputs } from "./commandlines.ts";
+import { profileOf } from "../../../operator/plan/engine/profile.ts";
 import { askParser, parserMissing } from "./vllmparser.ts";
 
 test("vLLM's own parser takes every rendered command line and refuses what it does not know", (t) => {
@@ -17,7 +18,12 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
     ["/model", "--max-model-len", "many"],
     ["/model", "--runner", "sprint"],
   ];
-  const { results } = askParser([...lines.map(({ args }) => args), ...wrong]);
+  const { flags, results } = askParser([...lines.map(({ args }) => args), ...wrong]);
+  const profile = profileOf("0.32.0");
+  const listed = Object.entries(profile?.flags ?? {}).flatMap(([flag, { aliases = [], negation = [] }]) =>
+    [flag, aliases, negation].flat(),
+  );
+  assert.deepEqual(listed.sort(), [...flags].sort(), "the profile is the program's own list");
   for (const [i, { what, args }] of lines.entries()) {
     assert.equal(results[i]?.error, undefined, `${what}: vllm serve ${args.join(" ")}`);
     const values = results[i]?.values ?? {};
