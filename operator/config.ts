@@ -3,111 +3,12 @@
  * All problems are collected, so that one start shows them all.
  */
 import type { CredentialsConfig } from "./runtime/credentials.ts";
+import { commonOptions, fetchOptions, importerOptions, operatorOptions, storeOptions } from "./options.ts";
 import type { EngineImage } from "./plan/engine/args.ts";
 
+export { commonOptions, fetchOptions, importerOptions, operatorOptions, storeOptions };
+
 type Environment = Readonly<Record<string, string | undefined>>;
-
-interface Option {
-  readonly flag: string;
-  readonly argument?: string;
-  readonly about: string;
-  readonly fallback?: string;
-}
-
-const option = (flag: string, argument: string, about: string, fallback?: string): Option => ({
-  flag,
-  argument,
-  about,
-  ...(fallback === undefined ? {} : { fallback }),
-});
-
-export const commonOptions: readonly Option[] = [
-  option("namespace", "name", "namespace that Berth itself runs in", "berth-system"),
-  option("log-level", "level", "debug, info, warn or error", "info"),
-  option("kubeconfig", "file", "kubeconfig to use outside a cluster"),
-  option("health-port", "port", "port of /healthz and /readyz", "8081"),
-  option("metrics-port", "port", "port of /metrics", "8080"),
-];
-
-export const operatorOptions: readonly Option[] = [
-  option("leader-elect", "bool", "wait for the Lease before acting; needed with more than one replica", "true"),
-  option("ledger-url", "url", "s3://bucket/prefix or file:///path for sealed hours"),
-  option("ledger-endpoint", "url", "S3 endpoint of the ledger; AWS when left out"),
-  option("ledger-region", "region", "region of the ledger's bucket", "us-east-1"),
-  option(
-    "engine-images",
-    "json",
-    'allowed engine images, the first is the default: [{"version":"0.32.0","image":"…"}]',
-  ),
-  option("berth-image", "image", "image of Berth for the step that fetches the model"),
-  option("store-service", "url", "store role as serving pods reach it"),
-  option("node-types-file", "file", "YAML list of NodeTypes that the operator applies at start"),
-  option("usage-port", "port", "port of the usage API", "8082"),
-  option(
-    "shrink-stabilization-seconds",
-    "s",
-    "how long fewer replicas must be wanted before nodes are given back",
-    "300",
-  ),
-  option("drain-grace-seconds", "s", "how long a pod may finish its requests before it is ended", "600"),
-  option("node-lost-seconds", "s", "how long a node may be not ready before it is replaced", "600"),
-  option(
-    "static-capacity-timeout-seconds",
-    "s",
-    "how long Karpenter may take to make NodeClaims before its feature gate is suspected",
-    "60",
-  ),
-  option("window-seconds", "s", "length of a metering window", "3600"),
-  option("seal-grace-seconds", "s", "how long after its end a window is sealed at the earliest", "300"),
-  option("seal-spread-seconds", "s", "over how many seconds sealing is spread", "300"),
-  option("metrics-namespaces", "names", "namespaces that may scrape serving pods, separated by commas", ""),
-];
-
-export const importerOptions: readonly Option[] = [
-  option("store-url", "url", "s3://bucket/prefix or file:///path for imported models"),
-  option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
-  option("store-region", "region", "region of the store's bucket", "us-east-1"),
-  option("allow-http-endpoints", "bool", "let models be imported over plain http", "false"),
-  option("import-concurrency", "n", "imports at once in this process", "2"),
-  option("progress-seconds", "s", "least time between two progress updates of one import", "5"),
-  option(
-    "credentials-cluster-role",
-    "name",
-    "ClusterRole that a tenant's RoleBinding names to let Berth read its source credentials",
-    "berth-source-credentials",
-  ),
-  option(
-    "service-account",
-    "name",
-    "service account that the importer runs as, named in the command that a condition prints",
-    "berth-importer",
-  ),
-];
-
-export const storeOptions: readonly Option[] = [
-  option("store-url", "url", "s3://bucket/prefix or file:///path with imported models"),
-  option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
-  option("store-region", "region", "region of the store's bucket", "us-east-1"),
-  option("store-port", "port", "port that serving pods read from", "8090"),
-  option("streams", "n", "files that are sent at once", "256"),
-  option("streams-per-pod", "n", "files that are sent to one pod at once", "16"),
-];
-
-export const fetchOptions: readonly Option[] = [
-  option("store", "url", "store role as this pod reaches it"),
-  option("into", "folder", "folder that the model is written to"),
-  option(
-    "token-file",
-    "file",
-    "service account token of audience berth-store, read anew for each request",
-    "/var/run/secrets/berth-store/token",
-  ),
-  option("parts-at-once", "n", "parts of 8 MiB that are read side by side; each is a part in memory", "8"),
-  option("patience-seconds", "s", "how long no byte may come before the fetch gives up", "120"),
-  option("progress-seconds", "s", "time between two lines of progress", "5"),
-  option("termination-log", "file", "where the reason of a failure is left for the kubelet", "/dev/termination-log"),
-  option("log-level", "level", "debug, info, warn or error", "info"),
-];
 
 export interface S3Keys {
   readonly accessKeyId: string;
