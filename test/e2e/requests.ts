@@ -98,7 +98,8 @@ export async function stream(base: string, model: string, options: StreamOptions
       else {
         const piece = JSON.parse(line.slice(6)) as Piece;
         usage = piece.usage ?? usage;
-        if (piece.choices?.[0]?.delta?.content !== undefined) onPiece?.(++pieces);
+        if (piece.choices?.[0]?.delta?.content) pieces++;
+        if (pieces > 0) onPiece?.(pieces);
       }
     }
   }

@@ -78,9 +78,16 @@ function failureContext({ deployment, model }: Pick<Seen, "deployment" | "model"
 }
 
 function containersFailure(pod: Pod, context: FailureContext): PodFacts["failure"] {
-  const containers = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
-  for (const container of containers) {
-    const words = containerFailure(container, context);
+  const { initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {};
+  // The engine's server exits with 0 after its engine has died (vLLM 0.32.0): that it ended at all is the failure.
+  const failed =
+    (isServer: boolean): IsFailure =>
+    (end) =>
+      isServer || end.exitCode !== 0;
+  const steps = initContainerStatuses.map((container) => ({ container, isFailure: failed(false) }));
+  const servers = containerStatuses.map((container) => ({ container, isFailure: failed(true) }));
+  for (const { container, isFailure } of [...steps, ...servers]) {
+    const words = containerFailure(container, isFailure, context);
     if (words) {
       return { reason: "PodFailing", message: `pod ${pod.metadata.name}, container ${container.name}: ${words}` };
     }
@@ -104,8 +111,11 @@ function waitOf(pod: Pod, now: number): Wait | undefined {
   };
 }
 
+type IsFailure = (end: EndedContainer) => boolean;
+
 function containerFailure(
   { state, lastState, ready, restartCount = 0 }: ContainerStatus,
+  isFailure: IsFailure,
   context: FailureContext,
 ): string | undefined {
   const waiting = state?.waiting;
@@ -117,9 +127,9 @@ function containerFailure(
     return `${waiting.reason}${waiting.message ? `: ${waiting.message}` : ""}`;
   }
   const ended = state?.terminated;
-  if (ended && ended.exitCode !== 0) return `${endOf(ended, context)}; ${restarts}`;
+  if (ended && isFailure(ended)) return `${endOf(ended, context)}; ${restarts}`;
   // Between two crashes it runs for a while: still the same failure until it answers.
-  if (!ended && !ready && last && last.exitCode !== 0) return `${endOf(last, context)}; started again, ${restarts}`;
+  if (!ended && !ready && last && isFailure(last)) return `${endOf(last, context)}; started again, ${restarts}`;
   return undefined;
 }
 

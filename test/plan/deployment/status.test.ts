@@ -60,6 +60,21 @@ const failing: readonly (readonly [string, Status, RegExp])[] = [
     /container vllm: killed \(exit code 137, SIGKILL\); started again, restarts: 1$/,
   ],
   [
+    "an engine whose server ended with 0, as vLLM's does when its engine dies",
+    {
+      containerStatuses: [
+        {
+          name: "vllm",
+          ready: false,
+          restartCount: 1,
+          state: { running: {} },
+          lastState: { terminated: { exitCode: 0, reason: "Completed", message: "RuntimeError: NCCL error: 6" } },
+        },
+      ],
+    },
+    /container vllm: ended with exit code 0: .*RuntimeError: NCCL error: 6.*; started again, restarts: 1$/,
+  ],
+  [
     "an init step that fails",
     { initContainerStatuses: [{ name: "fetch", state: { terminated: { exitCode: 2, reason: "Error" } } }] },
     /container fetch: ended with exit code 2;/,
