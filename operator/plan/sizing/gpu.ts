@@ -50,6 +50,8 @@ const rows: readonly Row[] = [
   { name: /\bL4\b/i, sizes: [[24, 22.03]], capability: 89, linked: false },
   { name: /\b6000\b.*\bAda\b/i, sizes: [[48, 47.3]], capability: 89, linked: false },
   { name: /\bPRO\b.*\b6000\b/i, sizes: [[96, 94.97]], capability: 120, linked: false },
+  { name: /\bGB10\b/i, sizes: [[128, 119.7]], capability: 121, linked: false },
+  { name: /\bA5000\b/i, sizes: [[24, 23.68]], capability: 86, linked: false },
   { name: /\b5090\b/, sizes: [[32, 31.36]], capability: 120, linked: false },
   { name: /\b50[78]0\b/, sizes: [[16, 15.48]], capability: 120, linked: false },
   { name: /\b4090\b/, sizes: [[24, 23.64]], capability: 89, linked: false },

@@ -64,13 +64,13 @@ function forwardBytes({ shape, cache }: ModelFacts, tokens: number, hidden: numb
 const latentWorkspace = (heads: number, tensor: number): number => 65_536 * (heads / tensor) * 256 * 2;
 
 /**
- * Logits of every sequence: in 16 and 32 bits, sorted with 64-bit indices and the sort's own buffers, probabilities and noise: 36
+ * Logits of every sequence: in 16 and 32 bits, sorted with 64-bit indices and the sort's own buffers, probabilities and noise: 38
  * bytes per entry. Since 0.17 (#33538) top-k and top-p run in place in a Triton kernel: 16 bytes. Poolers have no logits.
  */
 function samplerBytes({ facts, settings, release }: ReserveInput): number {
   if (facts.task !== undefined && facts.task !== "Generate" && facts.task !== "Unknown") return 0;
   const rows = Math.min(settings.maxNumSeqs, settings.maxNumBatchedTokens);
-  return rows * (facts.shape?.vocabularySize ?? 128_000) * (atLeast(release, 0, 17) ? 16 : 36);
+  return rows * (facts.shape?.vocabularySize ?? 128_000) * (atLeast(release, 0, 17) ? 16 : 38);
 }
 
 /** The encoder runs over as many of the largest images as one batch holds; its outputs stay while the text is profiled. */

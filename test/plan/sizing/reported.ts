@@ -48,8 +48,28 @@ export interface Compared {
 
 const configs = join(import.meta.dirname, "../model/configs");
 
+/** Checkpoints of the same shape as a recorded one: fine-tunes, quantized copies, later editions. */
+const sameShape: readonly (readonly [RegExp, string])[] = [
+  [/Qwen3(-Coder)?-30B-A3B/i, "Qwen/Qwen3-30B-A3B"],
+  [/Llama-3(\.1)?-8B/i, "meta-llama/Llama-3.1-8B-Instruct"],
+  [/Qwen2\.5-14B|r1-distill-qwen-14b/i, "Qwen/Qwen2.5-14B-Instruct"],
+  [/Qwen2\.5-Coder-32B/i, "Qwen/Qwen2.5-Coder-32B-Instruct"],
+  [/Qwen3-Embedding-8B/i, "Qwen/Qwen3-8B"],
+  [/gpt-oss-20b/i, "openai/gpt-oss-20b"],
+  [/gemma-4-26B-A4B/i, "google/gemma-4-26B-A4B"],
+  [/Qwen3\.[56]-35B-A3B/i, "Qwen/Qwen3.5-35B-A3B"],
+  [/Qwen3\.[568]-27B/i, "Qwen/Qwen3.5-27B"],
+  [/Qwen3-Coder-480B/i, "Qwen/Qwen3-Coder-480B-A35B-Instruct"],
+  [/Kimi-K2-Thinking/i, "moonshotai/Kimi-K2-Instruct"],
+];
+
+function recordedName(model: string): string {
+  if (existsSync(join(configs, `${model.replace("/", "__")}.json`))) return model;
+  return sameShape.find(([name]) => name.test(model))?.[1] ?? model;
+}
+
 function configOf(model: string): { readonly config: Config; readonly weightBytes?: number } | undefined {
-  const path = join(configs, `${model.replace("/", "__")}.json`);
+  const path = join(configs, `${recordedName(model).replace("/", "__")}.json`);
   return existsSync(path)
     ? (JSON.parse(readFileSync(path, "utf8")) as { config: Config; weightBytes?: number })
     : undefined;
@@ -96,7 +116,8 @@ export function counted(
 function matrixBytes(report: Report, method: string | undefined): number {
   const words = `${report.model} ${report.quantization ?? ""} ${method ?? ""}`;
   if (/awq|gptq|int4|w4a16|4bit/i.test(words)) return 0.53;
-  if (/fp4|mxfp4/i.test(words)) return 0.56;
+  if (/mxfp4/i.test(words)) return 4.25 / 8;
+  if (/fp4/i.test(words)) return 4.5 / 8;
   return /fp8|int8|w8a8/i.test(words) ? 1 : 2;
 }
 
@@ -113,21 +134,30 @@ export function factsOf(report: Report): ModelFacts | undefined {
   const embeddingBytes = (size?.embedding ?? 0) * 2;
   const gpus = report.gpuCount * (report.pp ?? 1);
   const bytes = matrixBytes(report, quantizationOf(config));
-  const whole = size && !("vision_config" in config) ? size.matrices * bytes + embeddingBytes : undefined;
+  // gpt-oss quantizes its experts alone.
+  const others = /mxfp4/.test(quantizationOf(config) ?? "") ? 2 : bytes;
+  const whole =
+    size && !("vision_config" in config)
+      ? (size.matrices - size.experts) * others + size.experts * bytes + embeddingBytes
+      : undefined;
   const total = whole ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
   if (total === undefined) return undefined;
   const weights = {
     embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes), replicatedBytes: 0, visionBytes: 0,
     expertBytes: (size?.experts ?? 0) * bytes, extraBytes: 0,
   }; // prettier-ignore
-  return { weightBytes: total, contextLength: report.maxModelLen, task: "Generate", shape, weights, cache: [...cache] };
+  const quantization = quantizationOf(config);
+  return {
+    weightBytes: total, contextLength: report.maxModelLen, task: /Embedding/.test(report.model) ? "Embed" : "Generate", shape,
+    weights, cache: [...cache], ...(quantization === undefined ? {} : { quantization }),
+  }; // prettier-ignore
 }
 
 const memoryOf = (gpu: string): string =>
-  /(\d+) ?Gi?B/i.exec(gpu)?.[1] ?? nominal.find(([name]) => name.test(gpu))?.[1] ?? "80";
+  /(\d+) ?Gi?B\b/i.exec(gpu)?.[1] ?? nominal.find(([name]) => name.test(gpu))?.[1] ?? "80";
 const nominal: readonly (readonly [RegExp, string])[] = [
   [/L40/, "48"], [/L4/, "24"], [/A10\b|A10G/, "24"], [/H200/, "141"], [/B200/, "180"], [/B300/, "288"], [/MI300/, "192"], [/MI325/, "256"],
-  [/4090|3090/, "24"], [/5090/, "32"], [/A6000/, "48"], [/PRO 6000/, "96"], [/T4/, "16"], [/A40/, "48"], [/H20/, "96"],
+  [/4090|3090/, "24"], [/5090/, "32"], [/A6000/, "48"], [/PRO 6000/, "96"], [/T4/, "16"], [/GB10/, "128"], [/A5000/, "24"], [/4080|9070/, "16"], [/GH200/, "96"], [/A40/, "48"], [/H20/, "96"],
 ]; // prettier-ignore
 
 /** Our estimates for the report's flags. */
@@ -154,7 +184,10 @@ export function compare(report: Report): Compared | undefined {
   const facts = factsOf(report);
   const two = facts && estimateOf(report, facts);
   const { maxModelLen: length, maxConcurrency, kvTokens, modelLoadingGiB } = report;
-  const reported = maxConcurrency === undefined ? kvTokens : maxConcurrency * length;
+  // The concurrency has two digits behind the point: where few sequences fit, the tokens of a plain cache are more exact.
+  const isPlain = facts?.cache?.every(({ kind }) => kind === "Full" || kind === "Latent") === true;
+  const reported =
+    maxConcurrency === undefined || (isPlain && kvTokens !== undefined) ? kvTokens : maxConcurrency * length;
   if (!two || reported === undefined) return undefined;
   return {
     report,
@@ -165,6 +198,9 @@ export function compare(report: Report): Compared | undefined {
     reportedWeightBytes: modelLoadingGiB === undefined ? undefined : modelLoadingGiB * 2 ** 30,
   };
 }
+
+/** GPUs that share the host's memory are outside of what is promised, and so is what torch calls their total. */
+export const isOwnMemory = ({ gpu }: Report): boolean => !/GB10|APU|Spark/i.test(gpu);
 
 /** All reports of the data file. */
 export function allReports(): readonly Report[] {
