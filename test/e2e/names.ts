@@ -40,7 +40,7 @@ export type ModelName = (typeof models)[keyof typeof models];
 /** What the journey shortens, beside the chart's defaults. */
 export const timing = {
   shrinkStabilizationSeconds: 1,
-  drainGraceSeconds: 150,
+  drainGraceSeconds: 300,
   nodeLostSeconds: 60,
   windowSeconds: 60,
   sealGraceSeconds: 5,

@@ -26,9 +26,9 @@ export async function scaleUpAndDown(stage: Stage): Promise<void> {
   await untilReady(stage, chat);
   tour.say(`1 -> 2 replicas, on ${both.map(({ spec }) => spec.nodeName).join(" and ")}`);
   const rate = await rateOf(url);
-  const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.2));
+  const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.15));
   const ends = streamsOver(url, maxTokens);
-  await ends.allBegan;
+  await ends.nearTheirEnd;
   await scale(stage, chat, 1);
   tour.say(`2 -> 1 replica, with ${String(STREAMS)} streams of ${String(maxTokens)} tokens in flight`);
   const leaving = await untilOneLeaves(stage);
@@ -59,14 +59,30 @@ async function untilOneLeaves(stage: Stage): Promise<string> {
   }
 }
 
-function streamsOver(url: string, maxTokens: number): { allBegan: Promise<unknown>; all: Promise<StreamEnd[]> } {
-  const began = Array.from({ length: STREAMS }, () => Promise.withResolvers<undefined>());
+/** From the order to end on, a stream has this long by its speed so far; the pod's drain allows several times as much. */
+const REMAINING_SECONDS = 40;
+
+interface Streams {
+  /** Every stream has begun and has no more than REMAINING_SECONDS to go. */
+  readonly nearTheirEnd: Promise<void>;
+  readonly all: Promise<StreamEnd[]>;
+}
+
+function streamsOver(url: string, maxTokens: number): Streams {
+  const pieces = Array.from({ length: STREAMS }, () => 0);
+  const startedAt = Date.now();
   const all = Promise.all(
-    began.map(({ resolve, reject }) => {
-      const end = stream(url, chat, { maxTokens, onPiece: () => resolve(undefined) });
-      end.catch(reject);
-      return end;
-    }),
+    pieces.map((_, index) => stream(url, chat, { maxTokens, onPiece: (count) => (pieces[index] = count) })),
   );
-  return { allBegan: Promise.all(began.map(({ promise }) => promise)), all };
+  let over = false;
+  void all.catch(() => undefined).finally(() => (over = true));
+  const nearTheirEnd = async (): Promise<void> => {
+    for (;;) {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      const least = Math.min(...pieces);
+      const rate = least / ((Date.now() - startedAt) / 1000);
+      if (over || (least > 0 && (maxTokens - least) / rate < REMAINING_SECONDS)) return;
+    }
+  };
+  return { nearTheirEnd: nearTheirEnd(), all };
 }
