@@ -182,6 +182,16 @@ export const modelReasons = {
   BucketNotFound: ["The bucket does not exist at this endpoint.", "Correct spec.source.s3.bucket or endpoint."],
   SourceUnreachable: ["The endpoint does not answer.", "Correct the endpoint, or wait; the import is tried again."],
   SourceChanged: ["Files changed while they were read.", "Wait; the import starts again with the new files."],
+  ChecksumMismatch: [
+    "A copied file does not have the SHA-256 that the source states for it.",
+    "Wait; it is copied again. Where it stays so, the source or the way to it is damaged.",
+  ],
+  RepoInvalid: ["The name of the repository or revision is none.", "Write spec.source.huggingFace.repo as org/name."],
+  RepoNotFound: [
+    "The hub has no such repository, or shows it to others only.",
+    "Correct spec.source.huggingFace.repo, or name a Secret with a token that may read it.",
+  ],
+  RevisionMissing: ["The repository has no such branch, tag or commit.", "Correct spec.source.huggingFace.revision."],
   NoFiles: ["No file stands below the prefix.", "Correct spec.source.s3.bucket and prefix."],
   TooManyFiles: ["More objects stand below the prefix than one model has.", "Point the prefix at one model's folder."],
   TooLarge: ["The files together exceed spec.maxSize or the platform's bound.", "Raise spec.maxSize, or import less."],

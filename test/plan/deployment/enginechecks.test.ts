@@ -1,0 +1,57 @@
+// What of spec.engine keeps a deployment from getting capacity.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
+import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
+import { deploymentOf, observed } from "./observed.ts";
+import { conditionOf, described, messageOf } from "./read.ts";
+
+const blocked: readonly (readonly [
+  what: string,
+  spec: Partial<ModelDeployment["spec"]>,
+  reason: string,
+  says: RegExp,
+])[] = [
+  [
+    "an argument that may not be set",
+    { engine: { extraArgs: ["--trust-remote-code"] } },
+    "EngineArgumentRefused",
+    /--trust-remote-code may not be set: it loads code/,
+  ],
+  [
+    "an argument that Berth derives",
+    { engine: { extraArgs: ["--max_model_len=9"] } },
+    "EngineArgumentConflict",
+    /--max-model-len .*set by Berth: set spec\.contextLength/,
+  ],
+  [
+    "more sequences than were planned for",
+    { engine: { extraArgs: ["--max-num-seqs", "99999"] } },
+    "EngineArgumentConflict",
+    /--max-num-seqs is 99999, but the memory was planned for \d+/,
+  ],
+  [
+    "a parser that the version lacks",
+    { engine: { toolCallParser: "klingon" } },
+    "EngineArgumentRefused",
+    /toolCallParser klingon is not one that vLLM 0\.32\.0 has: .*hermes/,
+  ],
+  [
+    "an environment variable that may not be set",
+    { engine: { env: [{ name: "LD_PRELOAD", value: "/x.so" }] } },
+    "EngineVariableRefused",
+    /LD_PRELOAD.*code/,
+  ],
+];
+
+describe("before money, of the engine", () => {
+  for (const [what, spec, reason, says] of blocked) {
+    test(`${what}: no node, ${reason}`, () => {
+      const plan = planDeployment(observed({ deployment: deploymentOf(spec) }));
+      assert.deepEqual(described(plan), []);
+      assert.equal(conditionOf(plan, "Ready"), `False ${reason}`);
+      assert.equal(conditionOf(plan, "Stalled"), `True ${reason}`);
+      assert.match(messageOf(plan), says);
+    });
+  }
+});
