@@ -51,12 +51,13 @@ describe("create", () => {
         regarding: { kind: string };
       }>(at.path("events"));
       const found = items.filter(({ regarding }) => regarding.kind === "ModelDeployment").map(({ reason }) => reason);
-      return found.includes("Serving") && found;
+      return found.includes("Serving") && found.includes("ReplicaStarted") && found;
     });
-    assert.deepEqual(
-      reasons.filter((reason) => reason !== "Provisioning"),
-      ["PodsStarting", "Serving"],
-    );
+    assert.deepEqual(reasons.filter((reason) => reason !== "Provisioning").sort(), [
+      "PodsStarting",
+      "ReplicaStarted",
+      "Serving",
+    ]);
   });
 
   test("waits for a model that appears later, and serves on when it is deleted", async (t) => {
