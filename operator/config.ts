@@ -51,6 +51,8 @@ export interface OperatorConfig extends CommonConfig {
 export interface ImporterConfig extends CommonConfig {
   readonly store: PlaceConfig;
   readonly allowHttpEndpoints: boolean;
+  readonly hubEndpoint: string;
+  readonly hubRedirectHosts: readonly string[];
   readonly importConcurrency: number;
   readonly progressMs: number;
   readonly credentialsClusterRole: string;
@@ -169,6 +171,8 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     ...common(read, env),
     store: place(read, env, "store"),
     allowHttpEndpoints: read.flag("allow-http-endpoints"),
+    hubEndpoint: hubEndpoint(read),
+    hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
     importConcurrency: read.whole("import-concurrency", 1, 64),
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,
     credentialsClusterRole: read.required("credentials-cluster-role"),
@@ -250,6 +254,15 @@ function place(read: Reader, env: Environment, what: "ledger" | "store"): PlaceC
     region: read.text(`${what}-region`) ?? "us-east-1",
     ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
   };
+}
+
+/** The hub's address carries no credentials: tokens come from Secrets that list it. */
+function hubEndpoint(read: Reader): string {
+  const text = read.url("hub-endpoint", "http", "https");
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url && url.username === "" && url.search === "" && url.hash === "") return text.replace(/\/+$/, "");
+  if (text !== "") read.problems.push("--hub-endpoint is no plain address: write https://host, perhaps with a path");
+  return text;
 }
 
 /** UTC days must be whole numbers of windows, so that hours and days of different windows never overlap. */

@@ -2,16 +2,18 @@
 import { clusterModels, modelDeployments, models } from "./api/resources.ts";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
+import { openHub } from "./adapters/hub/source.ts";
 import { newS3Source } from "./adapters/s3/source.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
 import { deploymentIndexes, modelKeyOf } from "./controllers/modeldeployment.ts";
 import { modelKey, modelKeysOf, newModelReconciler } from "./controllers/model.ts";
-import type { AccessSettings } from "./controllers/modelcredentials.ts";
+import type { AccessSettings, SourceAccess } from "./controllers/modelcredentials.ts";
 import type { ModelTransfer } from "./controllers/modelimport.ts";
 import { newModelLeases } from "./controllers/modellease.ts";
 import { newImportMetrics } from "./controllers/modelmetrics.ts";
+import type { SourceOrigin } from "./plan/model/manifest.ts";
 import type { Delays } from "./plan/model/plan.ts";
-import type { Clock, EventRecorder, ObjectStore } from "./ports.ts";
+import type { Clock, EventRecorder, ObjectSource, ObjectStore } from "./ports.ts";
 import type { newKubeClient } from "./runtime/client.ts";
 import { newApplier } from "./runtime/apply.ts";
 import { feedController, newController } from "./runtime/controller.ts";
@@ -32,6 +34,8 @@ export interface ImporterSettings extends AccessSettings {
   readonly store: StorePlace;
   /** Imports that copy at once; others wait. */
   readonly importConcurrency: number;
+  /** Hosts that the hub may redirect to for files. */
+  readonly hubRedirectHosts: readonly string[];
   readonly progressMs: number;
   readonly leaseMs?: number;
   readonly delays?: Partial<Delays>;
@@ -48,13 +52,24 @@ const usualDelays: Delays = { retryMinMs: 2_000, retryMaxMs: 300_000, secretMs: 
 /** Parts in memory at once, over all imports of the process: 8 × 8 MiB. */
 const partsAtOnce = 8;
 
-function newTransfer(store: ObjectStore, clock: Clock, copiesAtOnce: number): ModelTransfer {
+/** The source as one that can be listed and read, with its place for the record beside the manifest. */
+async function openSource(
+  access: SourceAccess,
+  redirectHosts: readonly string[],
+): Promise<{ readonly source: ObjectSource; readonly origin: SourceOrigin }> {
+  const { endpoint } = access;
+  if ("bucket" in access)
+    return { source: newS3Source(access), origin: { endpoint, bucket: access.bucket, prefix: access.prefix } };
+  const source = await openHub({ ...access, redirectHosts });
+  return { source, origin: { endpoint, repo: access.repo, commit: source.commit } };
+}
+
+function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
   const parts = newSlots(partsAtOnce);
-  const copies = newSlots(copiesAtOnce);
+  const copies = newSlots(settings.importConcurrency);
   return {
     async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
-      const source = newS3Source(access);
-      const origin = { endpoint: access.endpoint, bucket: access.bucket, prefix: access.prefix };
+      const { source, origin } = await openSource(access, settings.hubRedirectHosts);
       const job = { source, store, owner, origin, maxSizeBytes, copy, clock, signal, observer };
       return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
     },
@@ -93,7 +108,7 @@ export function startImporter(base: ImporterBase, settings: ImporterSettings): I
     log,
     stores,
     settings,
-    transfer: newTransfer(store, clock, settings.importConcurrency),
+    transfer: newTransfer(store, clock, settings),
     metrics: newImportMetrics(metrics.registry),
     progressMs: settings.progressMs,
     leases: newModelLeases({ kube, clock, log, identity, namespace: settings.namespace, durationMs: settings.leaseMs }),

@@ -60,6 +60,13 @@ export const importerOptions: readonly Option[] = [
   option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
   option("store-region", "region", "region of the store's bucket", "us-east-1"),
   option("allow-http-endpoints", "bool", "let models be imported over plain http", "false"),
+  option("hub-endpoint", "url", "Hugging Face-compatible hub that models are read from", "https://huggingface.co"),
+  option(
+    "hub-redirect-hosts",
+    "hosts",
+    "hosts that the hub may redirect to for files, separated by commas; *.example.org for all below it",
+    "huggingface.co,*.huggingface.co,*.hf.co",
+  ),
   option("import-concurrency", "n", "imports at once in this process", "2"),
   option("progress-seconds", "s", "least time between two progress updates of one import", "5"),
   option(

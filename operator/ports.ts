@@ -163,6 +163,8 @@ export interface SourceObject {
   readonly sizeBytes: number;
   /** Opaque token of this exact content, quotes included; never taken for a checksum. */
   readonly etag: string;
+  /** 64 hex digits that the source itself states for the content; the copy is compared with it. */
+  readonly sha256?: string;
 }
 
 /** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */

@@ -70,12 +70,40 @@ const s3Source = z.object({
     .describe("Secret with accessKeyId and secretAccessKey; leave it out for a bucket that anybody may read."),
 });
 
+const huggingFaceSource = z.object({
+  repo: matching(
+    z.string().max(200),
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$",
+    "repo is the repository's name on the hub, without https:// and host: write org/name",
+  ).describe("Repository on the hub that the platform names, for example Qwen/Qwen3-8B."),
+  revision: matching(
+    z.string().max(128),
+    "^[A-Za-z0-9_][A-Za-z0-9_./-]*$",
+    "revision is a branch, a tag or a commit, for example main or 40 hexadecimal digits",
+  )
+    .default("main")
+    .describe(
+      "Branch, tag or commit. It is resolved to a commit when the model is inspected, and that commit is imported.",
+    ),
+  tokenSecretRef: z
+    .object({
+      name: dnsSubdomain.describe("Name of a Secret of type berth.dev/source-credentials in the Model's namespace."),
+    })
+    .optional()
+    .describe("Secret with the key token, for a gated or private repository; its annotation must list the hub."),
+});
+
 const modelSpecShape = {
   source: rules(
-    z.object({ s3: s3Source.optional().describe("Files in an S3-compatible bucket in Hugging Face layout.") }),
+    z.object({
+      s3: s3Source.optional().describe("Files in an S3-compatible bucket in Hugging Face layout."),
+      huggingFace: huggingFaceSource
+        .optional()
+        .describe("A repository of the Hugging Face hub, or of the mirror that the platform has set."),
+    }),
     {
-      rule: "has(self.s3)",
-      message: "exactly one source is needed: set spec.source.s3",
+      rule: "has(self.s3) != has(self.huggingFace)",
+      message: "exactly one source is needed: set spec.source.s3 or spec.source.huggingFace",
     },
   ).describe("Where the model's files come from; a change imports a new revision beside the old one."),
   license: z
@@ -124,6 +152,7 @@ const revision = z
       .max(71)
       .optional()
       .describe("SHA-256 over the source's keys, sizes and ETags, to notice a changed source."),
+    sourceCommit: z.string().max(40).optional().describe("Commit of the hub's repository that was imported."),
   })
   .describe("One complete, immutable import of the source.");
 
@@ -212,6 +241,11 @@ export const modelStatus = z
     nodeSupport: mapList(z.array(nodeSupport).max(256), "nodeType")
       .optional()
       .describe("What each enabled NodeType can do with this model, written by the operator."),
+    sourceCommit: z
+      .string()
+      .max(40)
+      .optional()
+      .describe("Commit that the hub's revision stood for when it was inspected; what is copied is of this commit."),
     progress: progress.optional(),
     conditions: conditions.optional(),
   })

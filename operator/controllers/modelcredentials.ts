@@ -4,7 +4,7 @@
  */
 import { SOURCE_CREDENTIALS_TYPE, annotations } from "../api/keys.ts";
 import type { ClusterModel, Model } from "../api/model.ts";
-import { refusal } from "../plan/model/problem.ts";
+import { isProblem, refusal } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import type { KubeObject, KubeReader, Resource } from "../ports.ts";
 import { isForbidden } from "../runtime/errors.ts";
@@ -16,7 +16,18 @@ interface Secret extends KubeObject {
 const secrets: Resource<Secret> = { group: "", version: "v1", plural: "secrets", kind: "Secret", namespaced: true };
 
 /** A source that may be contacted, with what it takes. */
-export interface SourceAccess {
+export type SourceAccess = BucketAccess | HubAccess;
+
+export interface HubAccess {
+  /** URL of the platform's hub. */
+  readonly endpoint: string;
+  readonly repo: string;
+  /** Branch, tag or commit; the commit that was inspected where there is one. */
+  readonly revision: string;
+  readonly token?: string;
+}
+
+export interface BucketAccess {
   /** Origin, without a path. */
   readonly endpoint: string;
   readonly region: string;
@@ -36,6 +47,8 @@ export interface AccessSettings {
   /** ClusterRole and service account of the command that lets the importer read a tenant's Secrets. */
   readonly credentialsClusterRole: string;
   readonly serviceAccount: string;
+  /** URL of the hub that huggingFace sources are read from: the administrator's to set, never the tenant's. */
+  readonly hubEndpoint: string;
 }
 
 function originOf(url: string): string | undefined {
@@ -66,15 +79,17 @@ function lists(secret: Secret, origin: string): boolean {
   return listed.split(/[\s,]+/).some((entry) => entry !== "" && originOf(entry) === origin);
 }
 
-function checkSecret(secret: Secret, where: string, origin: string): SourceAccess["credentials"] | ModelProblem {
+function refusedSecret(secret: Secret, where: string, origin: string): ModelProblem | undefined {
   if (secret.type !== SOURCE_CREDENTIALS_TYPE) {
     const remedy = `create one with --type=${SOURCE_CREDENTIALS_TYPE}`;
     return refusal("SecretTypeWrong", `Secret ${where} is not of type ${SOURCE_CREDENTIALS_TYPE}: ${remedy}`);
   }
-  if (!lists(secret, origin)) {
-    const remedy = `add the endpoint to its annotation ${annotations.endpoints}`;
-    return refusal("EndpointNotAllowed", `Secret ${where} may not be sent to ${origin}: ${remedy}`);
-  }
+  if (lists(secret, origin)) return undefined;
+  const remedy = `add the endpoint to its annotation ${annotations.endpoints}`;
+  return refusal("EndpointNotAllowed", `Secret ${where} may not be sent to ${origin}: ${remedy}`);
+}
+
+function bucketCredentials(secret: Secret, where: string): NonNullable<BucketAccess["credentials"]> | ModelProblem {
   const accessKeyId = decoded(secret, "accessKeyId");
   const secretAccessKey = decoded(secret, "secretAccessKey");
   if (!accessKeyId || !secretAccessKey) {
@@ -84,22 +99,13 @@ function checkSecret(secret: Secret, where: string, origin: string): SourceAcces
   return { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) };
 }
 
-/** Where the model's source is and with which credentials, or why it may not be contacted. Reads at most one Secret. */
-export async function accessTo(
+/** The model's Secret, where it may be sent to `origin`. */
+async function secretFor(
   kube: KubeReader,
-  model: Model | ClusterModel,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  origin: string,
   settings: AccessSettings,
-): Promise<SourceAccess | ModelProblem> {
-  const s3 = model.spec.source.s3;
-  const origin = s3 && originOf(s3.endpoint);
-  if (!s3 || !origin) return refusal("EndpointNotAllowed", "spec.source.s3.endpoint is not the URL of an S3 service");
-  if (origin.startsWith("http:") && !settings.allowHttpEndpoints) {
-    return refusal("EndpointNotAllowed", `${origin} is plain http, which this platform does not allow: use https`);
-  }
-  const access = { endpoint: origin, region: s3.region, bucket: s3.bucket, prefix: s3.prefix };
-  const name = s3.credentialsSecretRef?.name;
-  if (name === undefined) return access;
-  const namespace = model.metadata.namespace ?? settings.namespace;
+): Promise<Secret | ModelProblem> {
   const where = `${namespace}/${name}`;
   let secret: Secret | undefined;
   try {
@@ -111,6 +117,54 @@ export async function accessTo(
   }
   if (!secret)
     return refusal("SecretNotFound", `Secret ${where} does not exist: create it with type ${SOURCE_CREDENTIALS_TYPE}`);
-  const credentials = checkSecret(secret, where, origin);
-  return credentials && "reason" in credentials ? credentials : { ...access, credentials };
+  return refusedSecret(secret, where, origin) ?? secret;
+}
+
+/** Where the model's source is and with which credentials, or why it may not be contacted. Reads at most one Secret. */
+export async function accessTo(
+  kube: KubeReader,
+  model: Model | ClusterModel,
+  settings: AccessSettings,
+): Promise<SourceAccess | ModelProblem> {
+  const { s3, huggingFace } = model.spec.source;
+  if (huggingFace) return hubAccess(kube, model, huggingFace, settings);
+  const origin = s3 && originOf(s3.endpoint);
+  if (!s3 || !origin) return refusal("EndpointNotAllowed", "spec.source.s3.endpoint is not the URL of an S3 service");
+  if (origin.startsWith("http:") && !settings.allowHttpEndpoints) {
+    return refusal("EndpointNotAllowed", `${origin} is plain http, which this platform does not allow: use https`);
+  }
+  const access = { endpoint: origin, region: s3.region, bucket: s3.bucket, prefix: s3.prefix };
+  const name = s3.credentialsSecretRef?.name;
+  if (name === undefined) return access;
+  const namespace = model.metadata.namespace ?? settings.namespace;
+  const secret = await secretFor(kube, { namespace, name }, origin, settings);
+  if (isProblem(secret)) return secret;
+  const credentials = bucketCredentials(secret, `${namespace}/${name}`);
+  return isProblem(credentials) ? credentials : { ...access, credentials };
+}
+
+async function hubAccess(
+  kube: KubeReader,
+  model: Model | ClusterModel,
+  source: NonNullable<Model["spec"]["source"]["huggingFace"]>,
+  settings: AccessSettings,
+): Promise<HubAccess | ModelProblem> {
+  const endpoint = settings.hubEndpoint;
+  const access = { endpoint, repo: source.repo, revision: pinnedCommit(model) ?? source.revision };
+  const name = source.tokenSecretRef?.name;
+  if (name === undefined) return access;
+  const namespace = model.metadata.namespace ?? settings.namespace;
+  const secret = await secretFor(kube, { namespace, name }, originOf(endpoint) ?? endpoint, settings);
+  if (isProblem(secret)) return secret;
+  const token = decoded(secret, "token");
+  // One word: anything else could not be sent as a header.
+  if (!token || !/^[\x21-\x7e]+$/.test(token))
+    return refusal("SecretInvalid", `Secret ${namespace}/${name} lacks the key token: set it to the hub's token`);
+  return { ...access, token };
+}
+
+/** The commit that this very spec was resolved to, unless a new look at the source is asked for. */
+function pinnedCommit({ metadata, status }: Model | ClusterModel): string | undefined {
+  const isCurrent = status?.observedGeneration === metadata.generation;
+  return isCurrent && metadata.annotations?.[annotations.refresh] === undefined ? status?.sourceCommit : undefined;
 }

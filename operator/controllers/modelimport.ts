@@ -233,8 +233,8 @@ async function importFrom(
   }
   await watch.stop();
   if (result.kind === "refused") return refuse(result.problem);
-  const { facts, revisions } = result;
-  await writer.write({ kind: result.kind }, { facts, revisions });
+  const { facts, revisions, commit } = result;
+  await writer.write({ kind: result.kind }, { facts, revisions, sourceCommit: commit });
   if (result.kind === "imported" && result.copied) {
     const seconds = (clock.monotonicMs() - startedMs) / 1000;
     metrics.seconds.observe(seconds);

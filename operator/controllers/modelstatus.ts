@@ -19,7 +19,11 @@ export interface StatusDeps {
 export interface StatusWriter {
   write(
     state: ImportState,
-    found?: { readonly facts?: ModelFacts; readonly revisions?: readonly ModelRevision[] },
+    found?: {
+      readonly facts?: ModelFacts;
+      readonly revisions?: readonly ModelRevision[];
+      readonly sourceCommit?: string;
+    },
   ): Promise<void>;
   /** A Normal event about the model. */
   tell(reason: string, message: string): void;
@@ -49,6 +53,7 @@ const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration
   weights: undefined,
   cache: undefined,
   unknown: undefined,
+  sourceCommit: undefined,
   progress: undefined,
   conditions: undefined,
 };

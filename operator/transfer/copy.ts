@@ -125,6 +125,10 @@ async function copyFile(job: CopyJob, file: ModelFile): Promise<FileRecord> {
   let sha256: string;
   try {
     sha256 = await moveParts(job, file, upload, partBytes);
+    if (file.sha256 !== undefined && sha256 !== file.sha256) {
+      const differs = `${file.path.slice(0, 200)} has SHA-256 ${sha256}, but the source states ${file.sha256}`;
+      throw new RetryError(new TerminalError("ChecksumMismatch", differs));
+    }
     if ((await upload.commit()) === "exists") {
       throw new RetryError(new TerminalError("StoreError", `another import wrote ${key} at the same time`));
     }

@@ -48,6 +48,7 @@ function revisionOf(found: FoundRevision, now: number): ModelRevision {
     sizeBytes: found.manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0),
     importedAt: found.importedAt ?? instantOf(now),
     ...(found.fingerprint === undefined ? {} : { sourceFingerprint: found.fingerprint }),
+    ...(found.commit === undefined ? {} : { sourceCommit: found.commit }),
   };
 }
 
@@ -83,14 +84,16 @@ async function copyRevision(
     etags,
   });
   await removeLeftovers(store, folder, manifest.files);
-  return { number, manifest, fingerprint, importedAt };
+  return { number, manifest, fingerprint, importedAt, ...("commit" in origin ? { commit: origin.commit } : {}) };
 }
 
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
 export async function importModel(job: ImportJob): Promise<ImportResult> {
   const { source, store, owner, clock, signal } = job;
   const retry: RetryOptions = { clock, signal, tries: 5, baseMs: job.retryBaseMs ?? 200 };
-  const listing = filesOf(await listSource(source, job.origin.prefix, retry), job.origin.prefix, job.maxSizeBytes);
+  const prefix = "prefix" in job.origin ? job.origin.prefix : "";
+  const kind = "commit" in job.origin ? "repository" : "bucket";
+  const listing = filesOf(await listSource(source, prefix, retry), prefix, job.maxSizeBytes, kind);
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const facts = await inspectSource({ source, retry }, listing);
@@ -100,9 +103,10 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const now = clock.now();
   const same = found.at(-1)?.fingerprint === sha256Digest(fingerprintText(listing.files));
   const known = found.map((revision) => revisionOf(revision, now));
-  if (same) return { kind: "imported", facts, revisions: known, copied: false };
-  if (!job.copy) return { kind: "inspected", facts, revisions: known };
+  const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
+  if (same) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
+  if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
   const added = await copyRevision(job, retry, listing, facts, nextNumber(found)).finally(release);
-  return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true };
+  return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true, ...pinned };
 }

@@ -29,7 +29,8 @@ async function readRevision(store: ObjectStore, owner: StoreOwner, number: numbe
   }
   const beside = await store.get(folder + IMPORT_KEY, MAX_MANIFEST_BYTES);
   const record = beside && parseImport(decode(beside));
-  return { number, manifest, fingerprint: record?.fingerprint, importedAt: record?.importedAt };
+  const { fingerprint, importedAt, commit } = record ?? {};
+  return { number, manifest, fingerprint, importedAt, commit };
 }
 
 /** All complete revisions of a model, oldest first. Numbers have no gaps, so the search ends at the first one missing. */

@@ -85,6 +85,8 @@ export function settingsOf(bed: Pick<Bed, "s3" | "storeUrl">, change: SettingsCh
     allowHttpEndpoints: true,
     credentialsClusterRole: "berth-source-credentials",
     serviceAccount: "berth-importer",
+    hubEndpoint: "https://hub.example.org",
+    hubRedirectHosts: [],
     store: { url: bed.storeUrl, endpoint, region, credentials: { accessKeyId, secretAccessKey } },
     importConcurrency: 2,
     progressMs: 50,

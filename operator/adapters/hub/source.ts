@@ -1,11 +1,15 @@
 /**
  * A model repository of a Hugging Face-compatible hub. Protocol: huggingface_hub's HfApi (api/models/…/revision, …/tree,
- * …/resolve, headers X-Error-Code and X-Error-Message, Link rel="next"), as its documentation and source state it.
+ * …/resolve, X-Repo-Commit, X-Linked-Etag, Link rel="next"), as its documentation and source state it.
  */
 import type { ObjectSource, SourceObject } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
+import { quoted } from "../s3/errors.ts";
+import { collect, request, type Hub, type HubAnswer } from "./request.ts";
 
 export const PUBLIC_HUB = "https://huggingface.co";
+/** Hosts that the public hub sends files from (its LFS and Xet content networks). */
+export const PUBLIC_REDIRECT_HOSTS: readonly string[] = ["huggingface.co", "*.huggingface.co", "*.hf.co"];
 
 export interface HubOptions {
   /** URL with scheme and host, perhaps a path; the administrator's or the caller's, never a tenant's. */
@@ -16,8 +20,10 @@ export interface HubOptions {
   readonly revision?: string;
   /** Sent to the endpoint's own origin only. */
   readonly token?: string;
-  /** Milliseconds for one answer's head and again for its body. */
+  /** Milliseconds for one answer, head and body. */
   readonly timeoutMs?: number;
+  /** Hosts that files may come from besides the endpoint's own; those of the public hub where absent. */
+  readonly redirectHosts?: readonly string[];
 }
 
 export interface HubSource extends ObjectSource {
@@ -27,36 +33,35 @@ export interface HubSource extends ObjectSource {
 
 const REPO = /^[A-Za-z0-9][\w.-]{0,95}(\/[A-Za-z0-9][\w.-]{0,95})?$/;
 const REVISION = /^[\w][\w./-]{0,127}$/;
-/** Redirects lead to the hub's content network. */
-const MOST_REDIRECTS = 5;
+const COMMIT = /^[0-9a-f]{40}$/;
 /** A page of the tree and a model's facts are JSON far smaller than this. */
 const MOST_JSON_BYTES = 32 << 20;
 
-interface Hub {
-  readonly endpoint: string;
-  readonly repo: string;
-  readonly token: string | undefined;
-  readonly timeoutMs: number;
-}
-
-/** Resolves the revision to its commit. TerminalError: RepoInvalid, AccessDenied (the hub's own words), RepoNotFound; RetryError: not reached. */
+/**
+ * Resolves the revision to its commit; all that is read afterwards is of that commit. TerminalError: RepoInvalid, RepoNotFound,
+ * RevisionMissing, AccessDenied (the hub's own words), EndpointRedirects; RetryError: SourceUnreachable.
+ */
 export async function openHub(options: HubOptions): Promise<HubSource> {
-  const { repo, revision = "main" } = options;
+  const { repo, revision = "main", token, timeoutMs = 30_000 } = options;
   if (!REPO.test(repo) || repo.includes("..") || !REVISION.test(revision) || revision.includes(".."))
     throw new TerminalError(
       "RepoInvalid",
-      `'${repo.slice(0, 100)}' at '${revision.slice(0, 100)}' is no repository: write org/name`,
+      `'${quoted(repo.slice(0, 100), [])}' at '${quoted(revision.slice(0, 100), [])}' is no repository: write org/name`,
     );
   const endpoint = (options.endpoint ?? PUBLIC_HUB).replace(/\/+$/, "");
-  const hub = { endpoint, repo, token: options.token, timeoutMs: options.timeoutMs ?? 30_000 };
-  const facts = await json(hub, `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`);
-  const commit = isRecord(facts.body) ? facts.body["sha"] : undefined;
-  if (typeof commit !== "string" || !/^[0-9a-f]{40}$/.test(commit))
+  const redirectHosts = options.redirectHosts ?? PUBLIC_REDIRECT_HOSTS;
+  const hub: Hub = { endpoint, repo, revision, token, timeoutMs, redirectHosts };
+  const { body } = await json(hub, `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`);
+  const commit = isRecord(body) ? body["sha"] : undefined;
+  if (typeof commit !== "string" || !COMMIT.test(commit))
     throw new TerminalError("SourceError", `${endpoint} names no commit for ${repo} at ${revision}`);
+  if (COMMIT.test(revision) && revision !== commit)
+    throw new TerminalError("SourceError", `${endpoint} names commit ${commit} where ${revision} was asked for`);
+  const reader = newReader(hub, commit);
   return {
     commit,
     list: (prefix, next) => list(hub, commit, prefix, next),
-    read: (object, offset, lengthBytes, signal) => read(hub, commit, { object, offset, lengthBytes }, signal),
+    read: reader,
     close: () => undefined,
   };
 }
@@ -80,129 +85,89 @@ async function list(
   };
 }
 
-/** An entry of the tree: large files carry their size and digest in `lfs`. */
+/** An entry of the tree: large files carry their size and SHA-256 in `lfs`, others the id of their git blob. */
 function fileOf(entry: unknown): SourceObject | undefined {
   if (!isRecord(entry) || entry["type"] !== "file" || typeof entry["path"] !== "string") return undefined;
-  const large = isRecord(entry["lfs"]) ? entry["lfs"] : entry;
-  const sizeBytes = large["size"];
-  const digest = large["oid"];
-  if (typeof sizeBytes !== "number" || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return undefined;
-  return { key: entry["path"], sizeBytes, etag: typeof digest === "string" ? digest : "" };
+  const large = isRecord(entry["lfs"]) ? entry["lfs"] : undefined;
+  const { size: sizeBytes, oid } = (large ?? entry) as { size?: unknown; oid?: unknown };
+  if (typeof sizeBytes !== "number" || !Number.isSafeInteger(sizeBytes) || sizeBytes < 0)
+    throw new TerminalError("SourceError", `the hub names no size of ${quoted(entry["path"].slice(0, 200), [])}`);
+  const etag = typeof oid === "string" ? oid : "";
+  const sha256 = large && /^[0-9a-f]{64}$/.test(etag) ? etag : undefined;
+  return { key: entry["path"], sizeBytes, etag, ...(sha256 === undefined ? {} : { sha256 }) };
 }
 
-interface Range {
-  readonly object: SourceObject;
-  readonly offset: number;
-  readonly lengthBytes: number;
+/** How long the address of a file on the content network is used again: it is signed for an hour there. */
+const PLACE_AGE_MS = 5 * 60_000;
+
+/** Ranged reads of one commit. Where a file was found on the content network is remembered, so that a part costs one request. */
+function newReader(hub: Hub, commit: string): ObjectSource["read"] {
+  const places = new Map<string, { readonly place: URL; readonly until: number }>();
+
+  async function ask(object: SourceObject, range: string, signal: AbortSignal | undefined): Promise<HubAnswer> {
+    const headers = { Range: range };
+    const known = places.get(object.key);
+    if (known && known.until > performance.now()) {
+      try {
+        return await request(hub, { url: known.place, headers, reading: true, signal });
+      } catch (error) {
+        // Perhaps its signature has expired: the hub gives a new one.
+        if (!(error instanceof TerminalError)) throw error;
+        places.delete(object.key);
+      }
+    }
+    const path = object.key.split("/").map(encodeURIComponent).join("/");
+    const url = new URL(`${hub.endpoint}/${hub.repo}/resolve/${commit}/${path}`);
+    const found = await request(hub, { url, headers, reading: true, signal });
+    const fault = faultOf(object, commit, found.own);
+    if (fault !== undefined) {
+      await found.answer.body?.cancel();
+      throw changed(object, fault);
+    }
+    if (found.place.origin !== url.origin)
+      places.set(object.key, { place: found.place, until: performance.now() + PLACE_AGE_MS });
+    return found;
+  }
+
+  return async function read(object, offset, lengthBytes, signal) {
+    const range = `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
+    const found = await ask(object, range, signal);
+    const { status, headers, body } = found.answer;
+    const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];
+    const isWhole = status === 200 && offset === 0 && lengthBytes === object.sizeBytes;
+    const isPart = status === 206 && (from === undefined || Number(from) === offset);
+    const sizeDiffers = total !== undefined && Number(total) !== object.sizeBytes;
+    if (sizeDiffers || !(isWhole || isPart)) await body?.cancel();
+    if (sizeDiffers) throw changed(object, `has ${total ?? ""} bytes instead of ${String(object.sizeBytes)}`);
+    if (!isWhole && !isPart)
+      throw new RetryError(new TerminalError("SourceError", `${found.place.origin} ignores ranges`));
+    return collect(found, { mostBytes: lengthBytes, exactly: true });
+  };
 }
 
-async function read(
-  hub: Hub,
-  commit: string,
-  { object, offset, lengthBytes }: Range,
-  signal?: AbortSignal,
-): Promise<Uint8Array> {
-  const path = object.key.split("/").map(encodeURIComponent).join("/");
-  const range = `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
-  const answer = await request(hub, `${hub.endpoint}/${hub.repo}/resolve/${commit}/${path}`, { Range: range }, signal);
-  const total = /\/(\d+)$/.exec(answer.headers.get("content-range") ?? "")?.[1];
-  const isWhole = answer.status === 200 && offset === 0 && lengthBytes === object.sizeBytes;
-  if (answer.status !== 206 && !isWhole) {
-    await answer.body?.cancel();
-    throw new RetryError(new Error(`${hub.endpoint} ignores ranges`));
-  }
-  if (total !== undefined && Number(total) !== object.sizeBytes) {
-    await answer.body?.cancel();
-    throw new TerminalError("SourceChanged", `${object.key} has ${total} bytes instead of ${String(object.sizeBytes)}`);
-  }
-  return collect(answer, lengthBytes, true);
+const changed = (object: SourceObject, what: string): RetryError =>
+  new RetryError(new TerminalError("SourceChanged", `${quoted(object.key.slice(0, 200), [])} ${what}`));
+
+/** Why this answer is not of the commit or the content that the tree showed; what the hub does not state is not compared. */
+function faultOf(object: SourceObject, commit: string, own: Headers): string | undefined {
+  const answered = own.get("x-repo-commit");
+  if (answered !== null && answered !== commit)
+    return `is of commit ${quoted(answered.slice(0, 64), [])} now instead of ${commit}`;
+  const linked = own.get("x-linked-etag") ?? (object.sha256 === undefined ? own.get("etag") : null);
+  const etag = linked?.replace(/^W\//, "").replaceAll('"', "");
+  const isComparable = etag !== undefined && /^[0-9a-f]+$/.test(etag) && etag.length === object.etag.length;
+  return isComparable && etag !== object.etag ? `has ETag ${etag} instead of ${object.etag}` : undefined;
 }
 
 async function json(hub: Hub, url: string): Promise<{ readonly body: unknown; readonly link: string | null }> {
-  const answer = await request(hub, url, {});
-  const bytes = await collect(answer, MOST_JSON_BYTES, false);
+  const found = await request(hub, { url: new URL(url), headers: {}, reading: false });
+  const bytes = await collect(found, { mostBytes: MOST_JSON_BYTES, exactly: false });
   try {
-    return { body: JSON.parse(Buffer.from(bytes).toString("utf8")) as unknown, link: answer.headers.get("link") };
+    const body = JSON.parse(Buffer.from(bytes).toString("utf8")) as unknown;
+    return { body, link: found.answer.headers.get("link") };
   } catch {
     throw new TerminalError("SourceError", `${hub.endpoint} answered with something that is no JSON`);
   }
-}
-
-/** Follows redirects itself: the token must not leave the hub's own origin. */
-async function request(
-  hub: Hub,
-  url: string,
-  headers: Record<string, string>,
-  signal?: AbortSignal,
-): Promise<Response> {
-  let place = new URL(url);
-  const home = new URL(hub.endpoint);
-  for (let hop = 0; hop <= MOST_REDIRECTS; hop++) {
-    const authorization: Record<string, string> =
-      hub.token !== undefined && place.origin === home.origin ? { Authorization: `Bearer ${hub.token}` } : {};
-    const answer = await once(hub, place, { ...headers, ...authorization }, signal);
-    const target = answer.status >= 300 && answer.status < 400 ? answer.headers.get("location") : null;
-    if (target === null) return await checked(hub, answer);
-    await answer.body?.cancel();
-    place = new URL(target, place);
-    if (place.protocol !== home.protocol && place.protocol !== "https:")
-      throw new TerminalError("SourceError", `${hub.endpoint} redirects to ${place.protocol}//, which is not followed`);
-  }
-  throw new TerminalError("SourceError", `${hub.endpoint} redirects more than ${String(MOST_REDIRECTS)} times`);
-}
-
-async function once(hub: Hub, place: URL, headers: Record<string, string>, signal?: AbortSignal): Promise<Response> {
-  const patience = AbortSignal.timeout(hub.timeoutMs);
-  try {
-    return await fetch(place, {
-      headers: { ...headers, "Accept-Encoding": "identity" },
-      redirect: "manual",
-      signal: signal ? AbortSignal.any([signal, patience]) : patience,
-    });
-  } catch (error) {
-    if (signal?.aborted) throw error;
-    const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    throw new RetryError(new Error(`${place.origin} cannot be reached: ${cause}`));
-  }
-}
-
-async function checked(hub: Hub, answer: Response): Promise<Response> {
-  if (answer.ok) return answer;
-  await answer.body?.cancel();
-  const code = answer.headers.get("x-error-code") ?? "";
-  const words = printable(answer.headers.get("x-error-message") ?? `status ${String(answer.status)}`, hub.token);
-  if (answer.status === 429 || answer.status >= 500) {
-    const after = Number(answer.headers.get("retry-after"));
-    throw new RetryError(new Error(`${hub.endpoint}: ${words}`), after > 0 ? after * 1000 : undefined);
-  }
-  if (answer.status === 401 || answer.status === 403 || code === "GatedRepo")
-    throw new TerminalError("AccessDenied", `${hub.endpoint} refuses ${hub.repo}: ${words}`);
-  if (answer.status === 404) throw new TerminalError("RepoNotFound", `${hub.endpoint} has no ${hub.repo}: ${words}`);
-  throw new TerminalError("SourceError", `${hub.endpoint}: ${words}`);
-}
-
-/** The hub's words for people: one line, without the token. */
-function printable(text: string, token: string | undefined): string {
-  const plain = text.replace(/\p{Cc}+/gu, " ").slice(0, 500);
-  return token ? plain.replaceAll(token, "***") : plain;
-}
-
-async function collect(answer: Response, mostBytes: number, exactly: boolean): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  try {
-    for await (const part of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
-      size += part.length;
-      if (size > mostBytes)
-        throw new TerminalError("SourceError", "the hub's answer is longer than what was asked for");
-      parts.push(part);
-    }
-  } catch (error) {
-    throw error instanceof TerminalError ? error : new RetryError(error);
-  }
-  if (exactly && size !== mostBytes)
-    throw new RetryError(new Error(`the answer ended after ${String(size)} of ${String(mostBytes)} bytes`));
-  return Buffer.concat(parts);
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -18,11 +18,18 @@ export interface ImportObserver {
 /** Refusals of the model are results; faults of source and store are thrown. */
 export type ImportResult =
   | { readonly kind: "refused"; readonly problem: ModelProblem }
-  | { readonly kind: "inspected"; readonly facts: ModelFacts; readonly revisions: readonly ModelRevision[] }
+  | {
+      readonly kind: "inspected";
+      readonly facts: ModelFacts;
+      readonly revisions: readonly ModelRevision[];
+      /** Of a hub's repository. */
+      readonly commit?: string;
+    }
   | {
       readonly kind: "imported";
       readonly facts: ModelFacts;
       readonly revisions: readonly ModelRevision[];
+      readonly commit?: string;
       /** False where the store already held this state of the source. */
       readonly copied: boolean;
     };

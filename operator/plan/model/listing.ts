@@ -18,6 +18,8 @@ export interface ModelFile {
   readonly key: string;
   readonly sizeBytes: number;
   readonly etag: string;
+  /** What the source says that the content's SHA-256 is. */
+  readonly sha256?: string;
 }
 
 export interface Listing {
@@ -118,13 +120,15 @@ function hasTokenizer(paths: ReadonlySet<string>): boolean {
   return [...paths].some((path) => tokenizerNames.has(path) || /^[^/]+\.tiktoken$/.test(path));
 }
 
-function incomplete(paths: ReadonlySet<string>, folder: string): ModelProblem | undefined {
-  const where = folder === "" ? "the bucket's root" : `'${printable(folder)}'`;
+function incomplete(paths: ReadonlySet<string>, folder: string, kind: SourceKind): ModelProblem | undefined {
+  const root = kind === "bucket" ? "the bucket's root" : "the repository";
+  const where = folder === "" ? root : `'${printable(folder)}'`;
   if (!paths.has("config.json")) {
-    return refusal(
-      "ConfigMissing",
-      `there is no config.json in ${where}: point spec.source.s3.prefix at the folder that holds it`,
-    );
+    const remedy =
+      kind === "bucket"
+        ? "point spec.source.s3.prefix at the folder that holds it"
+        : "take a repository in the layout of transformers";
+    return refusal("ConfigMissing", `there is no config.json in ${where}: ${remedy}`);
   }
   const weights = [...paths].filter((path) => /^[^/]+\.safetensors$/.test(path));
   if (weights.length === 0) {
@@ -159,14 +163,19 @@ export function comparePaths(a: string, b: string): number {
   return left.length - right.length;
 }
 
+/** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
+export type SourceKind = "bucket" | "repository";
+
 /**
  * The files of a model from everything that stands below its prefix, or the first reason to refuse it.
- * `objects` may hold one more than MAX_OBJECTS: a lister stops there.
+ * `objects` may hold one more than MAX_OBJECTS: a lister stops there. Code and pickles refuse a bucket; in a repository, where
+ * they often stand beside the safetensors and nobody here could remove them, they are left out like all that is not served.
  */
 export function filesOf(
   objects: readonly SourceObject[],
   prefix: string,
   maxSizeBytes: number,
+  kind: SourceKind = "bucket",
 ): Listing | ModelProblem {
   const folder = folderOf(prefix);
   if (objects.length > MAX_OBJECTS) {
@@ -178,13 +187,16 @@ export function filesOf(
   // "folder/" of size 0 is how consoles of S3 services show a folder.
   const all = objects
     .filter((o) => o.key.startsWith(folder) && !(o.key.endsWith("/") && o.sizeBytes === 0))
-    .map((o) => ({ path: o.key.slice(folder.length), key: o.key, sizeBytes: o.sizeBytes, etag: o.etag }));
+    .map((o) => ({ ...o, path: o.key.slice(folder.length) }));
   if (all.length === 0) {
+    if (kind === "repository") return refusal("NoFiles", "the repository is empty: check spec.source.huggingFace");
     const where = folder === "" ? "the bucket is empty" : `nothing stands below '${printable(folder)}'`;
     return refusal("NoFiles", `${where}: check spec.source.s3.bucket and prefix`);
   }
   const paths = all.map((file) => file.path);
-  const problem = oddKey(paths) ?? dangerous(paths) ?? incomplete(new Set(paths), folder);
+  const isBucket = kind === "bucket";
+  const problem =
+    oddKey(paths) ?? (isBucket ? dangerous(paths) : undefined) ?? incomplete(new Set(paths), folder, kind);
   if (problem) return problem;
   const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
   const files = all.filter((file) => isServed(file.path, hasShards)).sort(byPath);

@@ -148,11 +148,16 @@ export function parseRecord(text: string): FileRecord | undefined {
   return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag } : undefined;
 }
 
+/** Where a revision came from: a folder of a bucket, or a commit of a repository. */
+export type SourceOrigin =
+  | { readonly endpoint: string; readonly bucket: string; readonly prefix: string }
+  | { readonly endpoint: string; readonly repo: string; readonly commit: string };
+
 /** What lies beside a manifest: how the revision came to be, and what its headers said. */
 export interface ImportRecord {
   /** SHA-256 of `fingerprintText`, with `sha256:` before it. */
   readonly fingerprint: string;
-  readonly source: { readonly endpoint: string; readonly bucket: string; readonly prefix: string };
+  readonly source: SourceOrigin;
   /** RFC 3339, seconds. */
   readonly importedAt: string;
   readonly facts: ModelFacts;
@@ -162,11 +167,15 @@ export interface ImportRecord {
 export function importText(record: ImportRecord): string {
   return JSON.stringify(record);
 }
-export function parseImport(text: string): Pick<ImportRecord, "fingerprint" | "importedAt" | "facts"> | undefined {
+export function parseImport(
+  text: string,
+): (Pick<ImportRecord, "fingerprint" | "importedAt" | "facts"> & { readonly commit?: string }) | undefined {
   const json = parse(text);
-  const { fingerprint, importedAt, facts } = json ?? {};
+  const { fingerprint, importedAt, facts, source } = json ?? {};
   const sound = typeof fingerprint === "string" && typeof importedAt === "string" && isJson(facts);
-  return sound ? { fingerprint, importedAt, facts: facts as ModelFacts } : undefined;
+  const commit = isJson(source) ? source["commit"] : undefined;
+  if (!sound) return undefined;
+  return { fingerprint, importedAt, facts: facts as ModelFacts, ...(typeof commit === "string" ? { commit } : {}) };
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> | undefined {
@@ -184,6 +193,8 @@ export interface FoundRevision {
   readonly manifest: Manifest;
   readonly fingerprint: string | undefined;
   readonly importedAt: string | undefined;
+  /** Of a repository's revision. */
+  readonly commit?: string | undefined;
 }
 
 /** Number of the revision that an import writes: the first one without a manifest, so that a restart finds its own files. */

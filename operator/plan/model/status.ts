@@ -32,6 +32,8 @@ export interface StatusInput {
   readonly facts?: ModelFacts;
   /** Complete revisions, oldest first; kept from the current status where absent. */
   readonly revisions?: readonly ModelRevision[];
+  /** Of the hub's repository that was inspected; none for other sources. */
+  readonly sourceCommit?: string;
 }
 
 const factKeys = [
@@ -99,7 +101,13 @@ function conditionsOf(state: ImportState, digest: string | undefined): readonly 
   }
 }
 
-function phaseOf(state: ImportState): NonNullable<ModelStatus["phase"]> {
+/** A source that is away just now is no error of a model whose facts are known: the condition says that it is waited for. */
+function isAway(state: ImportState, facts: ModelFacts): boolean {
+  return state.kind === "failed" && state.problem.reason === "SourceUnreachable" && facts.weightBytes !== undefined;
+}
+
+function phaseOf(state: ImportState, facts: ModelFacts): NonNullable<ModelStatus["phase"]> {
+  if (isAway(state, facts)) return "Preparing";
   if (state.kind === "imported" || state.kind === "inspected" || state.kind === "inUse") return "Ready";
   if (state.kind === "failed") return "Error";
   return state.kind === "importing" && state.phase === "Copying" ? "Downloading" : "Preparing";
@@ -112,12 +120,16 @@ export function modelStatusOf(input: StatusInput): ModelStatus {
   const digest = revisions?.at(-1)?.digest;
   const settled = state.kind === "imported" || digest === undefined;
   const facts = settled && input.facts ? input.facts : factsOf(current);
+  const isLooked = state.kind === "inspected" || state.kind === "imported";
+  const isSameSpec = current?.observedGeneration === generation;
+  const sourceCommit = isLooked ? input.sourceCommit : isSameSpec ? current?.sourceCommit : undefined;
   return {
     observedGeneration: generation,
-    phase: phaseOf(state),
+    phase: phaseOf(state, facts),
     ...(digest === undefined ? {} : { digest }),
     ...(revisions && revisions.length > 0 ? { revisions: revisions.slice(-64) } : {}),
     ...facts,
+    ...(sourceCommit === undefined ? {} : { sourceCommit }),
     ...(state.kind === "importing" && state.progress ? { progress: state.progress } : {}),
     conditions: mergeConditions(current?.conditions, conditionsOf(state, digest), { now, generation }),
   };

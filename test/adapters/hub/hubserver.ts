@@ -2,7 +2,8 @@
  * A small local hub over a real folder: the endpoints of a Hugging Face-compatible hub that Berth reads. It plays the hub;
  * files, ranges and redirects are real.
  */
-import { createReadStream, readdirSync, statSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
@@ -26,6 +27,21 @@ export interface HubOptions {
   readonly pageSize?: number;
   /** Origin that files are served from, as a content network. */
   readonly redirectTo?: string;
+  /** What goes wrong; may be changed while the hub runs. */
+  readonly faults?: Faults;
+}
+
+export interface Faults {
+  /** Bytes of a file after which the connection ends. */
+  cutAfterBytes?: number;
+  /** Commit that the hub says a file is of. */
+  answeredCommit?: string;
+  /** What main stands for. */
+  commit?: string;
+  /** Status and words for every request. */
+  refuse?: { readonly status: number; readonly body: string };
+  /** The last byte of weights is not the file's own. */
+  flipLastByte?: boolean;
 }
 
 export async function startHub(t: TestContext, options: HubOptions): Promise<Hub> {
@@ -53,25 +69,44 @@ function answer(options: HubOptions, request: IncomingMessage, response: ServerR
   const path = decodeURIComponent(url.pathname);
   if (gated && !authorized && !path.startsWith("/cdn/"))
     return refuse(response, 401, "GatedRepo", `Access to model ${repo} is restricted. You must have access to it.`);
-  if (path === `/api/models/${repo}/revision/main` || path === `/api/models/${repo}/revision/${COMMIT}`)
-    return sendJson(response, { id: repo, sha: COMMIT });
-  if (path === `/api/models/${repo}/tree/${COMMIT}`) return tree(options, url, response);
-  const file = path.split(`/${repo}/resolve/${COMMIT}/`)[1] ?? path.split("/cdn/")[1];
+  const { refuse: refused, commit = COMMIT } = options.faults ?? {};
+  if (refused)
+    return void response
+      .writeHead(refused.status, { "content-type": "application/json" })
+      .end(JSON.stringify({ error: refused.body }));
+  const revision = path.split(`/api/models/${repo}/revision/`)[1];
+  if (revision === "main" || revision === commit) return sendJson(response, { id: repo, sha: commit });
+  if (revision !== undefined) return refuse(response, 404, "RevisionNotFound", `Invalid rev id: ${revision}`);
+  if (path === `/api/models/${repo}/tree/${commit}`) return tree(options, url, response);
+  const file = path.split(`/${repo}/resolve/${commit}/`)[1] ?? path.split("/cdn/")[1];
   if (file === undefined) return refuse(response, 404, "RepoNotFound", "Repository not found");
-  if (options.redirectTo !== undefined && !path.startsWith("/cdn/"))
-    return void response.writeHead(302, { location: `${options.redirectTo}/cdn/${file}` }).end();
-  return sendFile(join(options.folder, file), request, response);
+  return sendOrRedirect(options, file, request, response);
+}
+
+/** The hub's own answer names commit and ETag; where there is a content network, it redirects there. */
+function sendOrRedirect(options: HubOptions, file: string, request: IncomingMessage, response: ServerResponse): void {
+  const { folder, redirectTo, faults } = options;
+  const isHub = !(request.url ?? "").startsWith("/cdn/");
+  if (isHub) response.setHeader("x-repo-commit", faults?.answeredCommit ?? faults?.commit ?? COMMIT);
+  if (isHub && redirectTo !== undefined)
+    return void response.writeHead(302, { location: `${redirectTo}/cdn/${file}` }).end();
+  return sendFile(join(folder, file), request, response, faults);
 }
 
 function tree({ folder, pageSize = 1000 }: HubOptions, url: URL, response: ServerResponse): void {
-  const names = readdirSync(folder).sort();
+  const names = filesBelow(folder);
   const from = Number(url.searchParams.get("cursor") ?? 0);
   const entries = names.slice(from, from + pageSize).map((path) => {
-    const { size } = statSync(join(folder, path));
-    const oid = `oid-${path}`;
+    const bytes = readFileSync(join(folder, path));
+    const size = bytes.length;
+    const blob = createHash("sha1")
+      .update(`blob ${String(size)}\0`)
+      .update(bytes)
+      .digest("hex");
+    const oid = createHash("sha256").update(bytes).digest("hex");
     return path.endsWith(".safetensors")
-      ? { type: "file", oid, size: 135, path, lfs: { oid: `sha256-${path}`, size, pointerSize: 135 } }
-      : { type: "file", oid, size, path };
+      ? { type: "file", oid: blob, size: 135, path, lfs: { oid, size, pointerSize: 135 } }
+      : { type: "file", oid: blob, size, path };
   });
   const next = from + pageSize;
   if (next < names.length) {
@@ -81,13 +116,30 @@ function tree({ folder, pageSize = 1000 }: HubOptions, url: URL, response: Serve
   sendJson(response, [{ type: "directory", oid: "x", size: 0, path: "onnx" }, ...entries]);
 }
 
-function sendFile(path: string, { headers }: IncomingMessage, response: ServerResponse): void {
-  const { size } = statSync(path);
+function filesBelow(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .filter((path) => statSync(join(folder, path)).isFile())
+    .sort();
+}
+
+function sendFile(
+  path: string,
+  { headers }: IncomingMessage,
+  response: ServerResponse,
+  faults: Faults | undefined,
+): void {
+  const bytes = readFileSync(path);
+  if (faults?.flipLastByte === true && path.endsWith(".safetensors")) bytes[bytes.length - 1] = (bytes.at(-1) ?? 0) ^ 1;
   const range = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "");
-  if (!range) return void createReadStream(path).pipe(response.writeHead(200, { "content-length": size }));
-  const [start, end] = [Number(range[1]), Math.min(Number(range[2]), size - 1)];
-  response.writeHead(206, { "content-range": `bytes ${String(start)}-${String(end)}/${String(size)}` });
-  createReadStream(path, { start, end }).pipe(response);
+  const [start, end] = range ? [Number(range[1]), Number(range[2]) + 1] : [0, bytes.length];
+  const part = bytes.subarray(start, end);
+  const span = `bytes ${String(start)}-${String(start + part.length - 1)}/${String(bytes.length)}`;
+  response.writeHead(range ? 206 : 200, {
+    "content-length": part.length,
+    ...(range ? { "content-range": span } : {}),
+  });
+  if (faults?.cutAfterBytes === undefined) return void response.end(part);
+  response.write(part.subarray(0, faults.cutAfterBytes), () => response.destroy());
 }
 
 function sendJson(response: ServerResponse, body: unknown): void {

@@ -8,7 +8,33 @@ export const badModels: readonly BadObject[] = [
     "Model",
     "a source without a kind",
     { "spec.source.s3": undefined },
-    "spec.source: Invalid value: exactly one source is needed: set spec.source.s3",
+    "spec.source: Invalid value: exactly one source is needed: set spec.source.s3 or spec.source.huggingFace",
+  ),
+  bad(
+    "Model",
+    "two sources",
+    { "spec.source.huggingFace": { repo: "org/name" } },
+    "spec.source: Invalid value: exactly one source is needed: set spec.source.s3 or spec.source.huggingFace",
+  ),
+  ...["https://huggingface.co/org/name", "../../etc", "a/b/c", "org/", "org/na me"].map((repo) =>
+    bad(
+      "Model",
+      `the repository ${repo}`,
+      { "spec.source": { huggingFace: { repo } } },
+      `spec.source.huggingFace.repo: Invalid value: "${repo}": repo is the repository's name on the hub, without https:// and host: write org/name`,
+    ),
+  ),
+  bad(
+    "Model",
+    "a revision with a query",
+    { "spec.source": { huggingFace: { repo: "org/name", revision: "main?x=1" } } },
+    'spec.source.huggingFace.revision: Invalid value: "main?x=1": revision is a branch, a tag or a commit, for example main or 40 hexadecimal digits',
+  ),
+  bad(
+    "Model",
+    "a hub's address from a tenant",
+    { "spec.source": { huggingFace: { repo: "org/name", endpoint: "https://mirror.example.org" } } },
+    'strict decoding error: unknown field "spec.source.huggingFace.endpoint"',
   ),
   bad("Model", "no endpoint", { "spec.source.s3.endpoint": undefined }, "spec.source.s3.endpoint: Required value"),
   bad(
