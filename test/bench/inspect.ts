@@ -64,6 +64,7 @@ function curl(s3: S3Server, bucket: string, shards: number, names: readonly stri
     'output = "/dev/null"',
     ...(name.endsWith(".safetensors") ? [`range = "0-${String(FIRST_BYTES - 1)}"`] : []),
     `user = "${s3.accessKeyId}:${s3.secretAccessKey}"`,
+    'header = "x-amz-content-sha256: UNSIGNED-PAYLOAD"',
     `aws-sigv4 = "aws:amz:${s3.region}:s3"`,
   ]);
   const before = performance.now();
