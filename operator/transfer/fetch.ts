@@ -11,6 +11,7 @@ import type { FileWork } from "./fetchfile.ts";
 import { diskError, openFetchFolder } from "./fetchfolder.ts";
 import type { FetchFolder } from "./fetchfolder.ts";
 import { sha256Digest } from "./hash.ts";
+import { newHashThreads } from "./hashthreads.ts";
 import { abortError, isAbort, newSlots } from "./slots.ts";
 
 export interface FetchJob {
@@ -122,7 +123,7 @@ async function checkSpace(job: FetchJob, folder: FetchFolder, files: readonly St
 function newBuffers(): Pick<FileWork, "borrow" | "lend"> {
   const free: Uint8Array[] = [];
   return {
-    borrow: () => free.pop() ?? new Uint8Array(FETCH_PART_BYTES),
+    borrow: () => free.pop() ?? new Uint8Array(new SharedArrayBuffer(FETCH_PART_BYTES)),
     lend: (buffer) => void free.push(buffer),
   };
 }
@@ -190,6 +191,21 @@ export async function fetchModel(job: FetchJob): Promise<Manifest> {
   return manifest;
 }
 
+/** Goes on after the last byte that came: whatever breaks off, a byte that renews patience is a new one. */
+function newFill({ client, progress }: FetchJob, patience: Patience, signal: AbortSignal): FileWork["fill"] {
+  return async (sha256, offset, into) => {
+    let at = 0;
+    const count = (bytes: number): void => {
+      at += bytes;
+      progress.receivedBytes += bytes;
+      patience.renew();
+    };
+    await patience.withPatience(() =>
+      client.part({ sha256, offset: offset + at, into: into.subarray(at) }, count, signal),
+    );
+  };
+}
+
 /** The first failure stops all files, and is the one that is told. */
 async function fetchInto(
   job: FetchJob,
@@ -199,35 +215,23 @@ async function fetchInto(
 ): Promise<void> {
   const ending = new AbortController();
   const signal = AbortSignal.any([job.signal, ending.signal]);
+  const hashes = newHashThreads();
   let failure: unknown;
-  const { client } = job;
-  const onBytes = (bytes: number): void => {
-    patience.renew();
-    job.progress.receivedBytes += bytes;
+  const stop = (error: unknown): void => {
+    failure ??= error;
+    ending.abort(abortError());
   };
   const work: FileWork = {
     folder,
     slots: newSlots(job.partsAtOnce),
     ...newBuffers(),
-    // Goes on after the last byte that came: whatever breaks off, a byte that renews patience is a new one.
-    fill: async (sha256, offset, into) => {
-      let at = 0;
-      const count = (bytes: number): void => {
-        at += bytes;
-        onBytes(bytes);
-      };
-      await patience.withPatience(() =>
-        client.part({ sha256, offset: offset + at, into: into.subarray(at) }, count, signal),
-      );
-    },
+    hashes,
+    fill: newFill(job, patience, signal),
     onDone: (bytes) => void (job.progress.doneBytes += bytes),
     signal,
   };
-  const stop = (error: unknown): void => {
-    failure ??= error;
-    ending.abort(abortError());
-  };
   await allFiles(files, work, job, stop).catch(stop);
+  await hashes.close();
   if (job.signal.aborted) throw abortError();
   if (failure !== undefined) throw failure;
 }

@@ -2,12 +2,11 @@
  * One file from the store: its parts come side by side and in any order, are written where they belong, and are hashed
  * in the order of the file before their memory is used again. So what is known of a file is always a prefix of it.
  */
-import { createHash } from "node:crypto";
-import type { Hash } from "node:crypto";
 import type { FileHandle } from "node:fs/promises";
 import type { StoredFile } from "../plan/model/manifest.ts";
 import type { Slots } from "./slots.ts";
 import type { FetchFolder, Partial } from "./fetchfolder.ts";
+import type { HashThreads, ThreadHash } from "./hashthreads.ts";
 
 export const FETCH_PART_BYTES = 8 << 20;
 /** After so many bytes more a restarted fetch need not ask for them again. */
@@ -19,7 +18,8 @@ export interface FileWork {
   readonly slots: Slots;
   /** Fills the buffer, trying again as long as it makes sense. */
   readonly fill: (sha256: string, offset: number, into: Uint8Array) => Promise<void>;
-  /** A buffer of FETCH_PART_BYTES; `lend` gives it back. */
+  readonly hashes: Pick<HashThreads, "open">;
+  /** A shared buffer of FETCH_PART_BYTES; `lend` gives it back. */
   readonly borrow: () => Uint8Array;
   readonly lend: (buffer: Uint8Array) => void;
   /** Bytes that need not be fetched any more: they were read from the disk, or came and are hashed. */
@@ -28,7 +28,7 @@ export interface FileWork {
 }
 
 /** Hashes `lengthBytes` from the beginning of what lies on the disk. */
-async function hashPrefix(file: FileHandle, lengthBytes: number, hash: Hash, work: FileWork): Promise<void> {
+async function hashPrefix(file: FileHandle, lengthBytes: number, hash: ThreadHash, work: FileWork): Promise<void> {
   const release = await work.slots.take(work.signal);
   const buffer = work.borrow();
   try {
@@ -36,7 +36,7 @@ async function hashPrefix(file: FileHandle, lengthBytes: number, hash: Hash, wor
       work.signal.throwIfAborted();
       const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, lengthBytes - at), at);
       if (bytesRead === 0) throw new Error("a file became shorter while it was read");
-      hash.update(buffer.subarray(0, bytesRead));
+      await hash.update(buffer.subarray(0, bytesRead));
       at += bytesRead;
       work.onDone(bytesRead);
     }
@@ -50,7 +50,7 @@ async function hashPrefix(file: FileHandle, lengthBytes: number, hash: Hash, wor
 export async function isFinished(file: StoredFile, work: FileWork): Promise<boolean> {
   const found = await work.folder.finished(file);
   if (!found) return false;
-  const hash = createHash("sha256");
+  const hash = work.hashes.open();
   let counted = 0;
   const counting: FileWork = { ...work, onDone: (bytes) => work.onDone(((counted += bytes), bytes)) };
   try {
@@ -58,7 +58,7 @@ export async function isFinished(file: StoredFile, work: FileWork): Promise<bool
   } finally {
     await found.close();
   }
-  if (hash.digest("hex") === file.sha256) return true;
+  if ((await hash.digest()) === file.sha256) return true;
   work.onDone(-counted);
   await work.folder.remove(file);
   return false;
@@ -83,10 +83,10 @@ export async function fetchFile(
 ): Promise<{ readonly sha256: string; readonly resumedBytes: number }> {
   const partial = await work.folder.begin(index, file, fresh);
   try {
-    const hash = createHash("sha256");
+    const hash = work.hashes.open();
     await hashPrefix(partial.file, partial.haveBytes, hash, work);
     await fetchParts(index, file, partial, hash, work);
-    const sha256 = hash.digest("hex");
+    const sha256 = await hash.digest();
     if (sha256 === file.sha256) await work.folder.finish(index, file, partial.file);
     return { sha256, resumedBytes: partial.haveBytes };
   } finally {
@@ -94,17 +94,42 @@ export async function fetchFile(
   }
 }
 
+/** What went before a part in its file. */
+interface Before {
+  readonly hashed: Promise<unknown>;
+  /** Hashed and written. */
+  readonly done: Promise<unknown>;
+}
+
+/** One part in memory: fetched, then written and hashed side by side, the hash in its turn. */
+function movePart(
+  { file, handle, hash, work }: { file: StoredFile; handle: FileHandle; hash: ThreadHash; work: FileWork },
+  { offset, bytes }: { readonly offset: number; readonly bytes: Uint8Array },
+  before: Before,
+): Before {
+  const filled = work.fill(file.sha256, offset, bytes);
+  const written = filled.then(() => writeWhole(handle, bytes, offset));
+  const hashed = Promise.all([filled, before.hashed]).then(() => hash.update(bytes));
+  // All of it settles before the buffer is used again, also where another part has failed.
+  const settled = Promise.allSettled([written, hashed]);
+  const done = Promise.all([written, hashed, before.done])
+    .then(() => work.onDone(bytes.length))
+    .finally(() => settled);
+  for (const promise of [hashed, done]) promise.catch(() => undefined);
+  return { hashed, done };
+}
+
 async function fetchParts(
   index: number,
   file: StoredFile,
   { file: handle, haveBytes }: Partial,
-  hash: Hash,
+  hash: ThreadHash,
   work: FileWork,
 ): Promise<void> {
-  const running: Promise<void>[] = [];
+  const running: Promise<unknown>[] = [];
   let failed = false;
   let notedBytes = haveBytes;
-  let before: Promise<void> = Promise.resolve();
+  let before: Before = { hashed: Promise.resolve(), done: Promise.resolve() };
   for (let offset = haveBytes; offset < file.sizeBytes; offset += FETCH_PART_BYTES) {
     // Places are taken in the order of the parts: who waits for its turn waits only for a part that has a place.
     const release = await work.slots.take(work.signal);
@@ -114,25 +139,19 @@ async function fetchParts(
     }
     const buffer = work.borrow();
     const bytes = buffer.subarray(0, Math.min(FETCH_PART_BYTES, file.sizeBytes - offset));
-    const written = work.fill(file.sha256, offset, bytes).then(() => writeWhole(handle, bytes, offset));
-    const turn = Promise.all([written, before]).then(() => {
-      hash.update(bytes);
-      work.onDone(bytes.length);
-    });
-    before = turn;
+    before = movePart({ file, handle, hash, work }, { offset, bytes }, before);
     const end = offset + bytes.length;
-    const settled = turn
-      .then(async () => {
-        if (end - notedBytes < NOTE_EVERY_BYTES || end === file.sizeBytes) return;
-        notedBytes = end;
-        await work.folder.note(index, end);
-      })
+    const note = async (): Promise<void> => {
+      if (end - notedBytes < NOTE_EVERY_BYTES || end === file.sizeBytes) return;
+      notedBytes = end;
+      await work.folder.note(index, end);
+    };
+    const settled = before.done
+      .then(note)
       .catch((error: unknown) => {
         failed = true;
         throw error;
       })
-      // A write that still runs holds the buffer, also after another part has failed.
-      .finally(() => written.catch(() => undefined))
       .finally(() => {
         work.lend(buffer);
         release();

@@ -1,6 +1,8 @@
 // `make bench`: BENCH="fleet outage transport" selects, N= sets the number of deployments.
+import { fetchRate } from "./fetch.ts";
 import { fleet } from "./fleet.ts";
 import { say } from "./figures.ts";
+import { inspectCost } from "./inspect.ts";
 import { outage } from "./outage.ts";
 import { sizing } from "./sizing.ts";
 import { transport } from "./transport.ts";
@@ -10,6 +12,8 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   fleet: () => fleet({ count }),
   transport,
   sizing,
+  inspect: inspectCost,
+  fetch: fetchRate,
   outage: async () => {
     await outage(20);
     await outage(120);

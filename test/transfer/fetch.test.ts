@@ -248,12 +248,22 @@ for (const kind of kinds) {
     });
 
     test("a fetch that was killed goes on where it was", async (t) => {
-      const proxy = await slowly(t, url, 100);
+      const proxy = await startFaultProxy({ target: url });
+      t.after(() => proxy.close());
+      // The second shard does not come further than its first 16 MiB.
+      const second = (await listed(url, token)).files.find(({ path }) => path.startsWith("model-00002"));
+      proxy.add({
+        match: ({ path, headers }) =>
+          path.endsWith(second?.sha256 ?? "none") && Number(/^bytes=(\d+)/.exec(headers.range ?? "")?.[1]) >= 16 << 20,
+        fault: { kind: "stall" },
+      });
       const folder = newFolder(t);
-      const killed = startFetch(folder, { url: proxy.url, token, args: ["--parts-at-once", "2"] });
-      // One shard has its name, the other one is under way.
-      const shards = () => filesBelow(killed.into).filter((path) => /^model-.*safetensors$/.test(path)).length;
-      await eventually(() => shards() === 1, { what: "one shard is finished", deadlineMs: 60_000 });
+      const killed = startFetch(folder, { url: proxy.url, token });
+      const [done, under] = ["model-00001-of-00002.safetensors", ".berth-fetch"].map((name) => join(killed.into, name));
+      await eventually(() => existsSync(done ?? "") && existsSync(under ?? ""), {
+        what: "one shard is finished, the other is under way",
+        deadlineMs: 60_000,
+      });
       killed.kill();
       await killed.done;
       assertNothingWrong(killed.into);

@@ -1,0 +1,91 @@
+/**
+ * SHA-256 on threads of its own: 200 GB are 100 s of hashing (openssl does some 2 GB/s on one core), during which the event
+ * loop would move nothing. Bytes lie in shared memory, so that none is copied on the way.
+ */
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+
+/** One hash, fed in order. */
+export interface ThreadHash {
+  /** Resolves when the bytes have been read; until then they must stay as they are. They lie in a SharedArrayBuffer. */
+  update(bytes: Uint8Array): Promise<void>;
+  /** 64 hex digits; ends the hash. */
+  digest(): Promise<string>;
+}
+
+export interface HashThreads {
+  open(): ThreadHash;
+  /** Hashes that still run never resolve. */
+  close(): Promise<void>;
+}
+
+interface Reply {
+  readonly call: number;
+  readonly digest?: string;
+}
+
+/** Plain CommonJS in a string: a bundle has no second file that a thread could start from. */
+const PROGRAM = `
+const { parentPort } = require("node:worker_threads");
+const { createHash } = require("node:crypto");
+const hashes = new Map();
+parentPort.on("message", ({ call, id, bytes }) => {
+  let hash = hashes.get(id);
+  if (!hash) hashes.set(id, (hash = createHash("sha256")));
+  if (bytes) {
+    hash.update(bytes);
+    parentPort.postMessage({ call });
+  } else {
+    hashes.delete(id);
+    parentPort.postMessage({ call, digest: hash.digest("hex") });
+  }
+});
+`;
+
+const MOST_THREADS = 4;
+
+type Ask = (id: number, bytes?: Uint8Array) => Promise<Reply>;
+
+function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown> } {
+  const worker = new Worker(PROGRAM, { eval: true });
+  const waiting = new Map<number, PromiseWithResolvers<Reply>>();
+  let calls = 0;
+  worker.on("message", (reply: Reply) => {
+    waiting.get(reply.call)?.resolve(reply);
+    waiting.delete(reply.call);
+  });
+  worker.on("error", (error) => {
+    for (const { reject } of waiting.values()) reject(error);
+    waiting.clear();
+  });
+  return {
+    ask(id, bytes) {
+      const call = calls++;
+      const answer = Promise.withResolvers<Reply>();
+      waiting.set(call, answer);
+      worker.postMessage({ call, id, bytes });
+      return answer.promise;
+    },
+    close: () => worker.terminate(),
+  };
+}
+
+/** As many threads as there are cores, four at most; each starts with the first hash that falls to it. */
+export function newHashThreads(threads = Math.min(MOST_THREADS, availableParallelism())): HashThreads {
+  const running: ReturnType<typeof newThread>[] = [];
+  let opened = 0;
+  return {
+    open() {
+      const id = opened++;
+      const at = id % threads;
+      const thread = (running[at] ??= newThread());
+      return {
+        update: async (bytes) => void (await thread.ask(id, bytes)),
+        digest: async () => (await thread.ask(id)).digest ?? "",
+      };
+    },
+    async close() {
+      await Promise.all(running.map(({ close }) => close()));
+    },
+  };
+}
