@@ -36,6 +36,9 @@ const OURS = `${labels.managedBy}=${MANAGED_BY}`;
 /** Only for the case that the watch of definitions misses one. */
 const ABSENT_RETRY_MS = 3_600_000;
 
+/** Shorter than what readiness allows without a sign of life. */
+const QUIET_WATCH_SECONDS = 240;
+
 const byDeployment = (object: KubeObject): string | undefined => object.metadata.labels?.[labels.deploymentUID];
 
 /** A pod's template is pinned elsewhere; of the pod itself only its node and its state are read. A thousand whole pods are 7 MB. */
@@ -160,7 +163,12 @@ export function newCaches(deps: ReflectorDeps) {
     ),
     // Karpenter says in events why a node could not be had, and deletes the claim that could have told later.
     claimEvents: newReflector(
-      { resource: coreEvents, fieldSelector: "involvedObject.kind=NodeClaim", indexes: eventIndexes },
+      {
+        resource: coreEvents,
+        fieldSelector: "involvedObject.kind=NodeClaim",
+        indexes: eventIndexes,
+        quietWatchSeconds: QUIET_WATCH_SECONDS,
+      },
       deps,
     ),
     definitions: newReflector(

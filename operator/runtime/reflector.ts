@@ -34,6 +34,11 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly metadataOnly?: boolean;
   /** Longest silence of a watch; the server sends a bookmark about every minute. Default 150 s. */
   readonly silenceMs?: number;
+  /**
+   * For kinds of which the server keeps no watch cache and so sends no bookmarks (Events: kube-apiserver caches all others):
+   * each watch ends after so many seconds, and that it ended in order is the sign of life.
+   */
+  readonly quietWatchSeconds?: number;
   /** How often to look whether an absent resource (its CRD) has come. Default 30 s. */
   readonly absentRetryMs?: number;
 }
@@ -228,8 +233,9 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
 
   /** One watch until the server ends it; the time to wait before the next. */
   async #watch(): Promise<number> {
-    const { resource, namespace, labelSelector, fieldSelector, metadataOnly, silenceMs = 150_000 } = this.#options;
-    const timeoutSeconds = Math.round(300 + 300 * Math.random());
+    const { resource, namespace, labelSelector, fieldSelector, metadataOnly, quietWatchSeconds } = this.#options;
+    const timeoutSeconds = quietWatchSeconds ?? Math.round(300 + 300 * Math.random());
+    const { silenceMs = quietWatchSeconds === undefined ? 150_000 : quietWatchSeconds * 1000 + 15_000 } = this.#options;
     const query = {
       watch: true,
       resourceVersion: this.lastResourceVersion,
@@ -252,6 +258,7 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
       },
     });
     const lived = this.#deps.clock.monotonicMs() - openedMs;
+    if (quietWatchSeconds !== undefined && lived > quietWatchSeconds * 900) this.#recovered();
     // A server or proxy that ends watches at once must not be asked in a tight loop.
     return lines > 0 || lived > firstBackoffMs ? 0 : this.#backoff.nextMs();
   }
@@ -275,9 +282,13 @@ class ListWatchLoop<T extends KubeObject> implements Reflector<T> {
       default:
         throw new Error(`unknown watch event ${String(event.type)}`);
     }
+    this.#deps.metrics.watchEvents.inc({ name: this.#name });
+    this.#recovered();
+  }
+
+  #recovered(): void {
     this.#backoff.reset();
     this.#errorsInRow = 0;
-    this.#deps.metrics.watchEvents.inc({ name: this.#name });
     this.#alive();
   }
 

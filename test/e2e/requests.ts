@@ -150,7 +150,11 @@ export function startTraffic(base: string, model: string, everyMs = 500): Traffi
     const request = one().finally(() => underWay.delete(request));
     underWay.add(request);
   }, everyMs);
-  const now = (): TrafficReport => ({ sent, failures: [...failures], longestGapMs });
+  const now = (): TrafficReport => ({
+    sent,
+    failures: [...failures],
+    longestGapMs: Math.max(longestGapMs, Date.now() - lastAnswer),
+  });
   return {
     now,
     async stop() {

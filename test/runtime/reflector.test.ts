@@ -43,6 +43,30 @@ describe("reflector", { concurrency: 6 }, () => {
     assert.equal(object.kind, "ConfigMap");
   });
 
+  test("a kind that the server sends no bookmarks of stays alive by watches that end in order", async (t) => {
+    const cluster = await testCluster();
+    const { reflector: make, log } = newRig(t, cluster);
+    const events = { group: "", version: "v1", plural: "events", kind: "Event", namespaced: true };
+    const nobodys = "involvedObject.kind=Nobody";
+    const reflector = make({ resource: events, fieldSelector: nobodys, quietWatchSeconds: 1 });
+    reflector.start();
+    await reflector.synced;
+    const startedAt = Date.now();
+    let oldest = 0;
+    await eventually(
+      () => {
+        oldest = Math.max(oldest, reflector.health().lastEventAgeMs ?? Infinity);
+        return Date.now() - startedAt > 5000;
+      },
+      { what: "five seconds without an event have passed" },
+    );
+    assert.ok(oldest < 4000, `the oldest sign of life was ${oldest} ms old`);
+    assert.deepEqual(
+      log.lines.filter(({ message }) => message === "watch failed"),
+      [],
+    );
+  });
+
   test("keeps only the managedFields that were asked for", async (t) => {
     const cluster = await testCluster();
     const scene = await newScene(t, cluster, cluster.url, { keepManagers: ["clock"] });

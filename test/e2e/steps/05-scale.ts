@@ -7,7 +7,7 @@ import type { Stage } from "../stage.ts";
 import { chatContext } from "./03-serve.ts";
 
 const STREAM_SECONDS = 60;
-/** So many that both replicas serve some, and the one that goes is among them. */
+/** One to each replica by its own address, so that the one that goes is among them, and as many through the Service. */
 const STREAMS = 4;
 
 /** Pieces each second of one among as many streams as will run. */
@@ -27,7 +27,8 @@ export async function scaleUpAndDown(stage: Stage): Promise<void> {
   tour.say(`1 -> 2 replicas, on ${both.map(({ spec }) => spec.nodeName).join(" and ")}`);
   const rate = await rateOf(url);
   const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.15));
-  const ends = streamsOver(url, maxTokens);
+  const direct = both.map(({ status }) => `http://${status.podIP ?? ""}:8000`);
+  const ends = streamsOver([url, url, ...direct], maxTokens);
   await ends.nearTheirEnd;
   await scale(stage, chat, 1);
   tour.say(`2 -> 1 replica, with ${String(STREAMS)} streams of ${String(maxTokens)} tokens in flight`);
@@ -68,11 +69,11 @@ interface Streams {
   readonly all: Promise<StreamEnd[]>;
 }
 
-function streamsOver(url: string, maxTokens: number): Streams {
-  const pieces = Array.from({ length: STREAMS }, () => 0);
+function streamsOver(urls: readonly string[], maxTokens: number): Streams {
+  const pieces = urls.map(() => 0);
   const startedAt = Date.now();
   const all = Promise.all(
-    pieces.map((_, index) => stream(url, chat, { maxTokens, onPiece: (count) => (pieces[index] = count) })),
+    urls.map((url, index) => stream(url, chat, { maxTokens, onPiece: (count) => (pieces[index] = count) })),
   );
   let over = false;
   void all.catch(() => undefined).finally(() => (over = true));

@@ -1,4 +1,5 @@
 // Another context length and another model on the same nodes: how long one replica is away, and that two never are.
+import { eventually } from "../../cluster/eventually.ts";
 import { chat, models } from "../names.ts";
 import {
   ensureServing,
@@ -36,7 +37,18 @@ async function context(stage: Stage): Promise<void> {
   await change(stage, { contextLength: otherContext });
   await untilReady(stage, chat);
   await untilPods(stage, chat, 1);
+  const failed = (): number => traffic.now().failures.length;
+  await eventually(
+    async () => {
+      const before = failed();
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      return failed() === before;
+    },
+    { what: "requests are answered again", deadlineMs: 30_000 },
+  );
   const report = await traffic.stop();
+  if (report.failures.length === 0)
+    throw new Error("no request failed while the only replica was replaced: nothing was measured");
   const after = await nodesOf(stage);
   if (after !== before) throw new Error(`the replica moved from ${before} to ${after}`);
   const { status } = await getDeployment(stage, chat);
