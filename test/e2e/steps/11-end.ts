@@ -134,7 +134,9 @@ async function uninstall(stage: Stage): Promise<void> {
   const logs = await cluster.kubectl(["logs", "-n", systemNamespace, items.at(-1)?.metadata.name ?? "none"]);
   if (!logs.stdout.includes(`${team}/${chat}`))
     throw new Error(`the hook does not name the deployment: ${logs.stdout || logs.stderr || early.stderr}`);
-  tour.say(`helm uninstall is refused: ${logs.stdout.trim().split("\n")[0] ?? ""}`);
+  tour.say(
+    `helm uninstall while a deployment serves, in the words of its hook: ${logs.stdout.trim().split("\n")[0] ?? ""}`,
+  );
   await deleteDeployment(stage, chat);
   await eventually(async () => (await heldNodes(stage)).length === 0, {
     what: "all nodes are free",
