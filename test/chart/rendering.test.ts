@@ -26,6 +26,7 @@ function template(object: object = {}): Promise<CommandResult> {
 interface PodTemplate {
   spec: {
     serviceAccountName?: string;
+    topologySpreadConstraints?: { topologyKey: string; labelSelector: { matchLabels: Record<string, string> } }[];
     securityContext?: { runAsNonRoot?: boolean; seccompProfile?: { type?: string } };
     volumes?: Record<string, unknown>[];
     containers: {
@@ -234,6 +235,21 @@ test("every pod meets the restricted pod security standard and has an account of
       assert.ok(resources?.requests && resources.limits?.memory, "an admission policy may ask for resources");
       assert.ok(volumeMounts?.some(({ mountPath }) => mountPath === "/tmp"));
     }
+  }
+});
+
+test("replicas of one role go to different nodes, also where nodes have no zones", async () => {
+  const deployments = (await objects()).filter(({ kind }) => kind === "Deployment");
+  assert.equal(deployments.length, 3);
+  for (const { metadata, spec } of deployments) {
+    const spread = spec?.template?.spec.topologySpreadConstraints ?? [];
+    // A second key would make the scheduler leave out every node that lacks that label, and then nothing is spread.
+    assert.deepEqual(
+      spread.map(({ topologyKey }) => topologyKey),
+      ["kubernetes.io/hostname"],
+    );
+    const component = spread[0]?.labelSelector.matchLabels["app.kubernetes.io/component"];
+    assert.equal(metadata.name, `berth-${component}`);
   }
 });
 

@@ -153,15 +153,14 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- /* By node alone: the scheduler leaves nodes out that lack a label of any constraint, and many clusters have no zones. */}}
 topologySpreadConstraints:
-  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
   - maxSkew: 1
-    topologyKey: {{ . }}
+    topologyKey: kubernetes.io/hostname
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
-        {{- include "berth.selector" $ | nindent 8 }}
-  {{- end }}
+        {{- include "berth.selector" . | nindent 8 }}
 {{- end }}
 
 {{/* CEL variables: who may write what Berth records. */}}
