@@ -27,7 +27,8 @@ interface Measured {
 /** Runs a shell line; the shell's `times` counts its children's CPU, the kernel its children's largest resident set. */
 async function measure(line: string): Promise<Measured> {
   const started = performance.now();
-  const script = `set -e\n${line}\ntimes | tail -1`;
+  // Not through a pipe: that would be another shell, which has no children.
+  const script = `set -e\n${line}\ntimes`;
   const child = spawn("bash", ["-c", script], { stdio: ["ignore", "pipe", "pipe"] });
   let out = "";
   let complaint = "";
@@ -38,7 +39,10 @@ async function measure(line: string): Promise<Measured> {
   const code = await new Promise<number | null>((resolve) => child.once("close", resolve));
   clearInterval(sample);
   if (code !== 0) throw new Error(`${line}: ${complaint}`);
-  const spent = [...out.matchAll(/(\d+)m([\d.]+)s/g)].map(([, minutes, rest]) => Number(minutes) * 60 + Number(rest));
+  const children = out.trim().split("\n").at(-1) ?? "";
+  const spent = [...children.matchAll(/(\d+)m([\d.]+)s/g)].map(
+    ([, minutes, rest]) => Number(minutes) * 60 + Number(rest),
+  );
   const cpu = spent.reduce((sum, seconds) => sum + seconds, 0);
   return { seconds: (performance.now() - started) / 1000, cpu, peakMegabytes };
 }
