@@ -126,18 +126,22 @@ export interface Traffic {
   now(): TrafficReport;
 }
 
-/** A short chat request every `everyMs`, whether the former ones are answered or not. */
-export function startTraffic(base: string, model: string, everyMs = 500): Traffic {
+/** Askers side by side: a slow machine then answers fewer requests, and none waits behind a queue of ours. */
+const ASKERS = 3;
+
+/** Short chat requests: each asker sends its next one `pauseMs` after the answer to the last. */
+export function startTraffic(base: string, model: string, pauseMs = 500): Traffic {
   const failures: Failure[] = [];
-  const underWay = new Set<Promise<void>>();
   let sent = 0;
   let lastAnswer = Date.now();
   let longestGapMs = 0;
+  let stopping = false;
   const one = async (): Promise<void> => {
     const at = Date.now();
     const body = { model, max_tokens: 2, messages: [{ role: "user", content: "hello" }] };
+    sent++;
     try {
-      await ask(`${base}/v1/chat/completions`, body, 60_000);
+      await ask(`${base}/v1/chat/completions`, body, 120_000);
       longestGapMs = Math.max(longestGapMs, Date.now() - lastAnswer);
       lastAnswer = Date.now();
     } catch (error) {
@@ -145,11 +149,13 @@ export function startTraffic(base: string, model: string, everyMs = 500): Traffi
       failures.push({ at, words: message || code || "the connection broke" });
     }
   };
-  const timer = setInterval(() => {
-    sent++;
-    const request = one().finally(() => underWay.delete(request));
-    underWay.add(request);
-  }, everyMs);
+  const asker = async (): Promise<void> => {
+    while (!stopping) {
+      await one();
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+  };
+  const askers = Array.from({ length: ASKERS }, asker);
   const now = (): TrafficReport => ({
     sent,
     failures: [...failures],
@@ -158,9 +164,10 @@ export function startTraffic(base: string, model: string, everyMs = 500): Traffi
   return {
     now,
     async stop() {
-      clearInterval(timer);
-      await Promise.all(underWay);
-      return now();
+      stopping = true;
+      const report = now();
+      await Promise.all(askers);
+      return { ...now(), longestGapMs: report.longestGapMs };
     },
   };
 }
