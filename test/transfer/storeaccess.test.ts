@@ -123,8 +123,10 @@ test("an expired token opens nothing, one signed again for now does", async () =
 
 test("pods that Berth did not put on a node of their namespace's deployment get nothing", async () => {
   const { cluster } = rig;
-  const twin = { labels: serving.metadata.labels, ownerReferences: undefined };
-  // Labels and ownerReferences as on a serving pod prove nothing.
+  // All but the hash by which its ReplicaSet would adopt it, and remove it as one too many.
+  const { "pod-template-hash": _hash, ...copied } = serving.metadata.labels ?? {};
+  const twin = { labels: copied };
+  // Labels as on a serving pod prove nothing.
   const forged = await bound(await newPod(first, "forged", onNode("cpu-4"), twin));
   await refused(await podToken(cluster, forged), 403, "NodeNotDedicated", /is not held by any pool/);
   const waiting = await newPod(first, "waiting", { nodeSelector: { nowhere: "yes" } });
