@@ -10,10 +10,10 @@ const STREAM_SECONDS = 60;
 /** One to each replica by its own address, so that the one that goes is among them, and as many through the Service. */
 const STREAMS = 4;
 
-/** Pieces each second of one among as many streams as will run. */
-async function rateOf(url: string): Promise<number> {
-  const ends = await Promise.all(Array.from({ length: STREAMS }, () => stream(url, chat, { maxTokens: 200 })));
-  return Math.max(...ends.map(({ completionTokens, ms }) => (completionTokens * 1000) / ms));
+/** Tokens each second of the slowest of as many streams as will run; longer ones are slower still. */
+async function slowestRate(urls: readonly string[]): Promise<number> {
+  const ends = await Promise.all(urls.map((url) => stream(url, chat, { maxTokens: 600 })));
+  return Math.min(...ends.map(({ completionTokens, ms }) => (completionTokens * 1000) / ms));
 }
 
 export async function scaleUpAndDown(stage: Stage): Promise<void> {
@@ -25,10 +25,10 @@ export async function scaleUpAndDown(stage: Stage): Promise<void> {
   const both = await untilPods(stage, chat, 2);
   await untilReady(stage, chat);
   tour.say(`1 -> 2 replicas, on ${both.map(({ spec }) => spec.nodeName).join(" and ")}`);
-  const rate = await rateOf(url);
-  const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.15));
-  const direct = both.map(({ status }) => `http://${status.podIP ?? ""}:8000`);
-  const ends = streamsOver([url, url, ...direct], maxTokens);
+  const urls = [url, url, ...both.map(({ status }) => `http://${status.podIP ?? ""}:8000`)];
+  const rate = await slowestRate(urls);
+  const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.1));
+  const ends = streamsOver(urls, maxTokens);
   await ends.nearTheirEnd;
   await scale(stage, chat, 1);
   tour.say(`2 -> 1 replica, with ${String(STREAMS)} streams of ${String(maxTokens)} tokens in flight`);
@@ -64,7 +64,7 @@ async function untilOneLeaves(stage: Stage): Promise<string> {
 const REMAINING_SECONDS = 40;
 
 interface Streams {
-  /** Every stream has begun and has no more than REMAINING_SECONDS to go. */
+  /** The fastest has no more than REMAINING_SECONDS to go, and none has ended. */
   readonly nearTheirEnd: Promise<void>;
   readonly all: Promise<StreamEnd[]>;
 }
@@ -80,9 +80,10 @@ function streamsOver(urls: readonly string[], maxTokens: number): Streams {
   const nearTheirEnd = async (): Promise<void> => {
     for (;;) {
       await new Promise((resolve) => setTimeout(resolve, 500));
-      const least = Math.min(...pieces);
-      const rate = least / ((Date.now() - startedAt) / 1000);
-      if (over || (least > 0 && (maxTokens - least) / rate < REMAINING_SECONDS)) return;
+      const most = Math.max(...pieces);
+      const rate = most / ((Date.now() - startedAt) / 1000);
+      const begun = pieces.every((count) => count > 0);
+      if (over || (begun && (maxTokens - most) / rate < REMAINING_SECONDS)) return;
     }
   };
   return { nearTheirEnd: nearTheirEnd(), all };
