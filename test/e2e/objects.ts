@@ -205,13 +205,11 @@ export async function leaderPod(stage: Stage): Promise<string> {
 export const nodeLease = ({ cluster }: Stage, name: string): Promise<Lease> =>
   cluster.admin.get<Lease>(paths.lease("kube-node-lease", name));
 
-/** What may not change while the control plane has trouble: serving pods by UID, with their containers' restarts. */
-export async function servingState(stage: Stage): Promise<Record<string, number>> {
-  const { items } = await stage.cluster.admin.list<RunningPod>(
-    `${paths.pods(team)}?labelSelector=${labels.deploymentUID}`,
-  );
+/** What may not change while the control plane has trouble: a deployment's pods by UID, with their containers' restarts. */
+export async function servingState(stage: Stage, name: string): Promise<Record<string, number>> {
+  const pods = await servingPods(stage, name);
   return Object.fromEntries(
-    items.map(({ metadata, status }) => [
+    pods.map(({ metadata, status }) => [
       `${metadata.name} ${metadata.uid ?? ""}`,
       (status.containerStatuses ?? []).reduce((sum, { restartCount = 0 }) => sum + restartCount, 0),
     ]),

@@ -46,13 +46,13 @@ async function restartApiServer(stage: Stage): Promise<void> {
 
 export async function control(stage: Stage): Promise<void> {
   await ensureServing(stage, chat, { model: models.llama, replicas: 2, contextLength: chatContext });
-  const before = JSON.stringify(await servingState(stage));
+  const before = JSON.stringify(await servingState(stage, chat));
   const traffic = startTraffic(await serviceUrl(stage, chat), chat);
   await killLeader(stage);
   await restartApiServer(stage);
   const report = await traffic.stop();
   noneFailed(report, "while the control plane was in trouble");
-  const after = JSON.stringify(await servingState(stage));
+  const after = JSON.stringify(await servingState(stage, chat));
   if (after !== before) throw new Error(`serving pods changed from ${before} to ${after}`);
   stage.tour.say(`${String(report.sent)} requests, none failed; no serving pod restarted or was replaced`);
 }

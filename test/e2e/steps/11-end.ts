@@ -72,7 +72,7 @@ async function bill(stage: Stage): Promise<void> {
 
 async function upgrade(stage: Stage): Promise<void> {
   const { cluster, tour } = stage;
-  const before = JSON.stringify(await servingState(stage));
+  const before = JSON.stringify(await servingState(stage, chat));
   const traffic = startTraffic(await serviceUrl(stage, chat), chat);
   const values = writeValues(stage, "values-next.yaml", chartValues(stage, nextTag));
   const { code, stdout, stderr } = await cluster.helm([
@@ -96,7 +96,7 @@ async function upgrade(stage: Stage): Promise<void> {
   await rendersAnew(stage);
   const report = await traffic.stop();
   noneFailed(report, "while Berth was upgraded");
-  const after = JSON.stringify(await servingState(stage));
+  const after = JSON.stringify(await servingState(stage, chat));
   if (after !== before) throw new Error(`serving pods changed from ${before} to ${after}`);
   tour.say(
     `helm upgrade to a program that renders pods otherwise: no serving pod restarted, ${String(report.sent)} requests, none failed`,
