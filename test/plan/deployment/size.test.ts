@@ -43,7 +43,11 @@ describe("growth", () => {
     const seen = changed(withPool(serving(), 2, { sizeLog: [] }), { replicas: 5 });
     const plan = planDeployment(seen);
     assert.equal(writtenSize(plan), undefined);
-    assert.equal(writtenWorkload(plan)?.spec?.replicas, 2, "and no pod is made for nodes that nobody has asked for yet");
+    assert.equal(
+      writtenWorkload(plan)?.spec?.replicas,
+      2,
+      "and no pod is made for nodes that nobody has asked for yet",
+    );
   });
 
   test("repeats the provider's own words while nodes are missing", () => {
