@@ -58,6 +58,7 @@ test("an API server without the plugin is a warning on Berth's namespace, with t
   const cluster = await ownCluster(t, { controllers: false, nodeRestriction: false });
   const { found, warnings, metric } = await looked(t, cluster);
   assert.deepEqual([found, warnings], ["off", [{ name: namespace, event: NODE_RESTRICTION_OFF }]]);
+  assert.equal(NODE_RESTRICTION_OFF.reason, "NodeRestrictionOff");
   assert.match(metric, /^berth_node_restriction_enabled 0$/m);
 });
 
