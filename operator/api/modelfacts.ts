@@ -27,13 +27,15 @@ export const shape = z
 export const cacheLayers = z
   .object({
     kind: z
-      .enum(["Full", "Sliding", "Chunked", "Latent", "State"])
-      .describe("What the layers keep: every token, a window, a chunk, a latent vector per token, or a state."),
+      .enum(["Full", "Sliding", "Chunked", "Latent", "State", "Cross"])
+      .describe(
+        "What the layers keep: every token, a window, a chunk, a latent vector per token, a state, or the encoder's output.",
+      ),
     layers: z.int().min(0).describe("Number of layers of this kind."),
     heads: z.int().min(0).optional().describe("Key-value heads of each layer."),
     keySize: z.int().min(0).optional().describe("Numbers of one head's key, or of the latent vector."),
     valueSize: z.int().min(0).optional().describe("Numbers of one head's value."),
-    window: z.int().min(0).optional().describe("Tokens that the layer looks back."),
+    window: z.int().min(0).optional().describe("Tokens that the layer looks back, or of the encoder's output."),
     elementBytes: z.int().min(1).optional().describe("Bytes of one number where the cache's type does not decide it."),
     convolution: z.int().min(0).optional().describe("Numbers of the convolution's state that the GPUs divide."),
     groups: z.int().min(0).optional().describe("Groups of the convolution's state."),

@@ -76,20 +76,26 @@ test("the real MiniLM arrives with its own SHA-256 and its facts", async (t) => 
   assert.ok(result.kind === "imported");
   const paths = filesBelow(model.folder).filter((path) => !path.startsWith("."));
   assert.equal(result.revisions.at(-1)?.digest, digestOf(model.folder, paths));
+  const { weightBytes, architecture, task, parameters, dtype, contextLength, kvBytesPerToken, shape } = result.facts;
   assert.deepEqual(
-    { ...result.facts, sizeBytes: undefined },
-    {
-      sizeBytes: undefined,
-      weightBytes: 90_868_376 - 8 - 11_408,
-      architecture: "BertModel",
-      task: "Embed",
-      parameters: 22_713_728,
-      dtype: "F32",
-      contextLength: 256,
-      kvBytesPerToken: 0,
-      shape: { layers: 6, hiddenSize: 384, attentionHeads: 12, keyValueHeads: 12, headSize: 32, vocabularySize: 30522 },
-    },
+    [architecture, task, parameters, dtype, contextLength, kvBytesPerToken],
+    ["BertModel", "Embed", 22_713_728, "F32", 256, 0],
   );
+  assert.deepEqual(shape, {
+    layers: 6,
+    hiddenSize: 384,
+    attentionHeads: 12,
+    keyValueHeads: 12,
+    headSize: 32,
+    vocabularySize: 30522,
+    intermediateSize: 1536,
+  });
+  // Stored are 90,868,376 bytes: 8 of length, 11,408 of header, 512 position ids of 8 bytes (a buffer of whole numbers, never cast)
+  // and 32-bit floats. vLLM's dtype "auto" casts a 32-bit pooling model to float16 (config/model.py _resolve_auto_dtype).
+  const positionBytes = 512 * 8;
+  const floatBytes = 90_868_376 - 8 - 11_408 - positionBytes;
+  assert.equal(weightBytes, floatBytes / 2 + positionBytes);
+  assert.deepEqual(result.facts.dtypes, { F32: floatBytes, I64: positionBytes });
 });
 
 test("an import that was stopped goes on with the files that are missing", async (t) => {

@@ -158,6 +158,20 @@ function globalHeads(text: Json, plain: Heads): Heads {
   return { heads, keySize, valueSize: keySize === plain.keySize ? plain.valueSize : keySize };
 }
 
+/** models/whisper.py: each decoder layer keeps its own text and the encoder's output (max_source_positions, 1,500 of a window of 30 s). */
+function crossLayers(
+  text: Json,
+  { layers, keyValueHeads: heads, headSize }: Shape,
+): readonly CacheLayers[] | undefined {
+  const window = count(text, ["max_source_positions"]);
+  if (layers === undefined || heads === undefined || headSize === undefined || window === undefined) return undefined;
+  const sizes = { layers, heads, keySize: headSize, valueSize: headSize };
+  return [
+    { kind: "Full", ...sizes },
+    { kind: "Cross", ...sizes, window },
+  ];
+}
+
 function attentionLayers(text: Json, kinds: readonly LayerKind[], shape: Shape): readonly CacheLayers[] | undefined {
   const layersOf = (kind: LayerKind): number => kinds.filter((one) => one === kind).length;
   const latent = count(text, ["kv_lora_rank"]);
@@ -201,6 +215,7 @@ export function cacheOf(
   if (encoderOnly.test(architecture)) return [];
   if (task === "Unknown") return undefined;
   const text = textConfig(config);
+  if (text["is_encoder_decoder"] === true) return crossLayers(text, shape);
   const { layers } = shape;
   const kinds = layers === undefined || layers > MAX_LAYERS ? undefined : layerKinds(text, layers);
   if (!kinds) return undefined;

@@ -154,6 +154,7 @@ const lengthKeys = [
   "max_seq_len",
   "seq_length",
   "model_max_length",
+  "max_target_positions",
   "max_sequence_length",
   "max_seq_length",
 ];

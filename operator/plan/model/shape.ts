@@ -33,12 +33,24 @@ function headSizeOf(
   return hidden !== undefined && hidden % heads === 0 ? hidden / heads : undefined;
 }
 
+/** An encoder-decoder's own key: there num_hidden_layers counts the encoder's layers (WhisperConfig.attribute_map). */
+const decoder = (text: Json, key: string): string[] => (text["is_encoder_decoder"] === true ? [key] : []);
+
+/** Layers of the language model; of an encoder-decoder those of the decoder. */
+export const layersOf = (text: Json): number | undefined =>
+  count(text, [...decoder(text, "decoder_layers"), "num_hidden_layers", "n_layers", "n_layer", "num_layers"]);
+
 /** Dimensions by config.json, cross-checked with the shapes of the query projections where they are plain matrices. */
 export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
   const text = textConfig(config);
-  const layers = count(text, ["num_hidden_layers", "n_layers", "n_layer", "num_layers"]);
+  const layers = layersOf(text);
   const hiddenSize = count(text, ["hidden_size", "d_model", "n_embd"]);
-  const attentionHeads = count(text, ["num_attention_heads", "n_heads", "n_head"]);
+  const attentionHeads = count(text, [
+    ...decoder(text, "decoder_attention_heads"),
+    "num_attention_heads",
+    "n_heads",
+    "n_head",
+  ]);
   const rows = rowsOf(tensors, /(^|\.)(q_proj|query)\.weight$/);
   const shape = {
     layers,
@@ -47,7 +59,14 @@ export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
     keyValueHeads: keyValueHeadsOf(text, attentionHeads),
     headSize: headSizeOf(text, attentionHeads, hiddenSize, rows),
     vocabularySize: count(text, ["vocab_size", "padded_vocab_size"]) ?? rowsOf(tensors, /embed_tokens\.weight$/),
-    intermediateSize: count(text, ["intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim", "ffn_hidden_dim"]),
+    intermediateSize: count(text, [
+      ...decoder(text, "decoder_ffn_dim"),
+      "intermediate_size",
+      "ffn_hidden_size",
+      "n_inner",
+      "ffn_dim",
+      "ffn_hidden_dim",
+    ]),
     ...expertsOf(text),
     quantizationBlock: quantizationBlockOf(config),
     ...visionOf(config),

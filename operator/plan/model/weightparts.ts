@@ -7,6 +7,7 @@ import type { ModelStatus } from "../../api/model.ts";
 import { count, textConfig } from "./config.ts";
 import type { Json } from "./config.ts";
 import type { Tensor } from "./safetensors.ts";
+import { layersOf } from "./shape.ts";
 
 export type WeightParts = NonNullable<ModelStatus["weights"]>;
 
@@ -30,6 +31,7 @@ function isLoaded(name: string, layers: number | undefined, tied: boolean): bool
     layer === undefined ||
     layers === undefined ||
     vision.test(name) ||
+    /^(model\.)?encoder\./.test(name) ||
     !/^(model|language_model|transformer)\./.test(name) ||
     Number(layer) < layers
   );
@@ -54,7 +56,7 @@ function partOf(tensor: Tensor): Part {
 /** All tensors that the engine will hold, by part. */
 export function weightPartsOf(tensors: readonly Tensor[], config: Json, isQuantized: boolean): WeightParts {
   const text = textConfig(config);
-  const layers = count(text, ["num_hidden_layers", "n_layers", "n_layer", "num_layers"]);
+  const layers = layersOf(text);
   const drop = (text["tie_word_embeddings"] ?? config["tie_word_embeddings"]) === true && hasInput(tensors);
   const parts = {
     embeddingBytes: 0,

@@ -25,6 +25,7 @@ function layersOf(entry: Entry): CacheLayers {
       return { kind, layers, heads, keySize, valueSize };
     case "Sliding":
     case "Chunked":
+    case "Cross":
       return { kind, layers, heads, keySize, valueSize, window };
     case "Latent":
       return {

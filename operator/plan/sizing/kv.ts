@@ -20,6 +20,16 @@ export type CacheLayers =
     }
   /** One latent vector per token, the same on every GPU. */
   | { readonly kind: "Latent"; readonly layers: number; readonly keySize: number; readonly elementBytes?: number }
+  /** Keys and values of the encoder's output, kept beside those of the decoder's own text. */
+  | {
+      readonly kind: "Cross";
+      readonly layers: number;
+      readonly heads: number;
+      readonly keySize: number;
+      readonly valueSize: number;
+      /** Tokens of the encoder's output. */
+      readonly window: number;
+    }
   /** A state of constant size per sequence. */
   | {
       readonly kind: "State";
@@ -96,7 +106,7 @@ function asAllocated(runs: readonly CacheLayers[], release: EngineRelease): read
   });
 }
 
-type Local = Extract<CacheLayers, { window: number }>;
+type Local = Extract<CacheLayers, { kind: "Sliding" | "Chunked" }>;
 const isLocal = (run: CacheLayers): run is Local => run.kind === "Sliding" || run.kind === "Chunked";
 
 function merged(runs: readonly CacheLayers[]): CacheLayers[] {
@@ -116,7 +126,7 @@ const sameSlots = (runs: readonly CacheLayers[]): boolean => {
   if (!first) return true;
   if (isLocal(first))
     return runs.every((run) => run.kind === first.kind && isLocal(run) && run.window === first.window);
-  if (first.kind === "State") return runs.length === 1;
+  if (first.kind === "State" || first.kind === "Cross") return runs.length === 1;
   return runs.every((run) => run.kind === "Full" || run.kind === "Latent");
 };
 
@@ -183,6 +193,8 @@ function planOf(groups: readonly Group[], blockBytes: number, options: CacheOpti
     // Blocks are freed after a step, so a window's tokens and those in flight are held together; a window may begin in the
     // middle of a block (SlidingWindowSpec.max_admission_blocks_per_request). Async scheduling has two steps in flight (#47728).
     if (layers.kind === "Sliding") return ceilDivide(Math.min(layers.window - 1 + inFlight, length), blockTokens) + 1;
+    // CrossAttentionSpec.max_memory_usage_bytes counts max_num_encoder_input_tokens, which is the batch (config/scheduler.py).
+    if (layers.kind === "Cross") return ceilDivide(Math.max(layers.window, options.batchedTokens), blockTokens);
     if (layers.kind === "Chunked") return ceilDivide(Math.min(layers.window + inFlight, length), blockTokens);
     return ceilDivide(length, blockTokens);
   };
@@ -224,8 +236,9 @@ export function longestSequence(plan: CachePlan, bytes: number, most: number): n
   return fits;
 }
 
-/** Bytes that one more token costs at 16 bits over all layers of the model; windows counted in full, states not at all. */
+/** Bytes that one more token costs at 16 bits over all layers of the model; windows counted in full, states and encoders' output not at all. */
 export function kvBytesPerToken(cache: readonly CacheLayers[]): number {
   const options = { tensorParallel: 1, elementBytes: 2, batchedTokens: 1, release: NEWEST_RELEASE };
-  return cache.reduce((sum, run) => sum + (run.kind === "State" ? 0 : run.layers * layerBytes(run, options)), 0);
+  const grows = (run: CacheLayers): boolean => run.kind !== "State" && run.kind !== "Cross";
+  return cache.reduce((sum, run) => sum + (grows(run) ? run.layers * layerBytes(run, options) : 0), 0);
 }

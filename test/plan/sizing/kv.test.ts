@@ -45,6 +45,33 @@ describe("bytes per token over all layers at 16 bits", () => {
   test("an encoder keeps nothing", () => assert.deepEqual(cache("BertModel", plain(12, 12, 12, 64)), []));
 });
 
+describe("an encoder-decoder", () => {
+  test("keeps its own text and the encoder's output: two groups, whose blocks one request needs together", () => {
+    // openai/whisper-large-v3: 32 decoder layers, 20 heads of 64, 1,500 positions of sound.
+    const whisper = { model_type: "whisper", is_encoder_decoder: true, d_model: 1280, encoder_layers: 32, decoder_layers: 32, decoder_attention_heads: 20, max_source_positions: 1500 }; // prettier-ignore
+    const runs = cache("WhisperForConditionalGeneration", whisper) ?? [];
+    assert.deepEqual(
+      runs.map((run) => [run.kind, run.layers]),
+      [
+        ["Full", 32],
+        ["Cross", 32],
+      ],
+    );
+    assert.equal(kvBytesPerToken(runs), 32 * 20 * 64 * 2 * 2);
+    const plan = cachePlan(runs, { ...base, batchedTokens: 448 });
+    assert.equal(plan?.blockBytes, 32 * 20 * 64 * 2 * 2 * 16);
+    assert.equal(plan.blocksFor(448), 448 / 16 + Math.ceil(1500 / 16));
+    assert.equal(cachePlan(runs, base)?.blocksFor(448), 448 / 16 + 2048 / 16, "the engine counts its whole batch");
+  });
+
+  test("without the length of the encoder's output is unknown", () => {
+    assert.equal(
+      cache("WhisperForConditionalGeneration", { is_encoder_decoder: true, ...plain(4, 4, 4, 64) }),
+      undefined,
+    );
+  });
+});
+
 describe("layers by family", () => {
   const counts = (runs: readonly CacheLayers[] | undefined): object =>
     Object.fromEntries((runs ?? []).map(({ kind, layers }) => [kind, layers]));

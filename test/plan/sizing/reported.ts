@@ -100,6 +100,13 @@ export function counted(
   )
     return undefined;
   if ("layer_types" in text && JSON.stringify(text["layer_types"]).includes("linear")) return undefined;
+  if (config["is_encoder_decoder"] === true) {
+    // Whisper: self-attention and a feed-forward of two matrices on both sides, cross-attention on the decoder's.
+    const block = 4 * hidden * hidden;
+    const encoder = number(config, "encoder_layers") * (block + 2 * hidden * number(config, "encoder_ffn_dim"));
+    const decoder = layers * (2 * block + 2 * hidden * (intermediateSize ?? 0));
+    return { matrices: encoder + decoder, embedding: vocabularySize * hidden, experts: 0 };
+  }
   const attention = hidden * headSize * (2 * attentionHeads + 2 * keyValueHeads);
   const experts = (shape.experts ?? 0) * 3 * hidden * (shape.expertSize ?? 0) * layers;
   const shared = number(text, "shared_expert_intermediate_size") * 3 * hidden * layers;
