@@ -50,6 +50,8 @@ export interface CacheOptions {
   readonly batchedTokens: number;
   readonly release: EngineRelease;
   readonly blockTokens?: number;
+  /** Batches that are scheduled and not yet settled; the version's default on a GPU where absent. */
+  readonly batchesInFlight?: number;
   /** With prefix caching a sequence holds two states per layer (mamba_cache_mode "align"), else one. */
   readonly prefixCaching?: boolean;
 }
@@ -185,11 +187,19 @@ function aligned(state: number, perToken: number, attention: readonly CacheLayer
   return Math.max(blockTokens, step * ceilDivide(state, step * perToken));
 }
 
+/**
+ * States that one sequence holds (MambaSpec.max_memory_usage_bytes): with prefix caching two, and Mamba 2, the kind whose state has
+ * groups, one more for the checkpoint of a prefill (mamba_mixer2.py; in 0.32, not in 0.28, the releases between were not read).
+ */
+function statesOf(run: Extract<CacheLayers, { kind: "State" }>, { prefixCaching, release }: CacheOptions): number {
+  if (prefixCaching !== true) return 1;
+  return run.groups > 0 && atLeast(release, 0, 29) ? 3 : 2;
+}
+
 function planOf(groups: readonly Group[], blockBytes: number, options: CacheOptions): CachePlan {
-  const inFlight = options.batchedTokens * (atLeast(options.release, 0, 26) ? 2 : 1);
-  const states = options.prefixCaching === true ? 2 : 1;
+  const inFlight = options.batchedTokens * (options.batchesInFlight ?? (atLeast(options.release, 0, 26) ? 2 : 1));
   const blocks = ({ layers, blockTokens }: Group, length: number): number => {
-    if (layers.kind === "State") return states;
+    if (layers.kind === "State") return statesOf(layers, options);
     // Blocks are freed after a step, so a window's tokens and those in flight are held together; a window may begin in the
     // middle of a block (SlidingWindowSpec.max_admission_blocks_per_request). Async scheduling has two steps in flight (#47728).
     if (layers.kind === "Sliding") return ceilDivide(Math.min(layers.window - 1 + inFlight, length), blockTokens) + 1;
