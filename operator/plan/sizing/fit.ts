@@ -11,7 +11,7 @@ import { divisionOf } from "./parallel.ts";
 import { bitsProblem } from "./quantize.ts";
 import { nativeBits, peakAtLoad } from "./weights.ts";
 import { releaseOf } from "./release.ts";
-import { cacheText, gigabytes, tooHeavy } from "./fitwords.ts";
+import { cacheText, gigabytes, nodesText, tooHeavy } from "./fitwords.ts";
 
 export { GPU_MEMORY_UTILIZATION } from "./capacity.ts";
 export type { ModelFacts } from "./facts.ts";
@@ -142,11 +142,50 @@ interface Answer {
 /** Least context that is worth a node, in tokens: one block. */
 const LEAST_CONTEXT = 16;
 
+/** More nodes than this are not counted: an engine of so many stages spends its time waiting. */
+const MOST_NODES = 16;
+
+/**
+ * Nodes of this type that would serve `context` tokens as the stages of a pipeline (--pipeline-parallel-size), tensor parallel
+ * inside each, with the smallest settings; undefined where even sixteen do not, or the model has too few layers.
+ */
+function nodesNeeded(
+  facts: ModelFacts,
+  gpu: GpuShape,
+  context: number,
+  { bits, engineVersion, alone }: FitOptions & { readonly alone: TwoEstimates },
+): number | undefined {
+  // No stage holds less than its share of what one node would hold.
+  const least = Math.ceil(alone.expected.weightBytes / alone.budgetBytes);
+  const most = Math.min(MOST_NODES, facts.shape?.layers ?? 1);
+  for (let nodes = Math.max(2, least); nodes <= most; nodes += 1) {
+    const estimates = capacityOf({
+      facts,
+      gpu,
+      tensorParallel: gpu.count,
+      pipelineParallel: nodes,
+      ...(bits === undefined ? {} : { bits }),
+      ...(engineVersion === undefined ? {} : { engineVersion }),
+      settings: { maxNumSeqs: 16, maxNumBatchedTokens: 1024 },
+    });
+    if (estimates && estimates.safe.cacheBytes >= 0 && estimates.safe.longest(context) >= context) return nodes;
+  }
+  return undefined;
+}
+
 function answer({ model, gpu, best, wantedContext, engine, options }: Answer): Fit {
   const { estimates, longest, lowered } = best;
   const { safe } = estimates;
   const peak = peakAtLoad(model, { tensor: gpu.count, pipeline: 1 }, engine.bits, releaseOf(options.engineVersion));
-  if (safe.cacheBytes < 0 || peak > estimates.budgetBytes) return { problem: tooHeavy(gpu, estimates, peak) };
+  if (safe.cacheBytes < 0 || peak > estimates.budgetBytes)
+    return {
+      problem: tooHeavy(
+        gpu,
+        estimates,
+        peak,
+        nodesNeeded(model, gpu, LEAST_CONTEXT, { ...options, bits: engine.bits, alone: estimates }),
+      ),
+    };
   const isCached = safe.concurrency(1) !== Infinity;
   if (longest < Math.min(LEAST_CONTEXT, wantedContext ?? LEAST_CONTEXT))
     return refused(
@@ -156,7 +195,7 @@ function answer({ model, gpu, best, wantedContext, engine, options }: Answer): F
   if (wantedContext !== undefined && longest < wantedContext)
     return refused(
       "DoesNotFit",
-      `one request of ${String(wantedContext)} tokens does not fit: ${gigabytes(safe.cacheBytes)} of each GPU are left for its KV cache beside ${gigabytes(safe.weightBytes)} of weights: set spec.contextLength to ${String(longest)} or less, or use a larger node type`,
+      `one request of ${String(wantedContext)} tokens does not fit: ${gigabytes(safe.cacheBytes)} of each GPU are left for its KV cache beside ${gigabytes(safe.weightBytes)} of weights: set spec.contextLength to ${String(longest)} or less, or use a larger node type${nodesText(nodesNeeded(model, gpu, wantedContext, { ...options, bits: engine.bits, alone: estimates }))}`,
     );
   const contextLength = wantedContext ?? longest;
   const concurrency = isCached ? Math.floor(safe.concurrency(contextLength)) : 0;

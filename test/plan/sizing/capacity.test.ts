@@ -88,7 +88,7 @@ describe("words", () => {
     };
     assert.match(
       says(heavy, H100),
-      /needs 142\.\d GB of weights, 1 × 80Gi \(NVIDIA H100 80GB HBM3\) gives 7\d\.\d GB: use a larger node type/,
+      /needs 142\.\d GB of weights, 1 × 80Gi \(NVIDIA H100 80GB HBM3\) gives 7\d\.\d GB: use a larger node type \(it needs 2 such nodes in a pipeline, and a replica runs on one\)$/,
     );
   });
   test("bits that cannot be had say why", () => {
