@@ -1,8 +1,9 @@
 /**
  * What config.json says about a model. Keys differ between families and versions of transformers; a number that is not
- * there is absent here too: nothing is guessed from class defaults.
+ * there is absent here too, but for the class defaults that configdefaults.ts states with their source.
  */
 import type { ModelStatus } from "../../api/model.ts";
+import { withClassDefaults } from "./configdefaults.ts";
 import { pluginArchitectures, removedArchitectures, servedArchitectures } from "./architectures.ts";
 import type { ArchitectureKind } from "./architectures.ts";
 import { printable, refusal } from "./problem.ts";
@@ -47,7 +48,7 @@ export function autoMapIn(path: string, config: Json): ModelProblem | undefined 
 export function textConfig(config: Json): Json {
   for (const key of ["text_config", "llm_config", "language_config"]) {
     const inner = config[key];
-    if (isJson(inner)) return inner;
+    if (isJson(inner)) return withClassDefaults(inner);
   }
   const thinker = config["thinker_config"];
   return isJson(thinker) ? textConfig(thinker) : config;

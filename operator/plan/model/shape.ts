@@ -14,9 +14,14 @@ function rowsOf(tensors: readonly Tensor[], name: RegExp): number | undefined {
 }
 
 function keyValueHeadsOf(text: Json, heads: number | undefined): number | undefined {
-  const named = count(text, ["num_key_value_heads", "multi_query_group_num", "num_kv_heads", "n_head_kv"]);
-  if (named !== undefined) return named;
-  return text["multi_query"] === true ? 1 : heads;
+  // Falcon names its query heads here too: without its newer architecture multi_query means one (model_arch_config_convertor.py).
+  if (text["multi_query"] === true && text["new_decoder_architecture"] !== true) return 1;
+  // MPT and DBRX nest it.
+  const attention = isJson(text["attn_config"]) ? count(text["attn_config"], ["kv_n_heads"]) : undefined;
+  const keys = ["n_head_kv", "num_kv_heads", "num_key_value_heads"];
+  // ChatGLM: only where it says so.
+  if (text["multi_query_attention"] !== false) keys.push("multi_query_group_num");
+  return count(text, keys) ?? attention ?? heads;
 }
 
 /** Head size by config.json, else by the projections themselves, else hidden size over heads where both agree. */
@@ -44,7 +49,7 @@ export const layersOf = (text: Json): number | undefined =>
 export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
   const text = textConfig(config);
   const layers = layersOf(text);
-  const hiddenSize = count(text, ["hidden_size", "d_model", "n_embd"]);
+  const hiddenSize = count(text, ["hidden_size", "d_model", "n_embd", "n_embed"]);
   const attentionHeads = count(text, [
     ...decoder(text, "decoder_attention_heads"),
     "num_attention_heads",

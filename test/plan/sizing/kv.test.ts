@@ -72,6 +72,29 @@ describe("an encoder-decoder", () => {
   });
 });
 
+describe("keys of older and nested configurations", () => {
+  const shapes: readonly (readonly [string, object, object])[] = [
+    // Sources: each model's config.json on its hub page.
+    ["GPT-2 124M", { n_layer: 12, n_embd: 768, n_head: 12 }, { layers: 12, keyValueHeads: 12, headSize: 64 }],
+    ["GPT-J 6B", { n_layer: 28, n_embd: 4096, n_head: 16 }, { layers: 28, keyValueHeads: 16, headSize: 256 }],
+    ["MPT 7B", { n_layers: 32, d_model: 4096, n_heads: 32 }, { layers: 32, keyValueHeads: 32, headSize: 128 }],
+    ["BLOOM 7B", { n_layer: 30, n_embed: 4096, num_attention_heads: 32 }, { layers: 30, keyValueHeads: 32, headSize: 128 }],
+    ["OPT 6.7B", { num_hidden_layers: 32, hidden_size: 4096, num_attention_heads: 32 }, { layers: 32, keyValueHeads: 32, headSize: 128 }],
+    ["ChatGLM3 6B", { num_layers: 28, hidden_size: 4096, num_attention_heads: 32, kv_channels: 128, multi_query_attention: true, multi_query_group_num: 2 }, { layers: 28, keyValueHeads: 2, headSize: 128 }],
+    ["DBRX", { n_layers: 40, d_model: 6144, n_heads: 48, attn_config: { kv_n_heads: 8 } }, { layers: 40, keyValueHeads: 8, headSize: 128 }],
+    ["Falcon 7B, which names 71 heads", { num_hidden_layers: 32, hidden_size: 4544, num_attention_heads: 71, num_kv_heads: 71, multi_query: true, new_decoder_architecture: false }, { layers: 32, keyValueHeads: 1, headSize: 64 }],
+    ["Falcon 40B, whose newer layers ignore multi_query", { num_hidden_layers: 60, hidden_size: 8192, num_attention_heads: 128, num_kv_heads: 8, multi_query: true, new_decoder_architecture: true }, { layers: 60, keyValueHeads: 8, headSize: 64 }],
+    ["Gemma 3 4B, which leaves out what its class has", { text_config: { model_type: "gemma3_text", num_hidden_layers: 34, hidden_size: 2560 } }, { layers: 34, keyValueHeads: 4, headSize: 256 }],
+    ["LLaVA 1.5 7B, whose text part names its length alone", { text_config: { model_type: "llama", max_position_embeddings: 4096 } }, { layers: 32, keyValueHeads: 32, headSize: 128 }],
+  ]; // prettier-ignore
+  for (const [name, config, { ...wanted }] of shapes) {
+    test(name, () => {
+      const { layers, keyValueHeads, headSize } = shapeOf(config as Record<string, unknown>, []);
+      assert.deepEqual({ layers, keyValueHeads, headSize }, wanted);
+    });
+  }
+});
+
 describe("layers by family", () => {
   const counts = (runs: readonly CacheLayers[] | undefined): object =>
     Object.fromEntries((runs ?? []).map(({ kind, layers }) => [kind, layers]));
