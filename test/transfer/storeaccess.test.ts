@@ -135,7 +135,9 @@ test("pods that Berth did not put on a node of their namespace's deployment get 
   await refused(await podToken(cluster, stranger), 403, "NodeNotDedicated", /is not held by any pool/);
   // An exempt namespace's pod may lie on a dedicated node; the model is none of its business.
   const nodeName = serving.spec.nodeName ?? "";
-  const exporter = await bound(await newPod("kube-system", "exporter", { nodeName }));
+  const exporter = await bound(
+    await newPod("kube-system", "exporter", { nodeName, tolerations: [{ operator: "Exists" }] }),
+  );
   const answer = await ask(`Bearer ${await podToken(cluster, exporter)}`);
   assert.deepEqual([answer.status, answer.reason], [403, "OtherNamespace"]);
   for (const name of [first, "chat", serving.metadata.uid]) assert.ok(!answer.error.includes(name), answer.error);
