@@ -17,10 +17,11 @@ const lean = {
       .replace(/^file:\/\//, "")
       .replace(/\/index\.js$/, "");
     bundle.onResolve({ filter: /^@kubernetes\/client-node$/ }, () => ({ path: join(clientNode, "config.js") }));
-    bundle.onLoad({ filter: /client-node\/dist\/gen\/.*\.js$/ }, () => ({
-      contents: "module.exports = {};",
-      loader: "js",
-    }));
+    // CommonJS, so that every name that is imported from it exists and is undefined.
+    bundle.onResolve({ filter: /gen\// }, ({ importer }) =>
+      importer.includes("client-node/dist/") ? { path: "generated", namespace: "lean-none" } : undefined,
+    );
+    bundle.onLoad({ filter: /.*/, namespace: "lean-none" }, () => ({ contents: "module.exports = {};" }));
     // Of undici the runtime uses the connection pool; the index also loads fetch, WebSocket, caches and mocks.
     bundle.onResolve({ filter: /^undici$/ }, ({ importer }) =>
       importer.includes("/operator/") ? { path: "undici-pool", namespace: "lean" } : undefined,

@@ -1,5 +1,5 @@
 /** The program: sub-commands, signals and exit codes. The only file that ends the process. */
-import { Command } from "commander";
+import { Command, CommanderError } from "commander";
 import {
   ConfigError,
   commonConfig,
@@ -35,7 +35,7 @@ function withOptions(command: Command, ...groups: Options[]): Command {
 
 /** Runs a role until a signal or until it ends by itself. A second signal ends it at once. */
 async function serve(start: () => Promise<Running>): Promise<void> {
-  const running = await start();
+  // Before the start: as process 1 of a container, signals without a handler are ignored.
   const signalled = new Promise<number>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.once(signal, () => {
@@ -44,6 +44,8 @@ async function serve(start: () => Promise<Running>): Promise<void> {
       });
     }
   });
+  const running = await Promise.race([start(), signalled]);
+  if (typeof running === "number") process.exit(running);
   const code = await Promise.race([signalled, running.ended]);
   if (code === 0) await running.stop();
   process.exit(code);
@@ -67,7 +69,8 @@ function program(): Command {
       "Dedicated model deployments for Kubernetes: nodes that serve one model of one tenant, metered by the hour",
     )
     .version(VERSION)
-    .showHelpAfterError("(--help lists what can be given)");
+    .showHelpAfterError("(--help lists what can be given)")
+    .exitOverride();
   withOptions(
     berth.command("operator").description("run the controllers: deployments, node pools, metering"),
     commonOptions,
@@ -123,12 +126,15 @@ function program(): Command {
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
   berth.addCommand(inspectCommand(io, (code) => (process.exitCode = code)));
+  for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;
 }
 
 try {
   await program().parseAsync();
 } catch (error) {
+  // Commander has said its word already, be it the help that was asked for.
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
   const usage = error instanceof ConfigError;
   process.stderr.write(
     usage

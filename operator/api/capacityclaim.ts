@@ -36,11 +36,17 @@ const evidence = z.object({
     .describe("True where only the last proof of life was left, in the customer's favour."),
 });
 
+/** Money hangs on these: nobody changes them afterwards; one that is removed is read from its evidence again. */
+const writtenOnce = (field: string): ReturnType<typeof evidence.optional> =>
+  rules(evidence, IMMUTABLE(`status.${field}`, "an instant of the record is written once")).optional();
+
 export const capacityClaimStatus = z
   .object({
-    claimedAt: evidence.optional().describe("When the node began to belong to the pool."),
-    readyAt: evidence.optional().describe("When the node was first Ready with all GPUs while it belonged to the pool."),
-    releasedAt: evidence.optional().describe("When the node stopped belonging to the pool."),
+    claimedAt: writtenOnce("claimedAt").describe("When the node began to belong to the pool."),
+    readyAt: writtenOnce("readyAt").describe(
+      "When the node was first Ready with all GPUs while it belonged to the pool.",
+    ),
+    releasedAt: writtenOnce("releasedAt").describe("When the node stopped belonging to the pool."),
     lastSeenAt: instant.optional().describe("Last proof of life of the node, refreshed once per sealed window."),
     sealedThrough: instant.optional().describe("End of the last sealed window that contains this claim's seconds."),
   })

@@ -21,7 +21,7 @@ import { badNodeTypes } from "./bad/nodetype.ts";
 import type { BadObject } from "./bad/object.ts";
 import { badRecords } from "./bad/records.ts";
 import { unknownFields } from "./bad/unknown.ts";
-import { badUpdates } from "./bad/updates.ts";
+import { badStatusUpdates, badUpdates } from "./bad/updates.ts";
 import { edited } from "./edit.ts";
 
 const repository = join(import.meta.dirname, "../..");
@@ -240,7 +240,7 @@ describe("bad objects", () => {
   const all: readonly BadObject[] = [...badDeployments, ...badModels, ...badNodeTypes, ...badRecords];
   test("there are at least 60, and one or more for each message of ours", () => {
     assert.ok(all.length >= 60);
-    const tabled = [...all, ...badUpdates].flatMap(({ causes }) => causes);
+    const tabled = [...all, ...badUpdates, ...badStatusUpdates].flatMap(({ causes }) => causes);
     const unbroken = messages.filter((message) => !tabled.some((cause) => cause.endsWith(message)));
     assert.deepEqual(unbroken, []);
   });
@@ -275,6 +275,22 @@ describe("bad changes", () => {
       const { resourceVersion } = created.metadata;
       Object.assign(changed["metadata"] as object, { resourceVersion });
       const response = await cluster.admin.raw({ method: "PUT", path, body: changed });
+      await assertCauses(response, causes);
+    });
+  }
+  for (const { kind, title, first, edit, causes } of badStatusUpdates) {
+    test(`${kind}: ${title}`, async (t) => {
+      const namespace = await testNamespace(t);
+      const name = uniqueName("it");
+      const path = pathOf(kind, namespace, name);
+      t.after(() => cluster.admin.remove(path));
+      await cluster.admin.create<KubeObject>(pathOf(kind, namespace), placed(edited(kind, {}), namespace, name));
+      const { status } = placed(edited(kind, { status: {}, ...first }), namespace, name);
+      await cluster.admin.patch(`${path}/status`, { status });
+      const changed = placed(edited(kind, { status: {}, ...edit }), namespace, name);
+      const headers = { "content-type": "application/merge-patch+json" };
+      const body = { status: changed["status"] };
+      const response = await cluster.admin.raw({ method: "PATCH", path: `${path}/status`, headers, body });
       await assertCauses(response, causes);
     });
   }

@@ -15,7 +15,7 @@ A real control plane runs: kube-apiserver, controllers, scheduler, Karpenter; no
 
   kubectl get nodes,pods -A                       everything in it
   BERTH_TEST_CLUSTER=${cluster.infoPath} \\
-    node --test test/<file>.test.ts               one test file on this cluster
+    node_modules/.bin/node --test test/<file>.test.ts   one test file on this cluster
 
   S3:    endpoint ${s3.endpoint}, region ${s3.region}
          export AWS_ACCESS_KEY_ID=${s3.accessKeyId} AWS_SECRET_ACCESS_KEY=${s3.secretAccessKey}

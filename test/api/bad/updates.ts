@@ -60,3 +60,15 @@ export const badUpdates: readonly BadObject[] = [
     "spec: Invalid value: spec cannot be changed: a claim is a record of what happened",
   ),
 ];
+
+/** Changes below status, each of an object that has the first. */
+export const badStatusUpdates: readonly (BadObject & { readonly first: BadObject["edit"] })[] = (
+  ["claimedAt", "readyAt", "releasedAt"] as const
+).map((field) => {
+  const at = (time: string): BadObject["edit"] => ({ [`status.${field}`]: { time, evidence: "Node/a" } });
+  const words = `status.${field}: Invalid value: status.${field} cannot be changed: an instant of the record is written once`;
+  return {
+    ...bad("CapacityClaim", `another ${field}`, at("2026-11-21T10:00:01Z"), words),
+    first: at("2026-11-21T10:00:00Z"),
+  };
+});
