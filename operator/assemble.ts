@@ -39,6 +39,12 @@ export interface Replaceable {
   readonly render?: Renderer;
 }
 
+/**
+ * Reconciliations at once. More of them finish a burst no sooner, since the API server works them off one after the other,
+ * and what is nearly done waits behind them: with 16 the first of 1,000 was reported Ready after 2.0 s, with 4 after 0.6 s.
+ */
+const CONCURRENCY = 4;
+
 export function planExecutorOf(base: Base, caches: Caches): PlanExecutor {
   return newPlanExecutor({ writer: base.kube, storeOf: storeFinder(Object.values(caches)), events: base.events });
 }
@@ -79,7 +85,7 @@ export function poolController(
   });
   const resyncKeys = (): string[] => pools.store.list().map(keyOf);
   const controller = newController(
-    { name: "gpunodepool", concurrency: 16, reconcile: seen.watch(reconcile), resyncKeys },
+    { name: "gpunodepool", concurrency: CONCURRENCY, reconcile: seen.watch(reconcile), resyncKeys },
     base,
   );
   feedPoolController(controller, { pools, claims, nodes, pods, nodePools, nodeClaims, events: claimEvents });
@@ -109,7 +115,7 @@ export function deploymentController(
   const controller = newController(
     {
       name: "modeldeployment",
-      concurrency: 16,
+      concurrency: CONCURRENCY,
       reconcile: newDeploymentReconciler({
         clock: base.clock,
         stores,
