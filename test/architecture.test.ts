@@ -50,6 +50,9 @@ const EXCEPTIONS: Readonly<Record<string, { ours?: string[]; packages?: string[]
   // Hashes are functions of their input; this is the one place of plan/ that may call node:crypto.
   "plan/identity.ts": { node: ["node:crypto"] },
   "plan/metering/identity.ts": { node: ["node:crypto"] },
+  // Money is decimal; big.js is arithmetic only.
+  "plan/rating/rate.ts": { packages: ["big.js"] },
+  "plan/rating/sum.ts": { packages: ["big.js"] },
 };
 
 interface Import {
