@@ -234,6 +234,16 @@ export interface Ledger {
   probe(): Promise<void>;
 }
 
+/** What a sink said to a batch. `refused`: it will never take these records as they are; the words are the receiver's. */
+export type SinkAnswer = { readonly accepted: true } | { readonly accepted: false; readonly refused: string };
+
+/** A receiver of sealed records. At least once: whoever receives tells repeats by their ids. */
+export interface SinkTarget<T> {
+  /** Throws RetryError for what may pass by itself, or what is wrong with the sink as a whole (address, credentials). */
+  deliver(records: readonly T[]): Promise<SinkAnswer>;
+  close(): void;
+}
+
 export type ProviderName = "static" | "karpenter";
 
 /** An instant and where it was read; `estimated` where only a last proof of life was left. */

@@ -1,0 +1,30 @@
+/** The target behind a sink's configuration. What events look like comes from the caller: adapters know no plan. */
+import { fileURLToPath } from "node:url";
+
+import type { UsageRecord } from "../../api/ledger.ts";
+import type { SinkConfig } from "../../api/sinks.ts";
+import type { Clock, SinkTarget } from "../../ports.ts";
+import { newDirectoryLedger } from "../ledger/directory.ts";
+import { newFileSink } from "./files.ts";
+import { bearer, newHttpSink, signed } from "./http.ts";
+
+export interface Forms {
+  /** A JSON array of CloudEvents. */
+  readonly batch: (records: readonly UsageRecord[]) => string;
+  readonly batchContentType: string;
+  readonly lines: (records: readonly UsageRecord[]) => string;
+}
+
+/** Opens without a request. */
+export function openSink(config: SinkConfig, forms: Forms, clock: Clock): SinkTarget<UsageRecord> {
+  if (config.type === "jsonl") return newFileSink(newDirectoryLedger(fileURLToPath(config.url)), forms.lines);
+  const { name, url, timeoutSeconds } = config;
+  const common = { name, url, timeoutSeconds };
+  if (config.type === "cloudevents") {
+    const { batch: body, batchContentType: contentType } = forms;
+    return newHttpSink({ ...common, body, contentType, headers: bearer(config.tokenFile) });
+  }
+  const body = (records: readonly UsageRecord[]): string => `{"type":"usage","events":${forms.batch(records)}}`;
+  const headers = signed(config.secretFile, () => clock.now());
+  return newHttpSink({ ...common, body, contentType: "application/json", headers });
+}

@@ -1,0 +1,59 @@
+/** Where sealed records are delivered to, as the chart writes it (a JSON list). Secrets are named by file, never by value. */
+import { z } from "zod";
+
+const name = z
+  .string()
+  .regex(/^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$/, "write lower-case letters, digits and dashes, at most 40");
+const startAt = z
+  .string()
+  .regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/, "write an instant in UTC like 2026-11-01T00:00:00Z");
+const file = z.string().regex(/^\/[^\s\0]+$/, "write an absolute path");
+const common = {
+  name,
+  /** Windows that begin before are not owed; absent: everything that the ledger holds. */
+  startAt: startAt.optional(),
+  batchSize: z.int().min(1).max(1_000).default(100),
+};
+const http = {
+  ...common,
+  url: z.string().regex(/^https?:\/\/[^\s]+$/, "begin it with https://"),
+  /** Allows http:// for a receiver inside the cluster's own network. */
+  plainHttp: z.boolean().default(false),
+  timeoutSeconds: z.int().min(1).max(300).default(30),
+};
+
+export const sinkConfig = z.discriminatedUnion("type", [
+  /** CloudEvents 1.0 in batches; `tokenFile` holds a bearer token. */
+  z.strictObject({ type: z.literal("cloudevents"), ...http, tokenFile: file.optional() }),
+  /** The same events as a JSON object, signed as Standard Webhooks do; `secretFile` holds one secret a line, newest first. */
+  z.strictObject({ type: z.literal("webhook"), ...http, secretFile: file }),
+  /** A file of JSON lines a window, in a folder of this process. */
+  z.strictObject({
+    type: z.literal("jsonl"),
+    ...common,
+    url: z.string().regex(/^file:\/\/\/[^\s]+$/, "begin it with file:///"),
+  }),
+]);
+
+export const sinkConfigs = z.array(sinkConfig).max(20);
+
+export type SinkConfig = z.infer<typeof sinkConfig>;
+
+export const sinkAck = z.object({
+  schema: z.literal("berth.dev/sink-ack.v1"),
+  sink: name,
+  manifest: z.string(),
+  sha256: z.string(),
+  records: z.int().min(0),
+  quarantined: z.array(z.string()),
+});
+
+export const sinkReplay = z.object({ schema: z.literal("berth.dev/sink-replay.v1"), from: startAt, to: startAt });
+
+export const quarantined = z.object({
+  schema: z.literal("berth.dev/sink-quarantine.v1"),
+  sink: name,
+  recordId: z.string(),
+  manifest: z.string(),
+  reason: z.string().max(500),
+});
