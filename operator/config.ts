@@ -37,6 +37,7 @@ export interface OperatorConfig extends CommonConfig {
   readonly berthImage: string;
   readonly storeService: string;
   readonly nodeTypesFile?: string;
+  readonly sinksFile?: string;
   readonly usagePort: number;
   readonly shrinkStabilizationMs: number;
   readonly drainGraceMs: number;
@@ -151,6 +152,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     berthImage: read.required("berth-image"),
     storeService: read.url("store-service", "http", "https"),
     nodeTypesFile: read.text("node-types-file"),
+    sinksFile: read.text("sinks-file"),
     usagePort: read.whole("usage-port", 0, 65_535),
     shrinkStabilizationMs: read.whole("shrink-stabilization-seconds", 0, 86_400) * 1000,
     drainGraceMs: read.whole("drain-grace-seconds", 0, 86_400) * 1000,

@@ -49,6 +49,7 @@ export const operatorOptions: readonly Option[] = [
     "how long Karpenter may take to make NodeClaims before its feature gate is suspected",
     "60",
   ),
+  option("sinks-file", "file", "JSON or YAML list of sinks that sealed hours are delivered to"),
   option("window-seconds", "s", "length of a metering window", "3600"),
   option("seal-grace-seconds", "s", "how long after its end a window is sealed at the earliest", "300"),
   option("seal-spread-seconds", "s", "over how many seconds sealing is spread", "300"),

@@ -14,13 +14,14 @@ import {
   type Replaceable,
 } from "./assemble.ts";
 import { followDefinitions, newCaches, type Caches } from "./caches.ts";
-import type { OperatorConfig } from "./config.ts";
+import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
-import type { Sealer } from "./controllers/sealer.ts";
 import { listen } from "./listeners.ts";
+import { openSinks, parseSinks } from "./sinks.ts";
+import type { SinkConfig } from "./api/sinks.ts";
 import { keyOf } from "./runtime/store.ts";
 import { newBase, type Base, type Running } from "./process.ts";
 import { newApplier } from "./runtime/apply.ts";
@@ -50,6 +51,7 @@ export async function startOperator(
     nodeSupportController(base, caches, config),
   ];
   const seals = sealer(base, caches, config, books, seen);
+  const sinks = openSinks(base, ledger, await listedSinks(config));
   const silence = await listen(base, config, reflectors, {
     port: config.usagePort,
     app: usageApp(base, caches, config, books),
@@ -62,7 +64,10 @@ export async function startOperator(
     start() {
       seen.begin(caches.pools.store.list().map(keyOf));
       for (const controller of controllers) controller.start();
-      proveAndSeal(base, ledger, seals);
+      proveAndSeal(base, ledger, () => {
+        seals.start();
+        for (const sink of sinks) sink.start();
+      });
       checkNodeRestriction(base, config);
       offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
     },
@@ -73,7 +78,11 @@ export async function startOperator(
       for (const controller of controllers) controller.resume();
     },
     async stop() {
-      await Promise.all([...controllers.map((controller) => controller.stop()), seals.stop()]);
+      await Promise.all([
+        ...controllers.map((controller) => controller.stop()),
+        seals.stop(),
+        ...sinks.map((sink) => sink.stop()),
+      ]);
     },
   };
   return lead(base, config, work, async () => {
@@ -96,14 +105,11 @@ interface Work {
 const PROBE_RETRY_MS = 30_000;
 
 /** Hours are sealed only in a store that refuses to overwrite; until that is proven nothing else waits for it. */
-function proveAndSeal(base: Base, ledger: Ledger, seals: Sealer): void {
-  ledger.probe().then(
-    () => seals.start(),
-    (error: unknown) => {
-      base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
-      base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, ledger, seals));
-    },
-  );
+function proveAndSeal(base: Base, ledger: Ledger, begin: () => void): void {
+  ledger.probe().then(begin, (error: unknown) => {
+    base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
+    base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, ledger, begin));
+  });
 }
 
 /** Asked once a lead: the answer is a metric, and a warning where a captured node could choose its pool itself. */
@@ -145,6 +151,14 @@ async function nodeTypeOffer(
     manager: fieldManagers.operator,
   });
   return () => applyNodeTypes({ applier, store: caches.nodeTypes.store, log: base.log }, list);
+}
+
+/** Read at the start, so that a wrong list ends it with every problem named. */
+async function listedSinks({ sinksFile }: OperatorConfig): Promise<readonly SinkConfig[]> {
+  if (sinksFile === undefined) return [];
+  const { sinks, problems } = parseSinks(parse(await readFile(sinksFile, "utf8")));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return sinks;
 }
 
 /** The work runs while the Lease is ours; without election at once. */

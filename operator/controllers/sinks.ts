@@ -77,9 +77,10 @@ export function newSink(deps: SinkDeps): Sink {
     async stop() {
       stopped = true;
       cancel();
+      // Cuts a request short: what was not acknowledged is sent again by the next leader.
+      deps.target.close();
       await running;
       deps.metrics.followLag(deps.name, () => 0);
-      deps.target.close();
     },
   };
 }

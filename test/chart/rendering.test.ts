@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { parse, parseAllDocuments, stringify } from "yaml";
 import { commonOptions, importerOptions, operatorOptions, storeOptions } from "../../operator/config.ts";
+import { parseSinks } from "../../operator/sinks.ts";
 import { run } from "../cluster/cluster.ts";
 import type { CommandResult } from "../cluster/cluster.ts";
 import { repoDir } from "../cluster/paths.ts";
@@ -259,6 +260,7 @@ test("the flags are those of the program, and every one that has no default is g
     store: { ...bucket, endpoint: "https://s3.example.com" },
     importer: { allowHttpEndpoints: true },
     metrics: { namespaces: ["monitoring"] },
+    metering: { sinks: [{ name: "meter", type: "cloudevents", url: "https://meter.example.com" }] },
   };
   const own = { operator: operatorOptions, importer: importerOptions, store: storeOptions };
   const known = Object.fromEntries(
@@ -396,3 +398,56 @@ function schemaKeys(root: Schema, at: Schema, path: string): string[] {
     ...schemaKeys(root, inner, `${path}.${key}`),
   ]);
 }
+
+test("sinks reach the operator as a file that it understands, secrets as mounts and never as values", async () => {
+  const sinks = [
+    { name: "meter", type: "cloudevents", url: "https://meter.example.com/api/v1/events", existingSecret: "meter" },
+    {
+      name: "erp",
+      type: "webhook",
+      url: "http://erp.erp.svc/usage",
+      plainHttp: true,
+      existingSecret: "erp",
+      batchSize: 25,
+    },
+    { name: "files", type: "jsonl", url: "file:///var/lib/berth/usage", existingClaim: "usage" },
+  ];
+  const config = await found("ConfigMap", "berth-sinks", { metering: { sinks } });
+  const parsed = parseSinks(JSON.parse(config.data?.["sinks.json"] ?? ""));
+  assert.deepEqual(parsed.problems, []);
+  assert.deepEqual(
+    parsed.sinks.map((sink) =>
+      "secretFile" in sink ? sink.secretFile : "tokenFile" in sink ? sink.tokenFile : sink.url,
+    ),
+    ["/etc/berth/sink-secrets/meter/token", "/etc/berth/sink-secrets/erp/secret", "file:///var/lib/berth/usage"],
+  );
+  const operator = await found("Deployment", "berth-operator", { metering: { sinks } });
+  const pod = operator.spec?.template?.spec;
+  assert.ok(pod?.containers[0]?.args.includes("--sinks-file=/etc/berth/sinks/sinks.json"));
+  const mounts = pod?.containers[0]?.volumeMounts?.map(({ mountPath }) => mountPath) ?? [];
+  for (const path of [
+    "/etc/berth/sinks",
+    "/etc/berth/sink-secrets/meter",
+    "/etc/berth/sink-secrets/erp",
+    "/var/lib/berth/usage",
+  ])
+    assert.ok(mounts.includes(path), path);
+});
+
+test("sinks that cannot be meant are refused with the remedy", async () => {
+  const https = "https://meter.example.com";
+  const bad: readonly [object, RegExp][] = [
+    [{ name: "a", type: "webhook", url: https }, /webhook a has no existingSecret/],
+    [{ name: "a", type: "jsonl", url: "file:///x" }, /no existingClaim/],
+    [{ name: "a", type: "jsonl", url: https, existingClaim: "c" }, /cannot have the url/],
+    [{ name: "a", type: "cloudevents", url: "http://meter" }, /no TLS/],
+    [{ name: "a", type: "cloudevents", url: https, token: "secret" }, /token/],
+  ];
+  for (const [sink, message] of bad) {
+    const { code, stderr } = await template({ metering: { sinks: [sink] } });
+    assert.notEqual(code, 0);
+    assert.match(stderr, message);
+  }
+  const twice = { name: "a", type: "cloudevents", url: https };
+  assert.match((await template({ metering: { sinks: [twice, twice] } })).stderr, /lists a twice/);
+});

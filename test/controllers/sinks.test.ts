@@ -66,10 +66,10 @@ async function sealHour(ledger: Ledger, hour: number): Promise<void> {
   await sealWindow(ledger, { window: { start, end: start + 3600 }, records, clusterId: "c1", sealedThrough });
 }
 
-function sinkOn(ledger: Ledger, given: { readonly type: string } & object) {
+function sinkOn(ledger: Ledger, given: Readonly<Record<string, unknown>>) {
   const config = sinkConfig.parse({
     name: "billing",
-    ...(given.type === "jsonl" ? {} : { plainHttp: true, timeoutSeconds: 1 }),
+    ...(given["type"] === "jsonl" ? {} : { plainHttp: true, timeoutSeconds: 1 }),
     batchSize: 25,
     ...given,
   });

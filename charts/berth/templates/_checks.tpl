@@ -28,6 +28,28 @@
 {{- if ne (mod 3600 (int .Values.timing.windowSeconds)) 0 }}
 {{- fail (printf "timing.windowSeconds is %d: give a divisor of 3600, so that windows begin on the hour" (int .Values.timing.windowSeconds)) }}
 {{- end }}
+{{- $sinksSeen := dict }}
+{{- range .Values.metering.sinks }}
+{{- if hasKey $sinksSeen .name }}
+{{- fail (printf "metering.sinks lists %s twice: acknowledgements are kept by name, so give each its own" .name) }}
+{{- end }}
+{{- $_ := set $sinksSeen .name true }}
+{{- if and (eq .type "webhook") (not .existingSecret) }}
+{{- fail (printf "metering.sinks: webhook %s has no existingSecret: name a Secret in namespace %s that holds its signing secret under the key secret (or secretKey)" .name $.Release.Namespace) }}
+{{- end }}
+{{- if and (eq .type "jsonl") (not .existingClaim) }}
+{{- fail (printf "metering.sinks: %s writes files, but has no existingClaim: name a PersistentVolumeClaim in namespace %s" .name $.Release.Namespace) }}
+{{- end }}
+{{- if and (eq .type "jsonl") .existingSecret }}
+{{- fail (printf "metering.sinks: %s writes files and takes no existingSecret: leave it out" .name) }}
+{{- end }}
+{{- if ne (eq .type "jsonl") (hasPrefix "file:///" .url) }}
+{{- fail (printf "metering.sinks: %s of type %s cannot have the url %s: write file:///path for jsonl, https://… otherwise" .name .type .url) }}
+{{- end }}
+{{- if and (hasPrefix "http://" .url) (not .plainHttp) }}
+{{- fail (printf "metering.sinks: %s has no TLS (%s): use https, or set plainHttp inside your own network" .name .url) }}
+{{- end }}
+{{- end }}
 {{- $seen := dict }}
 {{- range .Values.nodeTypes }}
 {{- if hasKey $seen .name }}

@@ -213,3 +213,17 @@ Argument: the pod spec as `lookup` returns it.
 {{- end }}
 {{- if $refused }}true{{ end }}
 {{- end }}
+
+{{/* The sinks as the operator reads them: secrets by the path at which they are mounted, never by value. */}}
+{{- define "berth.sinks" -}}
+{{- $sinks := list }}
+{{- range .Values.metering.sinks }}
+{{- $sink := omit . "existingSecret" "secretKey" "existingClaim" }}
+{{- if .existingSecret }}
+{{- $file := printf "/etc/berth/sink-secrets/%s/%s" .name (.secretKey | default (ternary "token" "secret" (eq .type "cloudevents"))) }}
+{{- $sink = set $sink (ternary "tokenFile" "secretFile" (eq .type "cloudevents")) $file }}
+{{- end }}
+{{- $sinks = append $sinks $sink }}
+{{- end }}
+{{- toJson $sinks }}
+{{- end }}

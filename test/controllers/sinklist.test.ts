@@ -1,0 +1,16 @@
+/** The list of sinks as the operator reads it at its start. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseSinks } from "../../operator/sinks.ts";
+
+test("a list of sinks is refused as a whole, with every problem named", () => {
+  const https = "https://meter.example.com";
+  const { problems } = parseSinks([
+    { name: "a", type: "cloudevents", url: "http://meter" },
+    { name: "a", type: "webhook", url: https, secretFile: "/s" },
+  ]);
+  assert.deepEqual(problems.length, 2);
+  assert.match(problems.join("\n"), /no TLS[\s\S]*there twice/);
+  assert.match(parseSinks([{ name: "a", type: "webhook", url: https }]).problems.join(), /secretFile/);
+  assert.match(parseSinks([{ name: "../a", type: "cloudevents", url: https }]).problems.join(), /lower-case/);
+});
