@@ -1,7 +1,5 @@
 /** Delivery to a real receiver process that forgets, falls silent, refuses one of 25 for ever; over a real directory ledger. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { createHmac } from "node:crypto";
 import { tmpdir } from "node:os";
@@ -23,29 +21,10 @@ import { quarantinePrefix, replayPrefix } from "../../operator/plan/sinks/keys.t
 import type { Ledger, Log } from "../../operator/ports.ts";
 import { eventForms } from "../../operator/sinks.ts";
 import { aRecord } from "../plan/rating/samples.ts";
+import { receiver } from "./sinkbed.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
-
-interface Seen {
-  readonly kept: readonly (readonly [string, number])[];
-  readonly requests: readonly { headers: Record<string, string>; ids: readonly string[]; body: string }[];
-}
-
-async function receiver(t: TestContext) {
-  const file = join(import.meta.dirname, "sinkreceiver.ts");
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", file], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  t.after(() => child.kill());
-  const [port] = (await once(child.stdout, "data")) as [Buffer];
-  const url = `http://127.0.0.1:${port.toString().trim()}`;
-  return {
-    url: `${url}/events`,
-    behave: async (how: object) => void (await fetch(`${url}/behave`, { method: "POST", body: JSON.stringify(how) })),
-    seen: async () => (await (await fetch(`${url}/seen`)).json()) as Seen,
-  };
-}
 
 const names = Array.from({ length: 25 }, (_, i) => `d${String(i).padStart(2, "0")}`);
 const idOf = (name: string, hour = 10): string => aRecord({ name, hour }).id;
