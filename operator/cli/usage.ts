@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 
 import { usageReport } from "../api/usage.ts";
 import type { UsageReport } from "../api/usage.ts";
+import { chartOf } from "./usagechart.ts";
 import { csvOf, tableOf } from "./usagetable.ts";
 
 export interface UsageIO {
@@ -20,7 +21,7 @@ interface Flags {
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
   readonly deployment?: string;
-  readonly output: "table" | "wide" | "json" | "csv";
+  readonly output: "table" | "wide" | "chart" | "json" | "csv";
   readonly server?: string;
   readonly tokenFile?: string;
   readonly kubeconfig?: string;
@@ -41,7 +42,7 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("-d, --deployment <name>", "one ModelDeployment")
     .addOption(
       new Option("-o, --output <form>", "form of the output")
-        .choices(["table", "wide", "json", "csv"])
+        .choices(["table", "wide", "chart", "json", "csv"])
         .default("table"),
     )
     .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
@@ -55,7 +56,7 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
         if (
           namespace !== undefined &&
           flags.namespace === undefined &&
-          (flags.output === "table" || flags.output === "wide")
+          ["table", "wide", "chart"].includes(flags.output)
         ) {
           io.complain?.(`only namespace ${namespace} of your kubeconfig is shown; --all-namespaces shows every one\n`);
         }
@@ -176,5 +177,6 @@ async function kubeconfigOf(
 
 function print(report: UsageReport, output: Flags["output"]): string {
   if (output === "json") return `${JSON.stringify(report, undefined, 2)}\n`;
+  if (output === "chart") return chartOf(report);
   return output === "csv" ? csvOf(report) : tableOf(report, { wide: output === "wide" });
 }
