@@ -2,8 +2,13 @@
 import { Command, CommanderError, Option } from "commander";
 import { readFile } from "node:fs/promises";
 
+import { parse } from "yaml";
+
+import type { PriceList } from "../api/pricelist.ts";
 import { usageReport } from "../api/usage.ts";
 import type { UsageReport } from "../api/usage.ts";
+import { parsePriceList } from "../plan/rating/pricelist.ts";
+import { estimateOf } from "./estimate.ts";
 import { chartOf } from "./usagechart.ts";
 import { csvOf, tableOf } from "./usagetable.ts";
 
@@ -26,6 +31,7 @@ interface Flags {
   readonly tokenFile?: string;
   readonly kubeconfig?: string;
   readonly plainHttp?: boolean;
+  readonly priceList?: string;
 }
 
 /** Something that the caller can mend; the message says how. */
@@ -49,10 +55,14 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("--token-file <path>", "file with a token of Kubernetes (or the token itself in BERTH_TOKEN)")
     .option("--kubeconfig <path>", "kubeconfig whose token is used (or KUBECONFIG)")
     .option("--plain-http", "send the token without TLS to a server that is not on this machine")
+    .option("--price-list <file>", "price list (YAML or JSON): add an estimate of the cost below a table or chart")
     .action(async (flags: Flags) => {
       try {
         const { url, namespace } = await questionOf(flags, io.env);
-        io.write(print(await ask(url, flags, io.env), flags.output));
+        const list = await priceListOf(flags);
+        const report = await ask(url, flags, io.env);
+        io.write(print(report, flags.output));
+        if (list) io.write(estimateOf(report, list));
         if (
           namespace !== undefined &&
           flags.namespace === undefined &&
@@ -171,6 +181,21 @@ async function kubeconfigOf(
   } catch (error) {
     throw new UsageError(
       `kubeconfig ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
+    );
+  }
+}
+
+async function priceListOf({ priceList, output }: Flags): Promise<PriceList | undefined> {
+  if (priceList === undefined) return undefined;
+  if (output === "json" || output === "csv")
+    throw new UsageError(`--price-list does not go with -o ${output}: use table, wide or chart`);
+  try {
+    const { list, problems } = parsePriceList(parse(await readFile(priceList, "utf8")));
+    if (list) return list;
+    throw new Error(problems.join("; "));
+  } catch (error) {
+    throw new UsageError(
+      `--price-list ${priceList} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
 }
