@@ -66,7 +66,7 @@ const wrong: readonly (readonly [args: readonly string[], words: RegExp])[] = [
   [["operator", "--bogus"], /unknown option '--bogus'/],
   [["operator"], /--ledger-url is missing: give the flag or set BERTH_LEDGER_URL/],
   [["fetch", "--store", "http://127.0.0.1:1"], /--into is missing/],
-  [["usage", "-o", "xml"], /Allowed choices are table, wide, json, csv/],
+  [["usage", "-o", "xml"], /Allowed choices are table, wide, chart, json, csv/],
   [["inspect"], /missing required argument 'place'/],
 ];
 for (const [args, words] of wrong) {
