@@ -14,6 +14,7 @@ import {
   storeOptions,
 } from "./config.ts";
 import { inspectCommand } from "./cli/inspect.ts";
+import { ledgerCommand } from "./cli/ledger.ts";
 import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
@@ -125,6 +126,7 @@ function program(): Command {
     complain: (text: string) => void process.stderr.write(text),
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
+  berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));
   berth.addCommand(inspectCommand(io, (code) => (process.exitCode = code)));
   for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;

@@ -56,6 +56,11 @@ export const manifest = z.object({
   windowSeconds: z.int().min(1),
   /** End of the window that was sealed before; between the two nobody had capacity. Absent in the first manifest. */
   previousWindowEnd: second.optional(),
+  /** SHA-256 of the stored bytes of the manifest before: the chain. Absent in the first one and in those of older builds. */
+  previousManifestSha256: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
   segment: name,
   records: z.int().min(0),
   /** SHA-256 of the uncompressed segment, in hexadecimal. */

@@ -15,8 +15,8 @@ import { RetryError, messageOf } from "../runtime/errors.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
-import { newWatermark, sealWindow } from "./segments.ts";
-import type { SealedWindow } from "./segments.ts";
+import { newHead, sealWindow } from "./segments.ts";
+import type { Head, SealedWindow } from "./segments.ts";
 import { settle } from "./settling.ts";
 
 export interface SealerDeps {
@@ -97,7 +97,7 @@ export function newSealer(deps: SealerDeps): Sealer {
 }
 
 function newPass(deps: SealerDeps) {
-  const watermark = newWatermark(deps.ledger);
+  const findHead = newHead(deps.ledger);
   const times: SealTimes = {
     windowSeconds: deps.windowSeconds,
     graceSeconds: deps.sealGraceSeconds,
@@ -113,9 +113,10 @@ function newPass(deps: SealerDeps) {
       if (doneThrough !== undefined && dueEnd <= doneThrough) return { sealed: [], sealedThrough: newestSeal };
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
       const facts = await withClosings(await deps.freshObjects(), deps.ledger);
-      newestSeal = await watermark();
+      const head = await findHead();
+      newestSeal = head?.end;
       const histories = historiesOf(facts);
-      const sealed = await sealDue(deps, histories, { dueEnd, sealedThrough: newestSeal });
+      const sealed = await sealDue(deps, histories, { dueEnd, head });
       newestSeal = sealed.at(-1)?.window.end ?? newestSeal;
       await settle(deps, { facts, histories, sealed, sealedThrough: newestSeal });
       doneThrough = dueEnd;
@@ -134,19 +135,21 @@ function newPass(deps: SealerDeps) {
 async function sealDue(
   deps: SealerDeps,
   histories: readonly PoolHistory[],
-  at: { readonly dueEnd: number; readonly sealedThrough: number | undefined },
+  at: { readonly dueEnd: number; readonly head: Head | undefined },
 ): Promise<SealedWindow[]> {
   const { clusterId, windowSeconds } = deps;
   const sealed: SealedWindow[] = [];
-  let { sealedThrough } = at;
+  let sealedThrough = at.head?.end;
+  let previousManifestSha256 = at.head?.sha256;
   for (;;) {
     const window = nextWindow(histories, { sealedThrough, dueEnd: at.dueEnd, windowSeconds });
     if (!window) return sealed;
     const records = recordsOf(histories, window, { clusterId });
-    const result = await sealWindow(deps.ledger, { window, records, clusterId, sealedThrough });
+    const result = await sealWindow(deps.ledger, { window, records, clusterId, sealedThrough, previousManifestSha256 });
     report(deps, result);
     sealed.push(result);
     sealedThrough = window.end;
+    previousManifestSha256 = result.manifestSha256;
   }
 }
 

@@ -20,6 +20,8 @@ export interface SealedWindow {
 export interface SealResult extends SealedWindow {
   /** Keys at which something else was stored than we would have written; what is stored was kept. */
   readonly differing: readonly string[];
+  /** Of the manifest's stored bytes: what the next manifest is chained to. */
+  readonly manifestSha256: string;
 }
 
 /** Writes one window so that a crash at any point, or another writer, leads to one and the same result. */
@@ -31,9 +33,11 @@ export async function sealWindow(
     readonly clusterId: string;
     /** End of the last sealed window in seconds. */
     readonly sealedThrough: number | undefined;
+    /** Digest of the manifest that was sealed last. */
+    readonly previousManifestSha256?: string | undefined;
   },
 ): Promise<SealResult> {
-  const { window, sealedThrough, clusterId } = input;
+  const { window, sealedThrough, previousManifestSha256, clusterId } = input;
   const differing: string[] = [];
   const ours = segmentBytes(input.records);
   const put = await ledger.putOnce(segmentKey(window), ours);
@@ -43,14 +47,14 @@ export async function sealWindow(
     differing.push(segmentKey(window));
   }
   const records = parseRecords(segmentKey(window), stored);
-  const wanted = manifestOf(window, records, { clusterId, sealedThrough });
+  const wanted = manifestOf(window, records, { clusterId, sealedThrough, previousManifestSha256 });
   const putManifest = await ledger.putOnce(manifestKey(window), manifestBytes(wanted));
-  const manifest = await readManifest(ledger, manifestKey(window));
-  if (sha256Hex(manifestBytes(manifest)) !== sha256Hex(manifestBytes(wanted))) {
+  const { manifest, sha256: manifestSha256 } = await readManifest(ledger, manifestKey(window));
+  if (manifestSha256 !== sha256Hex(manifestBytes(wanted))) {
     if (putManifest === "created") throw corrupt(manifestKey(window));
     differing.push(manifestKey(window));
   }
-  return { window, manifest, records, differing };
+  return { window, manifest, records, differing, manifestSha256 };
 }
 
 /**
@@ -58,12 +62,28 @@ export async function sealWindow(
  * ones only what came since; what it remembers is no truth of its own.
  */
 export function newWatermark(ledger: Ledger): () => Promise<number | undefined> {
-  let newest: { readonly key: string; readonly end: number } | undefined;
+  const head = newHead(ledger);
+  return async () => (await head())?.end;
+}
+
+/** The newest manifest: end of its window in seconds and the digest of its stored bytes. */
+export interface Head {
+  readonly key: string;
+  readonly end: number;
+  readonly sha256: string;
+}
+
+/** As newWatermark, with all that the next manifest is chained to. */
+export function newHead(ledger: Ledger): () => Promise<Head | undefined> {
+  let newest: Head | undefined;
   return async () => {
     const keys = await ledger.list("v1/", newest ? { startAfter: newest.key } : {});
     const key = keys.findLast((one) => startOfManifestKey(one) !== undefined);
-    if (key !== undefined) newest = { key, end: secondsOf((await readManifest(ledger, key)).windowEnd) };
-    return newest?.end;
+    if (key !== undefined) {
+      const { manifest, sha256 } = await readManifest(ledger, key);
+      newest = { key, end: secondsOf(manifest.windowEnd), sha256 };
+    }
+    return newest;
   };
 }
 
@@ -80,17 +100,18 @@ export async function sealedKeys(ledger: Ledger, from: number, to: number): Prom
 
 /** One sealed window by its manifest's key; the segment's digest is checked against the manifest. */
 export async function readSealed(ledger: Ledger, key: string): Promise<SealedWindow> {
-  const manifest = await readManifest(ledger, key);
+  const { manifest } = await readManifest(ledger, key);
   const stored = await readSegment(ledger, manifest.segment);
   if (sha256Hex(stored) !== manifest.sha256) throw corrupt(manifest.segment);
   const window = { start: secondsOf(manifest.windowStart), end: secondsOf(manifest.windowEnd) };
   return { window, manifest, records: parseRecords(manifest.segment, stored) };
 }
 
-async function readManifest(ledger: Ledger, key: string): Promise<Manifest> {
+async function readManifest(ledger: Ledger, key: string): Promise<{ manifest: Manifest; sha256: string }> {
   const bytes = await ledger.get(key);
   if (!bytes) throw new TerminalError("LedgerObjectMissing", `${key} was stored in the ledger and is gone`);
-  return parsed(key, () => manifestSchema.parse(JSON.parse(Buffer.from(bytes).toString())));
+  const read = parsed(key, () => manifestSchema.parse(JSON.parse(Buffer.from(bytes).toString())));
+  return { manifest: read, sha256: sha256Hex(bytes) };
 }
 
 async function readSegment(ledger: Ledger, key: string): Promise<Uint8Array> {

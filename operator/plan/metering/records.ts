@@ -103,7 +103,12 @@ export function segmentBytes(records: readonly UsageRecord[]): Uint8Array {
 export function manifestOf(
   window: Window,
   records: readonly UsageRecord[],
-  at: { readonly clusterId: string; readonly sealedThrough: number | undefined },
+  at: {
+    readonly clusterId: string;
+    readonly sealedThrough: number | undefined;
+    /** Digest of the stored bytes of the manifest before this one, if there is one. */
+    readonly previousManifestSha256?: string | undefined;
+  },
 ): Manifest {
   return {
     schema: MANIFEST_SCHEMA,
@@ -112,6 +117,7 @@ export function manifestOf(
     windowEnd: instantOfSeconds(window.end),
     windowSeconds: window.end - window.start,
     ...(at.sealedThrough === undefined ? {} : { previousWindowEnd: instantOfSeconds(at.sealedThrough) }),
+    ...(at.previousManifestSha256 === undefined ? {} : { previousManifestSha256: at.previousManifestSha256 }),
     segment: segmentKey(window),
     records: records.length,
     sha256: sha256Hex(segmentBytes(records)),

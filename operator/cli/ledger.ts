@@ -1,0 +1,87 @@
+/** `berth ledger verify | show`: reads a ledger itself, without Berth's server. Exit codes: 0 intact, 1 not read, 2 flags, 3 damaged. */
+import { Command, Option } from "commander";
+
+import { openLedger } from "../adapters/ledger/open.ts";
+import { readSealed, sealedKeys } from "../controllers/segments.ts";
+import { verifyLedger } from "../controllers/verify.ts";
+import type { Finding, Verification } from "../controllers/verify.ts";
+import type { Ledger } from "../ports.ts";
+import { messageOf } from "../runtime/errors.ts";
+import type { UsageIO } from "./usage.ts";
+
+const EXIT_UNREAD = 1;
+const EXIT_DAMAGED = 3;
+
+interface Flags {
+  readonly ledgerUrl: string;
+  readonly endpoint?: string;
+  readonly region?: string;
+  readonly output: "text" | "json";
+  readonly head?: string;
+}
+
+/** The sub-command for main.ts; `end` gets the exit code. */
+export function ledgerCommand(io: UsageIO, end: (code: number) => void): Command {
+  const run = (work: (ledger: Ledger, flags: Flags) => Promise<number>) => async (flags: Flags) => {
+    try {
+      end(await work(open(flags, io.env), flags));
+    } catch (error) {
+      io.complain?.(`berth ledger: ${messageOf(error)}\n`);
+      end(EXIT_UNREAD);
+    }
+  };
+  const verify = withPlace(new Command("verify"))
+    .description("check every window: chain, tiling, digests, and each line's own arithmetic (0 intact, 3 damaged)")
+    .addOption(new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text"))
+    .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
+    .action(
+      run(async (ledger, flags) => {
+        const result = await verifyLedger(ledger, flags.head === undefined ? {} : { head: flags.head });
+        io.write(flags.output === "json" ? `${JSON.stringify(result, undefined, 2)}\n` : textOf(result));
+        return result.findings.length > 0 ? EXIT_DAMAGED : 0;
+      }),
+    );
+  const show = withPlace(new Command("show"))
+    .description("print the records of every sealed window, one canonical JSON document a line")
+    .action(
+      run(async (ledger) => {
+        for (const key of await sealedKeys(ledger, 0, Infinity)) {
+          const { records } = await readSealed(ledger, key);
+          for (const record of records) io.write(`${JSON.stringify(record)}\n`);
+        }
+        return 0;
+      }),
+    );
+  return new Command("ledger").description("check and print a ledger by itself").addCommand(verify).addCommand(show);
+}
+
+function withPlace(command: Command): Command {
+  return command
+    .requiredOption("--ledger-url <url>", "s3://bucket/prefix or file:///path")
+    .option("--endpoint <url>", "URL of the S3 server")
+    .option("--region <name>", "region of the bucket")
+    .exitOverride();
+}
+
+function open({ ledgerUrl, endpoint, region }: Flags, env: UsageIO["env"]): Ledger {
+  const [accessKeyId, secretAccessKey] = [env["BERTH_LEDGER_ACCESS_KEY_ID"], env["BERTH_LEDGER_SECRET_ACCESS_KEY"]];
+  return openLedger({
+    url: ledgerUrl,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    ...(region === undefined ? {} : { region }),
+    ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
+  });
+}
+
+function textOf(result: Verification): string {
+  const { windows, records, billableNodeSeconds, head, unchained, findings } = result;
+  const lines = findings.map(
+    ({ key, line, problem }: Finding) => `${key}${line === undefined ? "" : `:${line}`} ${problem}`,
+  );
+  lines.push(`${windows} windows, ${records} records, ${billableNodeSeconds} billable node-seconds`);
+  if (unchained > 0) lines.push(`${unchained} windows are not chained: they were sealed by an older build`);
+  if (head)
+    lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
+  lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);
+  return `${lines.join("\n")}\n`;
+}
