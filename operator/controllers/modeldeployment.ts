@@ -225,6 +225,7 @@ export function observeDeployment(
     replicasSetAt: replicasSetAt(deployment.metadata.managedFields),
     namespace: stores.namespaces.get(undefined, namespace),
     nodeType: stores.nodeTypes.get(undefined, nodeType),
+    nodeTypes: stores.nodeTypes.list(),
     others: quotaUse(stores, deployment),
     model,
     modelScope: modelRef.kind === "Model" ? stores.namespaces.get(undefined, namespace)?.metadata.uid : "cluster",

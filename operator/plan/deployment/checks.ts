@@ -9,7 +9,8 @@ import { refusedVariable } from "../engine/environment.ts";
 import { extraArguments } from "../engine/extra.ts";
 import { engineLine } from "../engine/render.ts";
 import type { Problem } from "../plan.ts";
-import { fitOneNode, type Fit } from "../sizing/fit.ts";
+import { fitOneNode, type Fit, type FitOptions } from "../sizing/fit.ts";
+import { insteadOf } from "../sizing/proposal.ts";
 import { engineInputOf } from "./engineinput.ts";
 import { ownPool, type Seen } from "./seen.ts";
 
@@ -88,23 +89,34 @@ export const licenseIsAccepted: Check = ({ model, deployment }) => {
   };
 };
 
+/** A refusal for size names what of the platform would do. */
 export const modelFits: Check = (seen) => {
   const fit = fitOf(seen);
-  return fit && "problem" in fit ? fit.problem : undefined;
+  if (!fit || !("problem" in fit)) return undefined;
+  const facts = seen.model?.status;
+  if (fit.problem.reason !== "DoesNotFit" || facts?.weightBytes === undefined) return fit.problem;
+  const { contextLength } = seen.deployment.spec;
+  const instead = insteadOf(seen.nodeType, facts, seen.nodeTypes, { contextLength, ...fitOptions(seen) });
+  const advised = fitOf(seen, { instead });
+  return advised && "problem" in advised ? advised.problem : fit.problem;
 };
 
 /** Capacity of one replica by the node's pinned shape, or by the node type's before there is a pool. */
-export function fitOf(seen: Seen): Fit | undefined {
+export function fitOf(seen: Seen, more: FitOptions = {}): Fit | undefined {
   const gpu = ownPool(seen)?.spec.template.gpu ?? seen.nodeType?.spec.gpu;
   const facts = seen.model?.status;
   if (!gpu || !facts) return undefined;
-  const { contextLength, quantization, engine } = seen.deployment.spec;
-  const engineVersion = chooseImage(seen.settings.engineImages, engine.version)?.version;
+  return fitOneNode(facts, gpu, seen.deployment.spec.contextLength, { ...fitOptions(seen), ...more });
+}
+
+function fitOptions({ deployment, settings }: Seen): FitOptions {
+  const { quantization, engine } = deployment.spec;
+  const engineVersion = chooseImage(settings.engineImages, engine.version)?.version;
   const bits = quantization?.bits;
-  return fitOneNode(facts, gpu, contextLength, {
+  return {
     ...(bits === undefined ? {} : { bits }),
     ...(engineVersion === undefined ? {} : { engineVersion }),
-  });
+  };
 }
 
 /** What is wrong with the model itself, as ModelReady says it; undefined when a complete revision can be served. */

@@ -3,6 +3,7 @@ import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.
 import { crashWords, endingOf } from "./crashwords.ts";
 import { explainFailure, type FailureContext } from "../engine/failures.ts";
 import type { Seen } from "./seen.ts";
+import { byCost } from "../sizing/proposal.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
 
@@ -24,7 +25,10 @@ export interface PodFacts {
 const PLACEMENT_PATIENCE_MS = 30_000;
 
 /** `revision`: value of REVISION_LABEL on the newest pods. */
-export function podFacts(seen: Pick<Seen, "pods" | "now" | "deployment" | "model">, revision?: string): PodFacts {
+export function podFacts(
+  seen: Pick<Seen, "pods" | "now" | "deployment" | "model" | "nodeTypes">,
+  revision?: string,
+): PodFacts {
   const { pods, now } = seen;
   const context = failureContext(seen);
   const living = pods.filter(isLiving);
@@ -66,15 +70,21 @@ const FAILING = new Set([
   "RunContainerError",
 ]);
 
-/** Node types beside the present one that the matrix allows for what is wanted, for the words about a failure. */
-function failureContext({ deployment, model }: Pick<Seen, "deployment" | "model">): FailureContext {
+/** Node types beside the present one that the matrix allows for what is wanted, the cheapest first, for the words about a failure. */
+function failureContext({
+  deployment,
+  model,
+  nodeTypes,
+}: Pick<Seen, "deployment" | "model" | "nodeTypes">): FailureContext {
   const { nodeType, contextLength = 0 } = deployment.spec;
   const others = (model?.status?.nodeSupport ?? []).filter(
     (row) =>
       row.nodeType !== nodeType &&
       row.quantizations.some(({ allowed, maxContextLength }) => allowed && maxContextLength >= contextLength),
   );
-  return { contextLength, otherNodeTypes: others.map((row) => row.nodeType) };
+  const names = new Set(others.map((row) => row.nodeType));
+  const types = nodeTypes.filter(({ metadata }) => names.has(metadata.name)).toSorted(byCost);
+  return { contextLength, otherNodeTypes: types.map(({ metadata }) => metadata.name) };
 }
 
 function containersFailure(pod: Pod, context: FailureContext): PodFacts["failure"] {

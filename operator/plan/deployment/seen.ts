@@ -29,6 +29,8 @@ export interface Seen {
   readonly replicasSetAt: number | undefined;
   readonly namespace: Namespace | undefined;
   readonly nodeType: NodeType | undefined;
+  /** All that the platform has, for what to propose where the wanted one cannot serve. */
+  readonly nodeTypes: readonly NodeType[];
   readonly model: Model | ClusterModel | undefined;
   /** UID of the model's namespace; "cluster" for a ClusterModel. Part of the store's path. */
   readonly modelScope: string | undefined;

@@ -11,7 +11,7 @@ import { divisionOf } from "./parallel.ts";
 import { bitsProblem } from "./quantize.ts";
 import { nativeBits, peakAtLoad } from "./weights.ts";
 import { releaseOf } from "./release.ts";
-import { cacheText, gigabytes, nodesText, tooHeavy } from "./fitwords.ts";
+import { noBlock, tooHeavy, tooLong, type Instead } from "./fitwords.ts";
 
 export { GPU_MEMORY_UTILIZATION } from "./capacity.ts";
 export type { ModelFacts } from "./facts.ts";
@@ -36,7 +36,7 @@ export interface EngineSettings extends Settings {
   readonly lowered: boolean;
 }
 
-export interface FitOptions {
+export interface FitOptions extends Instead {
   /** spec.quantization.bits; the checkpoint's own where absent. */
   readonly bits?: number;
   readonly engineVersion?: string;
@@ -71,11 +71,15 @@ export function fitOneNode(
       "the model's weight bytes or context length are unknown: its size cannot be checked against the node",
     );
   const division = divisionOf(model, gpu.count);
-  if ("reason" in division) return refused("DoesNotFit", division.reason);
+  if ("reason" in division) return refused("DoesNotFit", `${division.reason}: ${options.instead ?? division.remedy}`);
   const native = nativeBits(model);
   const bits = options.bits ?? native;
   const unfit = bitsProblem(model, gpuOf(gpu), bits);
-  if (unfit !== undefined) return refused("DoesNotFit", `${String(bits)} bits on ${gpu.product}: ${unfit}`);
+  if (unfit !== undefined)
+    return refused(
+      "DoesNotFit",
+      `${String(bits)} bits on ${gpu.product}: ${unfit}${options.instead === undefined ? "" : `: ${options.instead}`}`,
+    );
   if (wantedContext !== undefined && wantedContext > model.contextLength)
     return refused(
       "ContextTooLong",
@@ -184,19 +188,16 @@ function answer({ model, gpu, best, wantedContext, engine, options }: Answer): F
         estimates,
         peak,
         nodesNeeded(model, gpu, LEAST_CONTEXT, { ...options, bits: engine.bits, alone: estimates }),
+        options,
       ),
     };
   const isCached = safe.concurrency(1) !== Infinity;
   if (longest < Math.min(LEAST_CONTEXT, wantedContext ?? LEAST_CONTEXT))
-    return refused(
-      "DoesNotFit",
-      `${cacheText(safe.cacheBytes)} for even ${String(LEAST_CONTEXT)} tokens: use a larger node type`,
-    );
-  if (wantedContext !== undefined && longest < wantedContext)
-    return refused(
-      "DoesNotFit",
-      `one request of ${String(wantedContext)} tokens does not fit: ${gigabytes(safe.cacheBytes)} of each GPU are left for its KV cache beside ${gigabytes(safe.weightBytes)} of weights: set spec.contextLength to ${String(longest)} or less, or use a larger node type${nodesText(nodesNeeded(model, gpu, wantedContext, { ...options, bits: engine.bits, alone: estimates }))}`,
-    );
+    return refused("DoesNotFit", noBlock(safe.cacheBytes, LEAST_CONTEXT, options));
+  if (wantedContext !== undefined && longest < wantedContext) {
+    const nodes = nodesNeeded(model, gpu, wantedContext, { ...options, bits: engine.bits, alone: estimates });
+    return refused("DoesNotFit", tooLong(estimates, { wanted: wantedContext, longest }, nodes, options));
+  }
   const contextLength = wantedContext ?? longest;
   const concurrency = isCached ? Math.floor(safe.concurrency(contextLength)) : 0;
   const tokens = isCached ? Math.floor(safe.concurrency(contextLength) * contextLength) : 0;

@@ -6,8 +6,13 @@ export interface Division {
   readonly expertParallel: boolean;
 }
 
+export interface Indivisible {
+  readonly reason: string;
+  readonly remedy: string;
+}
+
 /** How `gpuCount` GPUs share the model by tensor parallelism, or why they cannot. */
-export function divisionOf({ shape }: ModelFacts, gpuCount: number): Division | { readonly reason: string } {
+export function divisionOf({ shape }: ModelFacts, gpuCount: number): Division | Indivisible {
   if (!shape || gpuCount === 1) return { expertParallel: false };
   const { attentionHeads: heads, keyValueHeads, experts } = shape;
   // config/model.py verify_with_parallel_config; the feed-forward's check is layers/utils divide().
@@ -34,15 +39,17 @@ export function divisionOf({ shape }: ModelFacts, gpuCount: number): Division | 
 const divides = (width: number, gpuCount: number, step: number): boolean =>
   width % gpuCount === 0 && (step === 1 || (width / gpuCount) % step === 0);
 
-function cannot(what: string, value: number, gpuCount: number): { reason: string } {
+function cannot(what: string, value: number, gpuCount: number): Indivisible {
   return {
-    reason: `the model's ${what} cannot be divided over ${String(gpuCount)} GPUs: use a node type whose GPU count divides ${String(value)}`,
+    reason: `the model's ${what} cannot be divided over ${String(gpuCount)} GPUs`,
+    remedy: `use a node type whose GPU count divides ${String(value)}`,
   };
 }
 
-function cannotWidth(what: string, width: number, gpuCount: number, step: number): { reason: string } {
+function cannotWidth(what: string, width: number, gpuCount: number, step: number): Indivisible {
   const blocks = step > 1 ? ` in blocks of ${String(step)}` : "";
   return {
-    reason: `the model's ${what} of ${String(width)}${blocks} cannot be divided over ${String(gpuCount)} GPUs: use a node type with fewer GPUs`,
+    reason: `the model's ${what} of ${String(width)}${blocks} cannot be divided over ${String(gpuCount)} GPUs`,
+    remedy: "use a node type with fewer GPUs",
   };
 }

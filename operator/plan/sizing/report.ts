@@ -2,6 +2,7 @@
 import type { NodeType } from "../../api/nodetype.ts";
 import { engineLine, type EngineArgument } from "../engine/render.ts";
 import { fitOneNode, type Fit, type ModelFacts } from "./fit.ts";
+import { byPriceOrMemory } from "./proposal.ts";
 import { MATRIX_BITS } from "./quantize.ts";
 import { nativeBits } from "./weights.ts";
 
@@ -117,19 +118,15 @@ function suffices({ row }: Candidate, { concurrency = 1 }: Wish): boolean {
   return row.allowed && (row.concurrency?.safe ?? 0) >= concurrency;
 }
 
-/** Cheaper by price where both have one in the same currency, else less GPU memory in all; then more bits; then the name. */
+/** Cheaper first, as proposals have it; then more bits; then more context; then the name. Only of those that fit. */
 function better(a: Candidate, b: Candidate): number {
-  const [one, other] = [a.type.spec.price, b.type.spec.price];
-  const byPrice = one && other && one.currency === other.currency ? Number(one.perHour) - Number(other.perHour) : 0;
-  const byMemory = memoryOf(a) - memoryOf(b);
   const byContext = (b.fit?.capacity.contextLength ?? 0) - (a.fit?.capacity.contextLength ?? 0);
-  return byPrice || byMemory || b.row.bits - a.row.bits || byContext || (a.row.nodeType < b.row.nodeType ? -1 : 1);
-}
-
-function memoryOf({ row, type }: Candidate): number {
-  const amount = /^(\d+(?:\.\d+)?)(Mi|Gi|Ti|M|G|T)?/.exec(type.spec.gpu.memory);
-  const factor = { Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, M: 1e6, G: 1e9, T: 1e12 }[amount?.[2] ?? ""] ?? 1;
-  return row.allowed ? Number(amount?.[1] ?? 0) * factor * type.spec.gpu.count : Infinity;
+  return (
+    byPriceOrMemory(a.type, b.type) ||
+    b.row.bits - a.row.bits ||
+    byContext ||
+    (a.row.nodeType < b.row.nodeType ? -1 : 1)
+  );
 }
 
 function recommend({ row, type, fit }: Candidate, input: ReportInput, native: number): Recommendation | undefined {

@@ -120,7 +120,7 @@ const blocked: readonly Case[] = [
     ready: "False DoesNotFit",
     phase: "Error",
     stalled: true,
-    says: /use a larger node type/,
+    says: /needs 14\d\.\d GB of weights, 1 × 22Gi \(NVIDIA L4\) gives \d+\.\d GB: no node type of the platform can/,
   },
   {
     name: "a context longer than the model's",

@@ -176,6 +176,7 @@ export function observed(difference: Partial<Seen> = {}): Seen {
     replicasSetAt: NOON - 3_600_000,
     namespace: { metadata: { name: "team", uid: "namespace-uid" } },
     nodeType: nodeTypeOf(),
+    nodeTypes: [nodeTypeOf()],
     model: modelOf(),
     modelScope: "namespace-uid",
     pool: undefined,
