@@ -33,6 +33,8 @@ export interface Report {
   readonly maxConcurrency?: number;
   readonly estimatedMaxLen?: number;
   readonly note?: string;
+  /** File of test/plan/model/configs whose shape the reported checkpoint has. */
+  readonly config?: string;
 }
 
 export interface Compared {
@@ -48,28 +50,8 @@ export interface Compared {
 
 const configs = join(import.meta.dirname, "../model/configs");
 
-/** Checkpoints of the same shape as a recorded one: fine-tunes, quantized copies, later editions. */
-const sameShape: readonly (readonly [RegExp, string])[] = [
-  [/Qwen3(-Coder)?-30B-A3B/i, "Qwen/Qwen3-30B-A3B"],
-  [/Llama-3(\.1)?-8B/i, "meta-llama/Llama-3.1-8B-Instruct"],
-  [/Qwen2\.5-14B|r1-distill-qwen-14b/i, "Qwen/Qwen2.5-14B-Instruct"],
-  [/Qwen2\.5-Coder-32B/i, "Qwen/Qwen2.5-Coder-32B-Instruct"],
-  [/Qwen3-Embedding-8B/i, "Qwen/Qwen3-8B"],
-  [/gpt-oss-20b/i, "openai/gpt-oss-20b"],
-  [/gemma-4-26B-A4B/i, "google/gemma-4-26B-A4B"],
-  [/Qwen3\.[56]-35B-A3B/i, "Qwen/Qwen3.5-35B-A3B"],
-  [/Qwen3\.[568]-27B/i, "Qwen/Qwen3.5-27B"],
-  [/Qwen3-Coder-480B/i, "Qwen/Qwen3-Coder-480B-A35B-Instruct"],
-  [/Kimi-K2-Thinking/i, "moonshotai/Kimi-K2-Instruct"],
-];
-
-function recordedName(model: string): string {
-  if (existsSync(join(configs, `${model.replace("/", "__")}.json`))) return model;
-  return sameShape.find(([name]) => name.test(model))?.[1] ?? model;
-}
-
-function configOf(model: string): { readonly config: Config; readonly weightBytes?: number } | undefined {
-  const path = join(configs, `${recordedName(model).replace("/", "__")}.json`);
+function configOf({ model, config }: Report): { readonly config: Config; readonly weightBytes?: number } | undefined {
+  const path = join(configs, config ?? `${model.replace("/", "__")}.json`);
   return existsSync(path)
     ? (JSON.parse(readFileSync(path, "utf8")) as { config: Config; weightBytes?: number })
     : undefined;
@@ -130,7 +112,7 @@ function matrixBytes(report: Report, method: string | undefined): number {
 
 /** Facts of the reported model by its configuration; undefined where neither that nor the report tells its weights. */
 export function factsOf(report: Report): ModelFacts | undefined {
-  const found = configOf(report.model);
+  const found = configOf(report);
   if (!found) return undefined;
   const { config } = found;
   const shape = shapeOf(config, []);
