@@ -20,7 +20,14 @@ export const shape = z
     expertSize: z.int().min(0).optional().describe("Width of one routed expert; the GPUs must divide it."),
     quantizationBlock: z.int().min(0).optional().describe("Rows that share one scale of a block-quantized checkpoint."),
     visionTokens: z.int().min(0).optional().describe("Tokens of the largest image that the engine profiles with."),
-    visionWidth: z.int().min(0).optional().describe("Numbers that the vision encoder holds per token at its widest."),
+    visionWidth: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Numbers that the vision encoder holds per token at its widest, whole on every GPU."),
+    visionSplitWidth: z.int().min(0).optional().describe("Those of them that the GPUs divide."),
+    visionInput: z.int().min(0).optional().describe("Numbers of the image behind one token."),
+    visionOutput: z.int().min(0).optional().describe("Numbers of one token that the vision encoder hands on."),
   })
   .describe("Dimensions that sizing and parallelism depend on; a missing one is unknown.");
 

@@ -3,6 +3,7 @@ import type { ModelStatus } from "../../api/model.ts";
 import { count, isJson, textConfig } from "./config.ts";
 import type { Json } from "./config.ts";
 import type { Tensor } from "./safetensors.ts";
+import { visionOf } from "./vision.ts";
 
 export type Shape = NonNullable<ModelStatus["shape"]>;
 
@@ -102,27 +103,4 @@ function quantizationBlockOf(config: Json): number | undefined {
   return Array.isArray(block) && Number.isSafeInteger(block[0]) && (block[0] as number) > 0
     ? (block[0] as number)
     : undefined;
-}
-
-/** Largest image of the Qwen processors: 12,845,056 pixels of 28 × 28 each (Qwen2VLImageProcessor.max_pixels). */
-const dynamicImageTokens = 16_384;
-
-/**
- * What the engine's profiling of an encoder depends on: tokens of the largest image and numbers per token at the widest point of
- * a layer: residual and its norm, queries, keys and values with the first two rotated in 32 bits, gate and up with their product.
- */
-function visionOf(config: Json): Partial<Shape> {
-  const thinker = isJson(config["thinker_config"]) ? config["thinker_config"] : config;
-  const vision = thinker["vision_config"];
-  if (!isJson(vision)) return {};
-  const hidden = count(vision, ["embed_dim", "hidden_size", "width", "vt_hidden_size"]);
-  if (hidden === undefined) return {};
-  const merge = count(vision, ["spatial_merge_size"]) ?? count(thinker, ["spatial_merge_size"]);
-  const side = count(vision, ["image_size"]);
-  const patch = count(vision, ["patch_size"]) ?? 14;
-  const dynamic = merge !== undefined && side === undefined;
-  const patches = side === undefined ? 1024 : Math.min(65_536, Math.ceil(side / patch) ** 2);
-  const inner = count(vision, ["intermediate_size"]) ?? 4 * hidden;
-  const perToken = (merge ?? 2) ** 2 * (9 * hidden + 5 * inner);
-  return { visionTokens: dynamic ? dynamicImageTokens : Math.ceil(patches / (merge ?? 2) ** 2), visionWidth: perToken };
 }

@@ -27,6 +27,8 @@ export interface CapacityInput {
   /** The engine's own defaults for this GPU where absent. */
   readonly settings?: Partial<Settings>;
   readonly enforceEager?: boolean;
+  /** VLLM_USE_FLASHINFER_SAMPLER, where the engine has the kernels. */
+  readonly flashInferSampler?: boolean;
   readonly prefixCaching?: boolean;
 }
 
@@ -55,7 +57,6 @@ export interface TwoEstimates {
 const SAFE = {
   reserve: 1.25,
   graphs: 2.5,
-  encoder: 1.5,
   peers: 0.4 * 2 ** 30,
   weights: 1.01,
   memory: 0.005,
@@ -82,7 +83,8 @@ export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
     prefixCaching: input.prefixCaching ?? true,
   });
   const enforceEager = input.enforceEager ?? false;
-  const common = { facts: input.facts, gpu, parallel, settings, release, enforceEager };
+  const flashInferSampler = input.flashInferSampler ?? false;
+  const common = { facts: input.facts, gpu, parallel, settings, release, enforceEager, flashInferSampler };
   const budgetBytes = Math.floor(gpu.usableBytes * (input.utilization ?? GPU_MEMORY_UTILIZATION));
   const estimate = (weightBytes: number, part: Reserve, heldBack: number): Estimate =>
     estimateOf(weightBytes, part, budgetBytes - heldBack, plan, release);
@@ -92,7 +94,7 @@ export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
     expected: estimate(expectedWeights, reserveOf(common), 0),
     safe: estimate(
       Math.ceil(safeWeights * SAFE.weights),
-      scaled(reserveOf({ ...common, encoderFactor: SAFE.encoder })),
+      scaled(reserveOf({ ...common, wholeEncoder: true })),
       heldBack(gpu, parallel.tensor * parallel.pipeline),
     ),
   };

@@ -56,7 +56,7 @@ const rows: readonly Row[] = [
   { name: /\b50[78]0\b/, sizes: [[16, 15.48]], capability: 120, linked: false },
   { name: /\b4090\b/, sizes: [[24, 23.64]], capability: 89, linked: false },
   { name: /\b40[678]0\b/, sizes: [[12, 11.6], [16, 15.6]], capability: 89, linked: false },
-  { name: /\b3090\b/, sizes: [[24, 23.56]], capability: 86, linked: false },
+  { name: /\b3090\b/, sizes: [[24, 23.69]], capability: 86, linked: false },
   { name: /\b30[678]0\b/, sizes: [[8, 7.6], [12, 11.65]], capability: 86, linked: false },
   { name: /\bV100\b/i, sizes: [[16, 15.77], [32, 31.73]], capability: 70, linked: true },
   { name: /\bT4\b/i, sizes: [[16, 14.56]], capability: 75, linked: false },

@@ -18,8 +18,10 @@ export interface ReserveInput {
   readonly settings: Settings;
   readonly release: EngineRelease;
   readonly enforceEager?: boolean;
-  /** The safe estimate counts encoders larger: their shapes vary most. */
-  readonly encoderFactor?: number;
+  /** Whether top-k and top-p run in FlashInfer's kernels, as the start-up log says. */
+  readonly flashInferSampler?: boolean;
+  /** The safe estimate divides no encoder: not every family's is (--mm-encoder-tp-mode). */
+  readonly wholeEncoder?: boolean;
 }
 
 export interface Reserve {
@@ -36,14 +38,14 @@ export function reserveOf(input: ReserveInput): Reserve {
   const hidden = facts.shape?.hiddenSize ?? 4096;
   const tokens = settings.maxNumBatchedTokens;
   const resident = tokens * hidden * 2 * 2;
-  const vision = visionBytes(facts, tokens, hidden);
+  const vision = visionBytes(input, hidden);
   const peak = Math.max(
-    forwardBytes(facts, tokens, hidden, parallel),
-    samplerBytes(input),
-    vision.encoder * (input.encoderFactor ?? 1),
+    vision.encoder,
+    vision.outputs + forwardBytes(facts, tokens, hidden, parallel),
+    vision.outputs + samplerBytes(input),
   );
   return {
-    activationBytes: Math.ceil(peak + resident + vision.outputs),
+    activationBytes: Math.ceil(peak + resident),
     graphBytes: Math.ceil(graphBytes(input)),
     otherBytes: Math.ceil(otherBytes(input)),
   };
@@ -65,20 +67,33 @@ const latentWorkspace = (heads: number, tensor: number): number => 65_536 * (hea
 
 /**
  * Logits of every sequence: in 16 and 32 bits, sorted with 64-bit indices and the sort's own buffers, probabilities and noise: 38
- * bytes per entry. Since 0.17 (#33538) top-k and top-p run in place in a Triton kernel: 16 bytes. Poolers have no logits.
+ * bytes per entry. Since 0.17 (#33538) top-k and top-p run in place in a Triton kernel: 16 bytes. FlashInfer's kernels, the default
+ * where they were installed until 0.11.1 (#26859), mask and normalize: 14. Poolers have no logits.
  */
-function samplerBytes({ facts, settings, release }: ReserveInput): number {
+function samplerBytes({ facts, settings, release, flashInferSampler }: ReserveInput): number {
   if (facts.task !== undefined && facts.task !== "Generate" && facts.task !== "Unknown") return 0;
   const rows = Math.min(settings.maxNumSeqs, settings.maxNumBatchedTokens);
-  return rows * (facts.shape?.vocabularySize ?? 128_000) * (atLeast(release, 0, 17) ? 16 : 38);
+  const native = atLeast(release, 0, 17) ? 16 : 38;
+  return rows * (facts.shape?.vocabularySize ?? 128_000) * (flashInferSampler === true ? 14 : native);
 }
 
-/** The encoder runs over as many of the largest images as one batch holds; its outputs stay while the text is profiled. */
-function visionBytes({ shape }: ModelFacts, tokens: number, hidden: number): { encoder: number; outputs: number } {
-  const { visionTokens, visionWidth } = shape ?? {};
-  if (visionTokens === undefined || visionWidth === undefined) return { encoder: 0, outputs: 0 };
-  const budget = Math.max(tokens, visionTokens);
-  return { encoder: budget * visionWidth * 2, outputs: budget * hidden * 2 };
+/**
+ * The encoder runs over as many of the largest images as one batch holds; their pixels and its outputs stay while the text is
+ * profiled. The outputs were padded to the whole budget before 0.14 (#30475); Qwen3-VL's budget was that of a video of 2,048 frames
+ * of 150 tokens, two by two, before 0.15 (#32684).
+ */
+function visionBytes(input: ReserveInput, hidden: number): { encoder: number; outputs: number } {
+  const { facts, settings, parallel, release, wholeEncoder } = input;
+  const { visionTokens, visionWidth, visionSplitWidth = 0, visionInput = 0, visionOutput = hidden } = facts.shape ?? {};
+  if (!visionTokens || visionWidth === undefined) return { encoder: 0, outputs: 0 };
+  const images = Math.max(1, Math.floor(settings.maxNumBatchedTokens / visionTokens));
+  const tokens = images * visionTokens;
+  const budget =
+    visionOutput > hidden && !atLeast(release, 0, 15) ? 153_600 : Math.max(settings.maxNumBatchedTokens, tokens);
+  const kept = atLeast(release, 0, 14) ? tokens : budget;
+  const outputs = (tokens * visionInput + kept * visionOutput) * 2;
+  const width = visionWidth + visionSplitWidth / (wholeEncoder === true ? 1 : parallel.tensor);
+  return { encoder: tokens * (width + visionInput) * 2, outputs };
 }
 
 /** Sizes that are captured: 1, 2, 4, eights to 256, sixteens to the largest (config/vllm.py _set_cudagraph_sizes). */
@@ -98,10 +113,10 @@ function graphBytes({ settings, release, enforceEager, gpu }: ReserveInput): num
 }
 
 /**
- * Workspaces of cuBLAS and attention; NCCL's channels and the buffers of custom all-reduce, which grow with the peers and are small
- * where the GPUs are not linked (no custom all-reduce across PCIe: custom_all_reduce.py).
+ * Workspaces of cuBLAS and attention. Between linked GPUs NCCL's channels to each peer, whose number grows with the peers, and the
+ * buffers of custom all-reduce; small where the GPUs are not linked (no custom all-reduce across PCIe: custom_all_reduce.py).
  */
 function otherBytes({ parallel: { tensor, pipeline }, gpu }: ReserveInput): number {
-  const between = gpu.linked ? 0.3 + 0.2 * tensor : 0.1 + 0.05 * tensor;
-  return 0.15 * GiB + (tensor > 1 ? between * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
+  const between = gpu.linked ? 0.15 + 0.035 * tensor * (tensor - 1) : 0.02 * tensor;
+  return 0.1 * GiB + (tensor > 1 ? between * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
 }

@@ -8,7 +8,9 @@ import { cacheOf } from "../../../operator/plan/model/cache.ts";
 import { quantizationOf, textConfig } from "../../../operator/plan/model/config.ts";
 import { shapeOf } from "../../../operator/plan/model/shape.ts";
 import { capacityOf, type TwoEstimates } from "../../../operator/plan/sizing/capacity.ts";
-import type { ModelFacts } from "../../../operator/plan/sizing/facts.ts";
+import { cacheLayersOf, type ModelFacts } from "../../../operator/plan/sizing/facts.ts";
+import { cachePlan, cacheSize } from "../../../operator/plan/sizing/kv.ts";
+import { releaseOf } from "../../../operator/plan/sizing/release.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -27,11 +29,15 @@ export interface Report {
   readonly quantization?: string;
   readonly kvCacheDtype?: string;
   readonly enforceEager?: boolean;
+  readonly flashInferSampler?: boolean;
+  /** Served without its encoders (--language-model-only, or no input of another kind allowed). */
+  readonly textOnly?: boolean;
   readonly modelLoadingGiB?: number;
   readonly availableKvGiB?: number;
   readonly kvTokens?: number;
   readonly maxConcurrency?: number;
   readonly estimatedMaxLen?: number;
+  readonly dataParallel?: number;
   readonly note?: string;
   /** File of test/plan/model/configs whose shape the reported checkpoint has. */
   readonly config?: string;
@@ -43,7 +49,7 @@ export interface Compared {
   readonly reported: number;
   readonly expected: number;
   readonly safe: number;
-  /** Weights of one GPU in bytes, ours beside the report's. */
+  /** Weights of one GPU in bytes, ours beside the report's; undefined where we took the report's, since the shape is not counted here. */
   readonly weightBytes: number;
   readonly reportedWeightBytes: number | undefined;
 }
@@ -110,26 +116,38 @@ function matrixBytes(report: Report, method: string | undefined): number {
   return /fp8|int8|w8a8/i.test(words) ? 1 : 2;
 }
 
+/** Whether we count the weights ourselves. */
+function isCounted(report: Report): boolean {
+  const config = configOf(report)?.config;
+  return config !== undefined && !("vision_config" in config) && counted(config) !== undefined;
+}
+
+const withoutEncoders = (shape: ReturnType<typeof shapeOf>): typeof shape => ({ ...shape, visionTokens: 0 });
+
 /** Facts of the reported model by its configuration; undefined where neither that nor the report tells its weights. */
 export function factsOf(report: Report): ModelFacts | undefined {
   const found = configOf(report);
   if (!found) return undefined;
   const { config } = found;
-  const shape = shapeOf(config, []);
+  const whole = shapeOf(config, []);
+  const shape = report.textOnly === true ? withoutEncoders(whole) : whole;
   const architectures = config["architectures"] as readonly string[] | undefined;
   const cache = cacheOf(architectures?.[0] ?? "", "Generate", config, shape);
   if (!cache) return undefined;
   const size = counted(config);
-  const embeddingBytes = (size?.embedding ?? 0) * 2;
+  const task = /Embedding/.test(report.model) ? "Embed" : "Generate";
+  // Embedders have no output layer.
+  const embeddings =
+    task === "Embed" ? number(textConfig(config), "vocab_size") * (shape.hiddenSize ?? 0) : size?.embedding;
+  const embeddingBytes = (embeddings ?? 0) * 2;
   const gpus = report.gpuCount * (report.pp ?? 1);
   const bytes = matrixBytes(report, quantizationOf(config));
   // gpt-oss quantizes its experts alone.
   const others = /mxfp4/.test(quantizationOf(config) ?? "") ? 2 : bytes;
-  const whole =
-    size && !("vision_config" in config)
-      ? (size.matrices - size.experts) * others + size.experts * bytes + embeddingBytes
-      : undefined;
-  const total = whole ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
+  const own = isCounted(report)
+    ? ((size?.matrices ?? 0) - (size?.experts ?? 0)) * others + (size?.experts ?? 0) * bytes + embeddingBytes
+    : undefined;
+  const total = own ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
   if (total === undefined) return undefined;
   const weights = {
     embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes), replicatedBytes: 0, visionBytes: 0,
@@ -137,7 +155,7 @@ export function factsOf(report: Report): ModelFacts | undefined {
   }; // prettier-ignore
   const quantization = quantizationOf(config);
   return {
-    weightBytes: total, contextLength: report.maxModelLen, task: /Embedding/.test(report.model) ? "Embed" : "Generate", shape,
+    weightBytes: total, contextLength: report.maxModelLen, task, shape,
     weights, cache: [...cache], ...(quantization === undefined ? {} : { quantization }),
   }; // prettier-ignore
 }
@@ -161,6 +179,7 @@ export function estimateOf(report: Report, facts: ModelFacts): TwoEstimates | un
     utilization: report.gpuMemoryUtilization,
     cacheElementBytes: /fp8/.test(report.kvCacheDtype ?? "") ? 1 : 2,
     enforceEager: report.enforceEager ?? false,
+    flashInferSampler: report.flashInferSampler ?? false,
     settings: {
       ...(maxNumSeqs === undefined ? {} : { maxNumSeqs }),
       ...(maxNumBatchedTokens === undefined ? {} : { maxNumBatchedTokens }),
@@ -168,15 +187,35 @@ export function estimateOf(report: Report, facts: ModelFacts): TwoEstimates | un
   });
 }
 
+/** Where a report states the cache's memory alone: the tokens that it holds by the rules of the block manager. */
+function tokensOfBytes(report: Report, facts: ModelFacts): number | undefined {
+  if (report.availableKvGiB === undefined) return undefined;
+  const settings = estimateOf(report, facts)?.settings;
+  const plan = cachePlan(cacheLayersOf(facts) ?? [], {
+    tensorParallel: report.gpuCount,
+    pipelineParallel: report.pp ?? 1,
+    elementBytes: /fp8/.test(report.kvCacheDtype ?? "") ? 1 : 2,
+    batchedTokens: settings?.maxNumBatchedTokens ?? 8192,
+    release: releaseOf(report.vllmVersion),
+    prefixCaching: true,
+  });
+  if (!plan) return undefined;
+  const bytes = report.availableKvGiB * 2 ** 30;
+  return cacheSize(plan, bytes, report.maxModelLen, releaseOf(report.vllmVersion)).concurrency * report.maxModelLen;
+}
+
 /** One report beside our numbers; undefined where it or its model's configuration lacks what a comparison needs. */
 export function compare(report: Report): Compared | undefined {
+  // Replicas inside one engine are not modelled.
+  if ((report.dataParallel ?? 1) > 1) return undefined;
   const facts = factsOf(report);
   const two = facts && estimateOf(report, facts);
   const { maxModelLen: length, maxConcurrency, kvTokens, modelLoadingGiB } = report;
   // The concurrency has two digits behind the point: where few sequences fit, the tokens of a plain cache are more exact.
   const isPlain = facts?.cache?.every(({ kind }) => kind === "Full" || kind === "Latent") === true;
-  const reported =
+  const tokens =
     maxConcurrency === undefined || (isPlain && kvTokens !== undefined) ? kvTokens : maxConcurrency * length;
+  const reported = tokens ?? (facts && tokensOfBytes(report, facts));
   if (!two || reported === undefined) return undefined;
   return {
     report,
@@ -184,7 +223,7 @@ export function compare(report: Report): Compared | undefined {
     expected: two.expected.concurrency(length) * length,
     safe: two.safe.concurrency(length) * length,
     weightBytes: two.expected.weightBytes,
-    reportedWeightBytes: modelLoadingGiB === undefined ? undefined : modelLoadingGiB * 2 ** 30,
+    reportedWeightBytes: modelLoadingGiB === undefined || !isCounted(report) ? undefined : modelLoadingGiB * 2 ** 30,
   };
 }
 
