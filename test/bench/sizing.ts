@@ -2,7 +2,7 @@
 import type { NodeType } from "../../operator/api/nodetype.ts";
 import { fitOneNode, type ModelFacts } from "../../operator/plan/sizing/fit.ts";
 import { nodeSupportOf } from "../../operator/plan/sizing/matrix.ts";
-import { allReports, compare, errorTable, isOwnMemory, median } from "../plan/sizing/reported.ts";
+import { allReports, compare, errorTable, isStated, median } from "../plan/sizing/reported.ts";
 import { print, say } from "./figures.ts";
 
 const products = [
@@ -67,25 +67,29 @@ export async function sizing(): Promise<void> {
     for (const [index, model] of models.entries()) fitOneNode(model, nodeTypeOf(index).spec.gpu, 16_384);
   });
   print({ name: "sizing of one deployment", value: planMs / models.length, unit: "ms", limit: 0.2, against: "target" });
+  accuracy();
+  await Promise.resolve();
+}
+
+/** How far both numbers are from start-up reports; those that count state all of model, GPU, version, utilization and length. */
+function accuracy(): void {
   const rows = allReports().flatMap((report) => compare(report) ?? []);
-  if (rows.length === 0) return;
   say(
     `reported tokens, expected and safe beside them, of ${String(rows.length)} start-up reports:\n${errorTable(rows)}`,
   );
-  const counted = rows.filter(({ report }) => isOwnMemory(report));
+  const counted = rows.filter(({ report }) => isStated(report));
+  print({ name: "start-up reports that count", value: counted.length, unit: "", limit: 40, against: "target" });
+  const weights = counted.flatMap(({ weightBytes, reportedWeightBytes }) =>
+    reportedWeightBytes === undefined ? [] : [Math.abs(weightBytes / reportedWeightBytes - 1) * 100],
+  );
+  print({ name: "weights, median absolute error", value: median(weights), unit: "%", limit: 2, against: "target" });
+  print({ name: "weights, largest absolute error", value: Math.max(...weights), unit: "%" });
   const errors = counted.map(({ expected, reported }) => Math.abs(expected / reported - 1) * 100);
   print({ name: "KV tokens, median absolute error", value: median(errors), unit: "%", limit: 8, against: "target" });
   const within = (errors.filter((error) => error <= 20).length / errors.length) * 100;
   print({ name: "KV tokens, reports within 20 %", value: within, unit: "%", limit: 90, against: "target" });
-  const share = median(counted.map(({ safe, expected }) => safe / expected)) * 100;
+  const share = median(counted.map(({ safe, expected }) => (expected > 0 ? safe / expected : 1))) * 100;
   print({ name: "safe over expected, median", value: share, unit: "%", limit: 75, against: "target" });
   const over = counted.filter(({ safe, reported }) => safe > reported).length;
-  print({
-    name: "safe exceeds the report",
-    value: over,
-    unit: "reports",
-    limit: counted.length / 40,
-    against: "target",
-  });
-  await Promise.resolve();
+  print({ name: "safe exceeds", value: over, unit: "reports", limit: counted.length / 40, against: "target" });
 }

@@ -1,25 +1,38 @@
 // Our two numbers against start-up reports of the real engine: the targets of the issue. `make bench BENCH=sizing` prints the table.
+// Counted are reports that state model, GPU, parallelism, version, utilization and length; the others must agree less closely.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { allReports, compare, errorTable, isOwnMemory, median } from "./reported.ts";
+import { allReports, compare, errorTable, isOwnMemory, isStated, median } from "./reported.ts";
 
 const reports = allReports().filter(isOwnMemory);
-const rows = reports.flatMap((report) => compare(report) ?? []);
+const rows = reports.filter(isStated).flatMap((report) => compare(report) ?? []);
+const others = reports.filter((report) => !isStated(report)).flatMap((report) => compare(report) ?? []);
+
+/** Weights that differ by more than 2 %, each with what is known of it. */
+const heavier = new Map([
+  ["qwen3-vl-embedding-2b-t4", "0.11.0 loads a part of the encoder where no image is allowed"],
+  ["qwen3-vl-embedding-2b-t4-8192", "as the one before"],
+  ["qwen35-27b-3090-tp4", "each GPU holds 0.27 GiB more than its share: gated delta networks, not found what"],
+  ["qwen35-27b-3090-tp4-92", "as the one before"],
+  ["qwen35-27b-3090-tp4-one", "as the one before"],
+  ["qwen35-9b-3090-tp4", "as the one before, 0.14 GiB"],
+]);
+
+/** Reports whose engine had less room than the safe estimate said, each with the reason; none so far. */
+const exceeded = new Map<string, string>();
 
 describe("start-up reports", () => {
-  test("have an address and can mostly be compared", () => {
-    assert.ok(
-      reports.length > 0 && rows.length >= reports.length / 2,
-      `${String(rows.length)} of ${String(reports.length)}`,
-    );
+  test("at least 40 count, each with its address", () => {
+    assert.ok(rows.length >= 40, String(rows.length));
     for (const { url, id } of reports) assert.match(url, /^https:\/\//, id);
+    assert.equal(new Set(reports.map(({ id }) => id)).size, reports.length);
   });
 
-  test("weights are within 2 % in the median", () => {
-    const errors = rows.flatMap(({ weightBytes, reportedWeightBytes }) =>
-      reportedWeightBytes === undefined ? [] : [Math.abs(weightBytes / reportedWeightBytes - 1)],
-    );
-    assert.ok(median(errors) <= 0.02, String(median(errors)));
+  test("weights are within 2 %, but for those that are named", () => {
+    for (const { report, weightBytes, reportedWeightBytes } of rows) {
+      if (reportedWeightBytes === undefined || heavier.has(report.id)) continue;
+      assert.ok(Math.abs(weightBytes / reportedWeightBytes - 1) <= 0.02, report.id);
+    }
   });
 
   test("expected tokens: median error at most 8 %, nine of ten within 20 %", () => {
@@ -28,9 +41,30 @@ describe("start-up reports", () => {
     assert.ok(errors.filter((error) => error <= 0.2).length >= 0.9 * errors.length, errorTable(rows));
   });
 
-  test("safe tokens exceed at most one report in forty and keep three quarters of the expected ones", () => {
+  test("expected tokens lean to no side", () => {
+    const errors = rows.map(({ expected, reported }) => expected / reported - 1);
+    assert.ok(Math.abs(median(errors)) <= 0.02, String(median(errors)));
+  });
+
+  test("safe tokens exceed at most one report in forty, each explained, and keep three quarters of the expected ones", () => {
     const over = rows.filter(({ safe, reported }) => safe > reported);
-    assert.ok(over.length <= Math.ceil(rows.length / 40), errorTable(over));
-    assert.ok(median(rows.map(({ safe, expected }) => safe / expected)) >= 0.75);
+    assert.ok(over.length <= rows.length / 40, errorTable(over));
+    for (const { report } of over) assert.ok(exceeded.has(report.id), report.id);
+    assert.ok(median(rows.filter(({ expected }) => expected > 0).map(({ safe, expected }) => safe / expected)) >= 0.75);
+  });
+
+  test("reports of which something is inferred agree within 20 %, and none is exceeded", () => {
+    for (const { report, expected, safe, reported } of others) {
+      assert.ok(Math.abs(expected / reported - 1) <= 0.2 && safe <= reported, report.id);
+    }
+  });
+
+  test("each kind of GPU errs alike: no median of three reports or more is beyond 8 %", () => {
+    const kinds = Map.groupBy(rows, ({ report }) => report.gpu);
+    for (const [gpu, same] of kinds) {
+      if (same.length < 3) continue;
+      const error = median(same.map(({ expected, reported }) => expected / reported - 1));
+      assert.ok(Math.abs(error) <= 0.08, `${gpu}: ${String(error)}`);
+    }
   });
 });

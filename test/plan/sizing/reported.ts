@@ -11,6 +11,7 @@ import { capacityOf, type TwoEstimates } from "../../../operator/plan/sizing/cap
 import { cacheLayersOf, type ModelFacts } from "../../../operator/plan/sizing/facts.ts";
 import { cachePlan, cacheSize } from "../../../operator/plan/sizing/kv.ts";
 import { releaseOf } from "../../../operator/plan/sizing/release.ts";
+import { counted, number } from "./parameters.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -38,6 +39,8 @@ export interface Report {
   readonly maxConcurrency?: number;
   readonly estimatedMaxLen?: number;
   readonly dataParallel?: number;
+  /** Of model, GPU, version, utilization and length what the source does not state: such a report is shown and not counted. */
+  readonly inferred?: readonly string[];
   readonly note?: string;
   /** File of test/plan/model/configs whose shape the reported checkpoint has. */
   readonly config?: string;
@@ -63,50 +66,6 @@ function configOf({ model, config }: Report): { readonly config: Config; readonl
     : undefined;
 }
 
-const number = (config: Config, key: string): number => (typeof config[key] === "number" ? config[key] : 0);
-
-/** Parameters of a plain transformer, dense or with experts: projections, feed-forward, embeddings; undefined for other shapes. */
-export function counted(
-  config: Config,
-): { readonly matrices: number; readonly embedding: number; readonly experts: number } | undefined {
-  const text = textConfig(config);
-  const shape = shapeOf(config, []);
-  const {
-    layers,
-    hiddenSize: hidden,
-    attentionHeads,
-    keyValueHeads,
-    headSize,
-    vocabularySize,
-    intermediateSize,
-  } = shape;
-  if (!layers || !hidden || !attentionHeads || !keyValueHeads || !headSize || !vocabularySize || "kv_lora_rank" in text)
-    return undefined;
-  if (
-    "hybrid_override_pattern" in text ||
-    /llama4|gemma4|gemma3n/.test(JSON.stringify(text["model_type"] ?? config["model_type"]))
-  )
-    return undefined;
-  if ("layer_types" in text && JSON.stringify(text["layer_types"]).includes("linear")) return undefined;
-  if (config["is_encoder_decoder"] === true) {
-    // Whisper: self-attention and a feed-forward of two matrices on both sides, cross-attention on the decoder's.
-    const block = 4 * hidden * hidden;
-    const encoder = number(config, "encoder_layers") * (block + 2 * hidden * number(config, "encoder_ffn_dim"));
-    const decoder = layers * (2 * block + 2 * hidden * (intermediateSize ?? 0));
-    return { matrices: encoder + decoder, embedding: vocabularySize * hidden, experts: 0 };
-  }
-  const attention = hidden * headSize * (2 * attentionHeads + 2 * keyValueHeads);
-  const experts = (shape.experts ?? 0) * 3 * hidden * (shape.expertSize ?? 0) * layers;
-  const shared = number(text, "shared_expert_intermediate_size") * 3 * hidden * layers;
-  const dense = shape.experts ? shared : 3 * hidden * (intermediateSize ?? 0) * layers;
-  const tied = (text["tie_word_embeddings"] ?? config["tie_word_embeddings"]) === true;
-  return {
-    matrices: attention * layers + dense + experts,
-    embedding: vocabularySize * hidden * (tied ? 1 : 2),
-    experts,
-  };
-}
-
 /** Bytes of one number of a matrix in the checkpoint that the report served. */
 function matrixBytes(report: Report, method: string | undefined): number {
   const words = `${report.model} ${report.quantization ?? ""} ${method ?? ""}`;
@@ -119,7 +78,7 @@ function matrixBytes(report: Report, method: string | undefined): number {
 /** Whether we count the weights ourselves. */
 function isCounted(report: Report): boolean {
   const config = configOf(report)?.config;
-  return config !== undefined && !("vision_config" in config) && counted(config) !== undefined;
+  return config !== undefined && counted(config) !== undefined;
 }
 
 const withoutEncoders = (shape: ReturnType<typeof shapeOf>): typeof shape => ({ ...shape, visionTokens: 0 });
@@ -144,13 +103,12 @@ export function factsOf(report: Report): ModelFacts | undefined {
   const bytes = matrixBytes(report, quantizationOf(config));
   // gpt-oss quantizes its experts alone.
   const others = /mxfp4/.test(quantizationOf(config) ?? "") ? 2 : bytes;
-  const own = isCounted(report)
-    ? ((size?.matrices ?? 0) - (size?.experts ?? 0)) * others + (size?.experts ?? 0) * bytes + embeddingBytes
-    : undefined;
+  const visionBytes = report.textOnly === true ? 0 : (size?.vision ?? 0) * 2;
+  const own = size && (size.matrices - size.experts) * others + size.experts * bytes + embeddingBytes + visionBytes;
   const total = own ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
   if (total === undefined) return undefined;
   const weights = {
-    embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes), replicatedBytes: 0, visionBytes: 0,
+    embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes - visionBytes), replicatedBytes: 0, visionBytes,
     expertBytes: (size?.experts ?? 0) * bytes, extraBytes: 0,
   }; // prettier-ignore
   const quantization = quantizationOf(config);
@@ -229,6 +187,9 @@ export function compare(report: Report): Compared | undefined {
 
 /** GPUs that share the host's memory are outside of what is promised, and so is what torch calls their total. */
 export const isOwnMemory = ({ gpu }: Report): boolean => !/GB10|APU|Spark/i.test(gpu);
+
+/** Whether model, GPU, parallelism, version, utilization and length are all stated, on a GPU with memory of its own. */
+export const isStated = (report: Report): boolean => isOwnMemory(report) && report.inferred === undefined;
 
 /** All reports of the data file. */
 export function allReports(): readonly Report[] {
