@@ -5,10 +5,10 @@
 import type { GpuShape } from "../../api/nodetype.ts";
 import { cacheLayersOf, type ModelFacts } from "./facts.ts";
 import { defaultSettings, gpuOf, type Gpu, type Settings } from "./gpu.ts";
-import { cachePlan, cacheSize, longestSequence, type CachePlan } from "./kv.ts";
-import { releaseOf } from "./release.ts";
+import { cachePlan, cacheSize, longestSequence, type CacheOptions, type CachePlan } from "./kv.ts";
+import { atLeast, releaseOf, type EngineRelease } from "./release.ts";
 import { reserveOf, type Reserve } from "./reserve.ts";
-import { weightBytesPerGpu } from "./weights.ts";
+import { weightBytesPerGpu, type Parallel } from "./weights.ts";
 
 /** vLLM's default for --gpu-memory-utilization since April 2026; rendered explicitly so that a new default changes nothing. */
 export const GPU_MEMORY_UTILIZATION = 0.92;
@@ -29,6 +29,7 @@ export interface CapacityInput {
   readonly enforceEager?: boolean;
   /** VLLM_USE_FLASHINFER_SAMPLER, where the engine has the kernels. */
   readonly flashInferSampler?: boolean;
+  /** The version's default where absent: only models with states depend on it. */
   readonly prefixCaching?: boolean;
 }
 
@@ -74,31 +75,47 @@ export function capacityOf(input: CapacityInput): TwoEstimates | undefined {
   const expectedWeights = weightBytesPerGpu(input.facts, parallel, bits, false);
   const safeWeights = weightBytesPerGpu(input.facts, parallel, bits, true);
   if (!layers || expectedWeights === undefined || safeWeights === undefined) return undefined;
-  const plan = cachePlan(layers, {
-    tensorParallel: parallel.tensor,
-    pipelineParallel: parallel.pipeline,
-    elementBytes: input.cacheElementBytes ?? 2,
-    batchedTokens: settings.maxNumBatchedTokens,
-    release,
-    prefixCaching: input.prefixCaching ?? true,
-  });
+  const planOf = (prefixCaching: boolean): CachePlan | undefined =>
+    cachePlan(layers, cacheOptions(input, parallel, settings.maxNumBatchedTokens, release, prefixCaching));
   const enforceEager = input.enforceEager ?? false;
   const flashInferSampler = input.flashInferSampler ?? false;
   const common = { facts: input.facts, gpu, parallel, settings, release, enforceEager, flashInferSampler };
   const budgetBytes = Math.floor(gpu.usableBytes * (input.utilization ?? GPU_MEMORY_UTILIZATION));
-  const estimate = (weightBytes: number, part: Reserve, heldBack: number): Estimate =>
-    estimateOf(weightBytes, part, budgetBytes - heldBack, plan, release);
   return {
     settings,
     budgetBytes,
-    expected: estimate(expectedWeights, reserveOf(common), 0),
-    safe: estimate(
+    // Models with states cache no prefixes on their own before 0.28 (#50991).
+    expected: estimateOf(
+      expectedWeights,
+      reserveOf(common),
+      budgetBytes,
+      planOf(input.prefixCaching ?? atLeast(release, 0, 28)),
+      release,
+    ),
+    safe: estimateOf(
       Math.ceil(safeWeights * SAFE.weights),
       scaled(reserveOf({ ...common, wholeEncoder: true })),
-      heldBack(gpu, parallel.tensor * parallel.pipeline),
+      budgetBytes - heldBack(gpu, parallel.tensor * parallel.pipeline),
+      planOf(input.prefixCaching ?? true),
+      release,
     ),
   };
 }
+
+const cacheOptions = (
+  { cacheElementBytes = 2 }: CapacityInput,
+  { tensor, pipeline }: Parallel,
+  batchedTokens: number,
+  release: EngineRelease,
+  prefixCaching: boolean,
+): CacheOptions => ({
+  tensorParallel: tensor,
+  pipelineParallel: pipeline,
+  elementBytes: cacheElementBytes,
+  batchedTokens,
+  release,
+  prefixCaching,
+});
 
 const heldBack = (gpu: Gpu, gpus: number): number =>
   Math.ceil(gpu.usableBytes * SAFE.memory + SAFE.bytes + (gpus > 1 ? SAFE.peers : 0));
@@ -114,7 +131,7 @@ function estimateOf(
   reserve: Reserve,
   budgetBytes: number,
   plan: CachePlan | undefined,
-  release: ReturnType<typeof releaseOf>,
+  release: EngineRelease,
 ): Estimate {
   const cacheBytes = budgetBytes - weightBytes - reserve.activationBytes - reserve.graphBytes - reserve.otherBytes;
   const bytes = Math.max(0, cacheBytes);

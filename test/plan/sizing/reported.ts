@@ -31,6 +31,8 @@ export interface Report {
   readonly kvCacheDtype?: string;
   readonly enforceEager?: boolean;
   readonly flashInferSampler?: boolean;
+  readonly prefixCaching?: boolean;
+  readonly speculative?: string;
   /** Served without its encoders (--language-model-only, or no input of another kind allowed). */
   readonly textOnly?: boolean;
   readonly modelLoadingGiB?: number;
@@ -138,6 +140,7 @@ export function estimateOf(report: Report, facts: ModelFacts): TwoEstimates | un
     cacheElementBytes: /fp8/.test(report.kvCacheDtype ?? "") ? 1 : 2,
     enforceEager: report.enforceEager ?? false,
     flashInferSampler: report.flashInferSampler ?? false,
+    ...(report.prefixCaching === undefined ? {} : { prefixCaching: report.prefixCaching }),
     settings: {
       ...(maxNumSeqs === undefined ? {} : { maxNumSeqs }),
       ...(maxNumBatchedTokens === undefined ? {} : { maxNumBatchedTokens }),
@@ -146,7 +149,7 @@ export function estimateOf(report: Report, facts: ModelFacts): TwoEstimates | un
 }
 
 /** Where a report states the cache's memory alone: the tokens that it holds by the rules of the block manager. */
-function tokensOfBytes(report: Report, facts: ModelFacts): number | undefined {
+export function tokensOfBytes(report: Report, facts: ModelFacts): number | undefined {
   if (report.availableKvGiB === undefined) return undefined;
   const settings = estimateOf(report, facts)?.settings;
   const plan = cachePlan(cacheLayersOf(facts) ?? [], {
@@ -155,7 +158,7 @@ function tokensOfBytes(report: Report, facts: ModelFacts): number | undefined {
     elementBytes: /fp8/.test(report.kvCacheDtype ?? "") ? 1 : 2,
     batchedTokens: settings?.maxNumBatchedTokens ?? 8192,
     release: releaseOf(report.vllmVersion),
-    prefixCaching: true,
+    prefixCaching: report.prefixCaching ?? true,
   });
   if (!plan) return undefined;
   const bytes = report.availableKvGiB * 2 ** 30;
