@@ -1,5 +1,7 @@
-// Reports found after the formulas were written and never used to change them: cache memory → tokens alone, since none states all of
-// model, GPU, version, utilization and length (those that do are in reports.json).
+// Reports found after the rules of the cache were written and never used to change them: cache memory → tokens alone, since none states
+// all of model, GPU, version, utilization and length (those that do are in reports.json). The versions are those of the threads, but for
+// the first, which names none: 0.9.2 is assumed of its date, 22 July 2025. Batches of 8,192 tokens and cached prefixes are assumed of
+// all; they matter to the last two alone, which have states.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
