@@ -5,7 +5,7 @@
 import type { GpuShape } from "../../api/nodetype.ts";
 import { cacheLayersOf, type ModelFacts } from "./facts.ts";
 import { defaultSettings, gpuOf, type Gpu, type Settings } from "./gpu.ts";
-import { cachePlan, cacheSize, longestSequence, type CacheOptions, type CachePlan } from "./kv.ts";
+import { cachePlan, cacheSize, longestSequence, mostSequences, type CacheOptions, type CachePlan } from "./kv.ts";
 import { atLeast, releaseOf, type EngineRelease } from "./release.ts";
 import { reserveOf, type Reserve } from "./reserve.ts";
 import { weightBytesPerGpu, type Parallel } from "./weights.ts";
@@ -43,6 +43,8 @@ export interface Estimate {
   longest(most: number): number;
   /** Sequences of this length at once; Infinity where no cache is kept. */
   concurrency(length: number): number;
+  /** Largest --max-num-seqs that the engine starts with; Infinity where no layer keeps a state. */
+  readonly mostSequences: number;
   /** Tokens of the cache as the start-up log prints them; 0 where no cache is kept. */
   tokens(length: number): number;
 }
@@ -139,6 +141,7 @@ function estimateOf(
     weightBytes,
     reserve,
     cacheBytes,
+    mostSequences: plan ? mostSequences(plan, bytes, release) : Infinity,
     longest: (most) => (plan ? longestSequence(plan, bytes, most) : cacheBytes >= 0 ? most : 0),
     concurrency: (length) => (plan ? cacheSize(plan, bytes, length, release).concurrency : Infinity),
     tokens: (length) => (plan ? cacheSize(plan, bytes, length, release).reportedTokens : 0),

@@ -118,7 +118,7 @@ function bestSettings(
   };
   const first = capacityOf(common);
   if (!first) return undefined;
-  let best: Best = { estimates: first, longest: first.safe.longest(wanted), lowered: false };
+  let best: Best = { estimates: first, longest: longestOf(first, wanted), lowered: false };
   for (const settings of lowerSettings) {
     if (best.longest >= wanted) return best;
     if (
@@ -127,12 +127,19 @@ function bestSettings(
     )
       continue;
     const estimates = capacityOf({ ...common, settings });
-    const longest = estimates?.safe.longest(wanted) ?? 0;
+    const longest = estimates ? longestOf(estimates, wanted) : 0;
     if (estimates && (longest > best.longest || estimates.safe.cacheBytes > 0 !== best.estimates.safe.cacheBytes > 0))
       best = { estimates, longest, lowered: true };
   }
   return best;
 }
+
+/**
+ * Nothing where the engine may not start with so many sequences: half of the blocks, since what a hybrid's graphs take is known least
+ * (939 and 556 blocks were left on an RTX PRO 6000 where 1,060 and 660 were expected; docs/sizing.md).
+ */
+const longestOf = ({ settings, safe }: TwoEstimates, wanted: number): number =>
+  settings.maxNumSeqs > safe.mostSequences / 2 ? 0 : safe.longest(wanted);
 
 interface Answer {
   readonly model: ModelFacts;

@@ -246,6 +246,15 @@ export function longestSequence(plan: CachePlan, bytes: number, most: number): n
   return fits;
 }
 
+/**
+ * Sequences that the engine captures graphs for: each needs a block where layers keep states. Since 0.19 (#38270) it refuses to start with more
+ * (config/compilation.py: "max_num_seqs exceeds available Mamba cache blocks").
+ */
+export function mostSequences(plan: CachePlan, bytes: number, release: EngineRelease): number {
+  const hasStates = plan.groups.some(({ layers }) => layers.kind === "State");
+  return hasStates && atLeast(release, 0, 19) ? Math.max(0, Math.floor(bytes / plan.blockBytes)) : Infinity;
+}
+
 /** Bytes that one more token costs at 16 bits over all layers of the model; windows counted in full, states and encoders' output not at all. */
 export function kvBytesPerToken(cache: readonly CacheLayers[]): number {
   const options = { tensorParallel: 1, elementBytes: 2, batchedTokens: 1, release: NEWEST_RELEASE };

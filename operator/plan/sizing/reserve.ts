@@ -103,13 +103,17 @@ export function captureSizes({ maxNumSeqs, maxNumBatchedTokens }: Settings, larg
   return Math.min(3, most) + eights + (most >= 256 ? Math.floor((most - 256) / 16) + 1 : 0);
 }
 
-/** The first graph's pool and at least one graph more per size, for whole decodes and piecewise (profile_cudagraph_memory). */
-function graphBytes({ settings, release, enforceEager, gpu }: ReserveInput): number {
+/**
+ * The first graph's pool and what each size more adds, for whole decodes and piecewise (profile_cudagraph_memory). Start-up logs of 0.19 to 0.27
+ * say 1 to 6 MiB for each, and 6 to 43 MiB where layers keep states, whose kernels bring workspaces of their own.
+ */
+function graphBytes({ facts, settings, release, enforceEager, gpu }: ReserveInput): number {
   if (enforceEager === true || !atLeast(release, 0, 21)) return 0;
   const blackwell = Math.floor((gpu.computeCapability ?? 0) / 10) === 10 && atLeast(release, 0, 28);
   const pieces = captureSizes(settings, blackwell ? 1024 : 512);
   const whole = captureSizes({ ...settings, maxNumSeqs: settings.maxNumSeqs / 2 }, 512);
-  return 128 * MiB + (pieces + whole) * 3 * MiB;
+  const hasStates = facts.cache?.some(({ kind }) => kind === "State") === true;
+  return 128 * MiB + (pieces + whole) * (hasStates ? 20 : 3) * MiB;
 }
 
 /**

@@ -40,6 +40,27 @@ describe("one node", () => {
     assert.deepEqual(fit.capacity, { contextLength: 512, kvCacheTokens: 0, maxConcurrency: 0 });
   });
 
+  test("lowers the sequences of a model with states until each has a block, and says so", () => {
+    // vLLM refuses to start with 1,024 sequences there: "max_num_seqs (1024) exceeds available Mamba cache blocks (939)" (recipes #831).
+    const pro = { product: "NVIDIA RTX PRO 6000", count: 1, memory: "96Gi", resourceName: "nvidia.com/gpu" };
+    const hybrid: ModelFacts = {
+      weightBytes: 30e9,
+      contextLength: 262_144,
+      shape: { layers: 64, hiddenSize: 5120, vocabularySize: 248_320, attentionHeads: 24, keyValueHeads: 4, intermediateSize: 17_408 },
+      cache: [
+        { kind: "Full", layers: 16, heads: 4, keySize: 256, valueSize: 256 },
+        { kind: "State", layers: 48, convolution: 30_720, groups: 0, groupSize: 0, recurrent: 786_432, recurrentBytes: 4 },
+      ],
+    }; // prettier-ignore
+    const fit = fitOneNode(hybrid, pro, undefined, { engineVersion: "0.28.0" });
+    assert.ok("engine" in fit && "estimates" in fit);
+    assert.ok(fit.engine.lowered && fit.engine.maxNumSeqs <= 256, String(fit.engine.maxNumSeqs));
+    assert.ok(fit.engine.maxNumSeqs <= fit.estimates.safe.mostSequences / 2);
+    const before = fitOneNode(hybrid, pro, undefined, { engineVersion: "0.18.1" });
+    assert.ok("engine" in before);
+    assert.equal(before.engine.maxNumSeqs, 1024);
+  });
+
   const refused: readonly (readonly [string, ModelFacts, typeof L4, number | undefined, RegExp])[] = [
     ["weights that exceed it", { ...llama, weightBytes: 140e9 }, L4, undefined, /^DoesNotFit: .*larger node type$/],
     ["no weights known", { ...llama, weightBytes: undefined }, L4, undefined, /^DoesNotFit: .*unknown/],
