@@ -195,8 +195,20 @@ export const modelReasons = {
   NoFiles: ["No file stands below the prefix.", "Correct spec.source.s3.bucket and prefix."],
   TooManyFiles: ["More objects stand below the prefix than one model has.", "Point the prefix at one model's folder."],
   TooLarge: ["The files together exceed spec.maxSize or the platform's bound.", "Raise spec.maxSize, or import less."],
+  ListingInvalid: [
+    "The source's listing cannot be that of a bucket: it has no end, repeats keys or names sizes that are none.",
+    "Check spec.source.s3.endpoint: what answers there is no S3 server.",
+  ],
   OddKey: ["A key is no safe file name.", "Rename or remove the object that the message names."],
   CustomCode: ["The model brings code of its own, which is never run.", "Use a model without *.py and auto_map."],
+  ChatTemplateUnsafe: [
+    "A chat template exceeds 256 KiB, or does what the engine's sandbox refuses.",
+    "Correct the template in the file that the message names.",
+  ],
+  WeightsMissing: [
+    "In place of weights stands an empty object, a link, or a pointer of Git LFS.",
+    "Upload the file that the message names itself.",
+  ],
   UnsafeFormat: ["The weights are in a format that can carry code, such as pickle.", "Convert them to safetensors."],
   NotSafetensors: ["There are no safetensors weights.", "Convert the weights to safetensors, or correct the prefix."],
   ConfigMissing: ["There is no config.json.", "Point the prefix at the folder that holds it."],

@@ -1,10 +1,10 @@
 /** Reads what inspection needs, and no more: small configuration files and the headers of the safetensors files. */
 import type { ObjectSource } from "../ports.ts";
-import { inspect, inspectConfig, inspectedFiles, oversized } from "../plan/model/inspect.ts";
+import { inspect, inspectConfig, isInspected, oversized } from "../plan/model/inspect.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
 import { extensionOf } from "../plan/model/listing.ts";
-import { isProblem } from "../plan/model/problem.ts";
+import { isProblem, printable } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import { headerLength, parseHeader } from "../plan/model/safetensors.ts";
 import type { Tensor } from "../plan/model/safetensors.ts";
@@ -34,7 +34,7 @@ function readRange(
 }
 
 async function readTexts(reading: Reading, listing: Listing): Promise<Map<string, string>> {
-  const wanted = listing.files.filter((file) => Object.hasOwn(inspectedFiles, file.path));
+  const wanted = listing.files.filter((file) => isInspected(file.path));
   const decoder = new TextDecoder();
   const read = async (file: ModelFile): Promise<[string, string]> => {
     return [file.path, decoder.decode(await readRange(reading, file, 0, file.sizeBytes))];
@@ -71,7 +71,7 @@ async function readHeaders(reading: Reading, listing: Listing): Promise<Map<stri
       total += header.bytes.length;
       const tooMuch: ModelProblem = {
         reason: "SafetensorsInvalid",
-        message: "the safetensors headers together are too large to be real",
+        message: `the safetensors headers together, ${printable(file.path)} the last, are too large to be real: upload the weights again`,
         retryable: false,
       };
       const tensors = total > maxHeadersBytes ? tooMuch : parseHeader(file.path, header.bytes, file.sizeBytes);

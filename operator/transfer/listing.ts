@@ -20,5 +20,6 @@ export async function listSource(source: ObjectSource, prefix: string, retry: Re
     tokens.add(page.next);
     next = page.next;
   }
-  throw new TerminalError("SourceError", "the source's listing does not come to an end");
+  const remedy = "check spec.source.s3.endpoint, what answers there is no S3 server";
+  throw new TerminalError("ListingInvalid", `the source's listing does not come to an end: ${remedy}`);
 }

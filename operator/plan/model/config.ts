@@ -36,12 +36,31 @@ export function parseConfig(path: string, text: string): Json | ModelProblem {
   return refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
 }
 
-/** The refusal of a configuration that names code of its own, at the top or one level down. */
+const codeRemedy = "Berth runs no code of a model: use a model whose architecture vLLM knows";
+
+/** Keys of a configuration at any depth; parseConfig has bounded it. */
+function* placesIn(value: unknown): Generator<Json> {
+  if (Array.isArray(value)) for (const entry of value) yield* placesIn(entry);
+  if (!isJson(value)) return;
+  yield value;
+  for (const entry of Object.values(value)) yield* placesIn(entry);
+}
+
+/** The refusal of a configuration that names code of its own, or asks for its execution, at any depth. */
 export function autoMapIn(path: string, config: Json): ModelProblem | undefined {
-  const places = [config, ...Object.values(config).filter(isJson)];
-  if (!places.some((place) => "auto_map" in place)) return undefined;
-  const remedy = "Berth runs no code of a model: use a model whose architecture vLLM knows, and remove auto_map";
-  return refusal("CustomCode", `${printable(path)} names code of its own (auto_map): ${remedy}`);
+  for (const place of placesIn(config)) {
+    for (const key of ["auto_map", "custom_pipelines"]) {
+      if (!Object.hasOwn(place, key)) continue;
+      return refusal(
+        "CustomCode",
+        `${printable(path)} names code of its own (${key}): ${codeRemedy}, and remove ${key}`,
+      );
+    }
+    const trust = place["trust_remote_code"];
+    if (trust !== undefined && trust !== false && trust !== null)
+      return refusal("CustomCode", `${printable(path)} asks for trust_remote_code: ${codeRemedy}, and remove it`);
+  }
+  return undefined;
 }
 
 /** Part of a configuration that describes the language model, also of a multimodal one. */

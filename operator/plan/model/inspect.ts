@@ -12,6 +12,7 @@ import {
 } from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import type { Listing } from "./listing.ts";
+import { isTemplatePath, templateProblem, templatesProblem } from "./chattemplate.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import type { Tensor } from "./safetensors.ts";
@@ -54,19 +55,25 @@ export const inspectedFiles: Readonly<Record<string, number>> = {
   "processor_config.json": 1 << 20,
   "preprocessor_config.json": 1 << 20,
   "video_preprocessor_config.json": 1 << 20,
+  "generation_config.json": 1 << 20,
+  "chat_template.json": 1 << 20,
+  "adapter_config.json": 1 << 20,
   [sentencePath]: 1 << 20,
   [INDEX_PATH]: 64 << 20,
 };
+
+/** Whether inspection reads the whole of a file. */
+export function isInspected(path: string): boolean {
+  return Object.hasOwn(inspectedFiles, path) || isTemplatePath(path);
+}
 
 /** An inspected file that is too large to be one. */
 export function oversized(listing: Listing): ModelProblem | undefined {
   for (const file of listing.files) {
     const most = Object.hasOwn(inspectedFiles, file.path) ? inspectedFiles[file.path] : undefined;
     if (most === undefined || file.sizeBytes <= most) continue;
-    return refusal(
-      "ConfigInvalid",
-      `${file.path} has ${String(file.sizeBytes)} bytes: at most ${String(most)} are read`,
-    );
+    const what = `${file.path} has ${String(file.sizeBytes)} bytes, more than the ${String(most)} that are read`;
+    return refusal("ConfigInvalid", `${what}: replace it by a real one`);
   }
   return undefined;
 }
@@ -79,7 +86,8 @@ function weightFiles(listing: Listing, index: ReadonlyMap<string, string> | unde
   return top.filter((path) => named.has(path));
 }
 
-const badIndex = (what: string): ModelProblem => refusal("IndexInvalid", `${INDEX_PATH} ${what}`);
+const badIndex = (what: string): ModelProblem =>
+  refusal("IndexInvalid", `${INDEX_PATH} ${what}: upload the model again, completely`);
 
 /** Tensor name → file by the index; undefined where there is none. */
 function readIndex(texts: ReadonlyMap<string, string>): ReadonlyMap<string, string> | ModelProblem | undefined {
@@ -91,7 +99,7 @@ function readIndex(texts: ReadonlyMap<string, string>): ReadonlyMap<string, stri
   if (!isJson(map) || Object.keys(map).length === 0) return badIndex("has no weight_map");
   for (const file of Object.values(map)) {
     if (typeof file !== "string" || !/^[\w.-]+\.safetensors$/.test(file))
-      return badIndex("names a file that is no *.safetensors beside it");
+      return badIndex(`names the file '${printable(String(file))}', which is no *.safetensors beside it`);
   }
   return new Map(Object.entries(map) as [string, string][]);
 }
@@ -111,9 +119,14 @@ function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json>
   const parsed = new Map<string, Json>();
   for (const [path, text] of texts) {
     if (path === INDEX_PATH) continue;
+    if (isTemplatePath(path)) {
+      const unsafe = templateProblem(path, text);
+      if (unsafe) return unsafe;
+      continue;
+    }
     const json = parseConfig(path, text);
     if (isProblem(json)) return json;
-    const code = autoMapIn(path, json);
+    const code = autoMapIn(path, json) ?? templatesProblem(path, json);
     if (code) return code;
     parsed.set(path, json);
   }

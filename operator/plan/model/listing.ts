@@ -3,6 +3,7 @@
  * Keys are hostile input; a key that could escape, collide or confuse refuses the whole model rather than being repaired.
  */
 import type { SourceObject } from "../../ports.ts";
+import { MAX_TEMPLATE_BYTES, isTemplatePath } from "./chattemplate.ts";
 import { printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 
@@ -41,6 +42,8 @@ const servedNames = /^(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[^/]*$/i;
 const unsafeExtensions = new Set(
   "bin pt pth ckpt pkl pickle npy npz h5 hdf5 keras joblib dill msgpack pb nemo mar".split(" "),
 );
+/** Never opened, so that none can be a bomb; named where nothing else is there. */
+const archiveExtensions = "zip tar gz tgz bz2 xz zst 7z rar".split(" ");
 const codeExtensions = new Set("py pyc pyx pyd so dll dylib exe sh bash bat ps1 ipynb js mjs jar whl egg".split(" "));
 
 /** The extension in lower case; empty without one. */
@@ -101,6 +104,63 @@ function oddKey(paths: readonly string[]): ModelProblem | undefined {
   );
 }
 
+/** "folder/" of size 0 is how consoles of S3 services show a folder. */
+const isFolderMarker = ({ key, sizeBytes }: Pick<SourceObject, "key" | "sizeBytes">): boolean =>
+  key.endsWith("/") && sizeBytes === 0;
+
+/** Entries that no honest server lists: they refuse the model, since nothing that the server says can be relied upon. */
+function listingFault(objects: readonly SourceObject[], folder: string): ModelProblem | undefined {
+  const keys = new Set<string>();
+  for (const { key, sizeBytes, etag } of objects) {
+    const said = (what: string): ModelProblem =>
+      refusal(
+        "ListingInvalid",
+        `the source lists '${printable(key)}' ${what}: check its endpoint, this is no S3 listing`,
+      );
+    if (!key.startsWith(folder)) return said(`although '${printable(folder)}' was asked for`);
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return said(`with the size ${String(sizeBytes)}`);
+    if (etag === "" && !isFolderMarker({ key, sizeBytes }))
+      return said("without an ETag, so that no read could be held to it");
+    if (keys.has(key)) return said("twice");
+    keys.add(key);
+  }
+  return undefined;
+}
+
+const weightExtensions = /\.safetensors$/;
+
+/** Weights that hold nothing: empty objects are what broken uploads and links leave behind. */
+function emptyWeights(files: readonly ModelFile[]): ModelProblem | undefined {
+  const empty = files.filter(({ path, sizeBytes }) => sizeBytes === 0 && weightExtensions.test(path));
+  if (empty.length === 0) return undefined;
+  const names = some(empty.map(({ path }) => path));
+  return refusal("WeightsMissing", `there are no bytes in ${names}: upload the weights themselves`);
+}
+
+/** Bytes beyond which a file of this name is none that a tokenizer writes; it is copied, never parsed here. */
+const sizeLimits: Readonly<Record<string, number>> = {
+  "tokenizer.json": 128 << 20,
+  "tokenizer.model": 128 << 20,
+  "tekken.json": 128 << 20,
+  "vocab.json": 64 << 20,
+  "merges.txt": 64 << 20,
+};
+
+function oversizedFile(files: readonly ModelFile[]): ModelProblem | undefined {
+  for (const { path, sizeBytes } of files) {
+    const most = isTemplatePath(path)
+      ? MAX_TEMPLATE_BYTES
+      : Object.hasOwn(sizeLimits, path)
+        ? sizeLimits[path]
+        : undefined;
+    if (most === undefined || sizeBytes <= most) continue;
+    const reason = isTemplatePath(path) ? "ChatTemplateUnsafe" : "ConfigInvalid";
+    const what = `${printable(path)} has ${String(sizeBytes)} bytes, more than the ${String(most)} that are allowed`;
+    return refusal(reason, `${what}: replace it by a real one`);
+  }
+  return undefined;
+}
+
 function dangerous(paths: readonly string[]): ModelProblem | undefined {
   const code = paths.filter((path) => codeExtensions.has(extensionOf(path)));
   if (code.length > 0) {
@@ -132,11 +192,13 @@ function incomplete(paths: ReadonlySet<string>, folder: string, kind: SourceKind
   }
   const weights = [...paths].filter((path) => /^[^/]+\.safetensors$/.test(path));
   if (weights.length === 0) {
-    const others = [...paths].filter((path) => ["gguf", "onnx", "tflite", "mlmodel"].includes(extensionOf(path)));
+    const others = [...paths].filter((path) =>
+      ["gguf", "ggml", "onnx", "tflite", "mlmodel", ...archiveExtensions].includes(extensionOf(path)),
+    );
     const found = others.length > 0 ? ` (found ${some(others)})` : "";
     return refusal(
       "NotSafetensors",
-      `there are no *.safetensors weights in ${where}${found}: only safetensors is imported`,
+      `there are no *.safetensors weights in ${where}${found}: convert the model to safetensors, only that is imported`,
     );
   }
   if (hasTokenizer(paths)) return undefined;
@@ -184,10 +246,11 @@ export function filesOf(
       `more than ${String(MAX_OBJECTS)} objects stand below '${printable(folder)}': point the prefix at one model`,
     );
   }
-  // "folder/" of size 0 is how consoles of S3 services show a folder.
   const all = objects
-    .filter((o) => o.key.startsWith(folder) && !(o.key.endsWith("/") && o.sizeBytes === 0))
+    .filter((o) => o.key.startsWith(folder) && !isFolderMarker(o))
     .map((o) => ({ ...o, path: o.key.slice(folder.length) }));
+  const lie = listingFault(objects, folder);
+  if (lie) return lie;
   if (all.length === 0) {
     if (kind === "repository") return refusal("NoFiles", "the repository is empty: check spec.source.huggingFace");
     const where = folder === "" ? "the bucket is empty" : `nothing stands below '${printable(folder)}'`;
@@ -205,6 +268,8 @@ export function filesOf(
     const limit = `spec.maxSize allows ${String(maxSizeBytes)}`;
     return refusal("TooLarge", `the files sum up to ${String(sizeBytes)} bytes, but ${limit}: raise it or import less`);
   }
+  const problemOfFiles = emptyWeights(files) ?? oversizedFile(files);
+  if (problemOfFiles) return problemOfFiles;
   const leftOut = paths.filter((path) => !isServed(path, hasShards));
   return { files, leftOut, sizeBytes };
 }

@@ -28,10 +28,24 @@ export interface Tensor {
 }
 
 const broken = (path: string, what: string): ModelProblem =>
-  refusal("SafetensorsInvalid", `${printable(path)} is not a valid safetensors file: ${what}`);
+  refusal("SafetensorsInvalid", `${printable(path)} is not a valid safetensors file, upload it again: ${what}`);
+
+/** What stands in place of weights where an upload took a link for the file. */
+function standInOf(path: string, first: Uint8Array): ModelProblem | undefined {
+  const text = new TextDecoder("latin1").decode(first.subarray(0, 256));
+  const missing = (what: string): ModelProblem =>
+    refusal("WeightsMissing", `${printable(path)} ${what}: upload the weights themselves`);
+  if (text.startsWith("version https://git-lfs"))
+    return missing("is a pointer of Git LFS (git lfs pull brings the file)");
+  if (/^(\.{0,2}\/)[\x20-\x7e]+\n?$/.test(text))
+    return missing("holds the path of another file, as a symbolic link does");
+  return undefined;
+}
 
 /** Length of the JSON header by the file's first 8 bytes, checked against the file's size. */
 export function headerLength(path: string, first: Uint8Array, fileBytes: number): number | ModelProblem {
+  const standIn = standInOf(path, first);
+  if (standIn) return standIn;
   if (first.length < 8 || fileBytes < 10) return broken(path, "it is shorter than a header");
   const length = new DataView(first.buffer, first.byteOffset, 8).getBigUint64(0, true);
   if (length > BigInt(MAX_HEADER_BYTES)) return broken(path, `its header claims ${String(length)} bytes`);

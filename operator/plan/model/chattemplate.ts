@@ -1,0 +1,156 @@
+/**
+ * Chat templates are programs of the model's author that the engine runs for each request, in Jinja's immutable sandbox
+ * (transformers, chat_template_utils.py `_compile_jinja_template`). Refused is what that sandbox refuses at run time
+ * (jinja2/sandbox.py: private attributes, other templates, endless ranges) and what was used to break out of engines that
+ * lacked it (`attr`, `__class__`, `mro`). Read only, never rendered here.
+ */
+import type { Json } from "./config.ts";
+import { isJson } from "./config.ts";
+import { printable, refusal } from "./problem.ts";
+import type { ModelProblem } from "./problem.ts";
+
+/** Largest template in bytes of UTF-8; the longest published ones have some 20 kB. */
+export const MAX_TEMPLATE_BYTES = 256 * 1024;
+/** jinja2/sandbox.py MAX_RANGE. */
+const MAX_RANGE = 100_000;
+const MAX_NESTED_LOOPS = 8;
+
+/** Whether a file of a model is a template by itself. */
+export function isTemplatePath(path: string): boolean {
+  return path === "chat_template.jinja" || /^additional_chat_templates\/[^/]+\.jinja$/.test(path);
+}
+
+const unsafe = (where: string, what: string): ModelProblem => {
+  const remedy = "correct the template in the source";
+  return refusal("ChatTemplateUnsafe", `the chat template in ${printable(where)} ${what}: ${remedy}`);
+};
+
+interface Block {
+  readonly kind: "{{" | "{%";
+  readonly code: string;
+}
+
+const ends = { "{{": "}}", "{%": "%}", "{#": "#}" } as const;
+type Opening = keyof typeof ends;
+
+/** End of a block's code: its closing mark outside of quotes and brackets, as Jinja's own lexer finds it; -1 where there is none. */
+function endOf(text: string, from: number, close: string): number {
+  const isComment = close === "#}";
+  let quote = "";
+  let open = 0;
+  for (let at = from; at < text.length; at += 1) {
+    const char = text.charAt(at);
+    if (quote !== "") {
+      if (char === "\\") at += 1;
+      else if (char === quote) quote = "";
+    } else if (!isComment && (char === '"' || char === "'")) quote = char;
+    else if (open === 0 && text.startsWith(close, at)) return at;
+    else if (!isComment && "([{".includes(char)) open += 1;
+    else if (!isComment && ")]}".includes(char)) open -= 1;
+  }
+  return -1;
+}
+
+const openings = /\{\{|\{%|\{#/g;
+const rawEnd = /\{%[-+]?\s*endraw\s*[-+]?%\}/g;
+
+/** The code of a template without its text and comments; undefined where a block does not end. */
+function blocksOf(text: string): readonly Block[] | undefined {
+  const blocks: Block[] = [];
+  let at = 0;
+  for (;;) {
+    openings.lastIndex = at;
+    const found = openings.exec(text);
+    if (!found) return blocks;
+    const kind = found[0] as Opening;
+    const end = endOf(text, found.index + 2, ends[kind]);
+    if (end < 0) return undefined;
+    const code = text.slice(found.index + 2, end);
+    at = end + 2;
+    if (kind === "{#") continue;
+    blocks.push({ kind, code });
+    if (kind === "{%" && /^[-+]?\s*raw\b/.test(code)) {
+      rawEnd.lastIndex = at;
+      const close = rawEnd.exec(text);
+      if (!close) return undefined;
+      at = close.index + close[0].length;
+    }
+  }
+}
+
+/** Quoted words by themselves, and the code with each of them emptied. */
+function unquoted(code: string): { readonly bare: string; readonly words: readonly string[] } {
+  const words: string[] = [];
+  const bare = code.replace(/"(?:[^"\\]|\\[^])*"|'(?:[^'\\]|\\[^])*'/g, (literal) => {
+    words.push(literal.slice(1, -1));
+    return '""';
+  });
+  return { bare, words };
+}
+
+const statement = (code: string): string => /^[-+]?\s*([a-z_]+)/.exec(code)?.[1] ?? "";
+const loaders = new Set(["import", "from", "include", "extends"]);
+
+/** Names that reach out of a template's values: the ladder of every known escape from Jinja. */
+const escapes = /\b(mro|lipsum|func_globals|gi_frame|cr_frame|tb_frame|f_globals)\b/;
+
+function faultIn({ kind, code }: Block): string | undefined {
+  const name = kind === "{%" ? statement(code) : "";
+  if (loaders.has(name)) return `loads another template (${name})`;
+  const { bare, words } = unquoted(code);
+  const hidden = /\.\s*(_\w*)/.exec(bare)?.[1] ?? /\b__\w+/.exec(bare)?.[0];
+  if (hidden !== undefined) return `reads the private attribute ${printable(hidden)}`;
+  // An escape in a quoted word would hide underscores: \x5f.
+  const quotedName = words.find((word) => /__|\\x5f|\\u005f|\\137/i.test(word) && /^[\w\\]+$/.test(word));
+  if (quotedName !== undefined) return `names the private attribute '${printable(quotedName)}'`;
+  if (/\|\s*attr\b/.test(bare)) return "uses the filter attr";
+  const escape = escapes.exec(bare)?.[1];
+  if (escape !== undefined) return `names ${escape}`;
+  if (/[\w)\]]\s*\*\*/.test(bare)) return "raises to a power, which can take all memory";
+  const range = /\brange\s*\(([^)]*)\)/.exec(bare)?.[1] ?? "";
+  const far = [...range.matchAll(/\d[\d_]*/g)].find(([digits]) => Number(digits.replaceAll("_", "")) > MAX_RANGE);
+  return far && `counts to ${far[0].slice(0, 40)} (range allows ${String(MAX_RANGE)})`;
+}
+
+function loopsIn(blocks: readonly Block[]): number {
+  let depth = 0;
+  let deepest = 0;
+  for (const { kind, code } of blocks) {
+    const name = kind === "{%" ? statement(code) : "";
+    if (name === "for") deepest = Math.max(deepest, (depth += 1));
+    else if (name === "endfor") depth -= 1;
+  }
+  return deepest;
+}
+
+/** Why a template is refused, if it is. `where` names the file, or the file and its field. */
+export function templateProblem(where: string, template: string): ModelProblem | undefined {
+  const bytes = new TextEncoder().encode(template).length;
+  if (bytes > MAX_TEMPLATE_BYTES)
+    return unsafe(where, `has ${String(bytes)} bytes, more than the ${String(MAX_TEMPLATE_BYTES)} that are allowed`);
+  const blocks = blocksOf(template);
+  if (!blocks) return unsafe(where, "has a block that does not end");
+  for (const block of blocks) {
+    const fault = faultIn(block);
+    if (fault !== undefined) return unsafe(where, fault);
+  }
+  const deepest = loopsIn(blocks);
+  return deepest > MAX_NESTED_LOOPS ? unsafe(where, `nests ${String(deepest)} loops`) : undefined;
+}
+
+/** Templates in a configuration's field: a text, or a list of {name, template}. */
+function fieldTemplates(field: unknown): readonly string[] {
+  if (typeof field === "string") return [field];
+  if (isJson(field)) return Object.values(field).filter((value) => typeof value === "string");
+  if (!Array.isArray(field)) return [];
+  return field.filter(isJson).flatMap(({ template }) => (typeof template === "string" ? [template] : []));
+}
+
+/** Refusal of the first template of a configuration that may not run. */
+export function templatesProblem(path: string, config: Json): ModelProblem | undefined {
+  for (const template of fieldTemplates(config["chat_template"])) {
+    const problem = templateProblem(path, template);
+    if (problem) return problem;
+  }
+  return undefined;
+}

@@ -1,0 +1,79 @@
+// Chat templates: what real ones do passes, what leaves Jinja's sandbox or never ends is refused by name.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import { MAX_TEMPLATE_BYTES, templateProblem, templatesProblem } from "../../../operator/plan/model/chattemplate.ts";
+
+const said = (template: string): string => templateProblem("chat_template.jinja", template)?.message ?? "accepted";
+
+const refused: readonly (readonly [string, string, RegExp])[] = [
+  ["the class ladder", "{{ ''.__class__.__mro__[1].__subclasses__() }}", /private attribute __class__/],
+  ["the class ladder by index", "{{ messages['__class__'] }}", /'__class__'/],
+  ["a name put together", "{{ messages['__cl' ~ 'ass__'] }}", /'__cl'/],
+  ["underscores as escapes", "{{ messages['\\x5f\\x5fclass\\x5f\\x5f'] }}", /private attribute/],
+  ["the filter attr", "{{ messages | attr('x') }}", /filter attr/],
+  ["map by a private attribute", "{{ messages | map(attribute='__class__') | list }}", /'__class__'/],
+  ["one underscore", "{{ cycler._current }}", /_current/],
+  ["an underscore behind white space", "{{ messages. _x }}", /_x/],
+  ["lipsum", "{{ lipsum(1000000) }}", /names lipsum/],
+  ["mro", "{{ x.mro() }}", /names mro/],
+  ["an import", "{% import 'os' as os %}", /loads another template \(import\)/],
+  ["from", "{%- from 'x' import y -%}", /\(from\)/],
+  ["an include", "{%+ include 'file:///etc/passwd' %}", /\(include\)/],
+  ["extends", "{% extends base %}", /\(extends\)/],
+  ["a statement that hides behind a dictionary", "{{ {'a': {'b': 1}} and x.__class__ }}", /__class__/],
+  ["code behind a comment", "{# }} #}{{ x.__init__ }}", /__init__/],
+  ["code behind raw text", "{% raw %}{{ fine }}{% endraw %}{{ x.__init__ }}", /__init__/],
+  ["a quote that closes a block in a text", "{{ '}}' ~ x.__init__ }}", /__init__/],
+  ["a power", "{{ 9 ** 9 ** 9 }}", /power/],
+  ["a range without end", "{% for i in range(10_000_000) %}{% endfor %}", /counts to 10_000_000/],
+  ["nine loops in each other", "{% for a in b %}".repeat(9) + "{% endfor %}".repeat(9), /nests 9 loops/],
+  ["a block that does not end", "{{ messages", /does not end/],
+  ["a quote that does not end", "{{ 'messages }}", /does not end/],
+  ["raw text that does not end", "{% raw %} {{ x }}", /does not end/],
+  ["257 KiB", "x".repeat(MAX_TEMPLATE_BYTES + 1), /262145 bytes/],
+  ["86 KiB of characters of three bytes", "あ".repeat(MAX_TEMPLATE_BYTES / 3 + 1), /more than the 262144/],
+];
+
+describe("templates that are refused", () => {
+  for (const [name, template, words] of refused) {
+    test(name, () => {
+      assert.match(said(template), words);
+      assert.match(said(template), /^the chat template in chat_template\.jinja .*: correct the template/);
+    });
+  }
+});
+
+const accepted: readonly (readonly [string, string])[] = [
+  ["plain text", "hello"],
+  ["a loop with macros and a namespace", "{%- macro f(x, y=1) -%}{{ x|tojson }}{%- endmacro -%}{% set ns = namespace(a=1) %}{% for m in messages %}{{ m['role'] + m.content | trim }}{% endfor %}"],
+  ["private variables, keys and special tokens", "{% set _args = call.arguments %}{{ _args|items }}{{ fn.get('_xtml_json_block') }}{{ '<|__start__|>' }}"],
+  ["keyword arguments", "{{ f(**kwargs) }}"],
+  ["text that only looks like code", "{# x.__class__ #}{% raw %}{{ x.__class__ }}{% endraw %} __class__ and import os"],
+  ["dictionaries in expressions", "{{ {'a': {'b': '}}'}} | tojson }}"],
+  ["a range that ends", "{% for i in range(0, 100) %}{{ i }}{% endfor %}"],
+  ["raising and dates", "{{ raise_exception('no') }}{{ strftime_now('%d %b %Y') }}"],
+]; // prettier-ignore
+describe("templates as models have them", () => {
+  for (const [name, template] of accepted) test(name, () => assert.equal(said(template), "accepted"));
+});
+
+test("templates in fields are read in each of their forms", () => {
+  const bad = "{{ x.__class__ }}";
+  for (const field of [bad, [{ name: "default", template: bad }], { default: bad }])
+    assert.equal(templatesProblem("tokenizer_config.json", { chat_template: field })?.reason, "ChatTemplateUnsafe");
+  for (const field of [undefined, null, 7, [], [7], [{ template: 7 }], "{{ x }}"])
+    assert.equal(templatesProblem("tokenizer_config.json", { chat_template: field }), undefined);
+});
+
+test("however a dunder is written beside code, it is found; and no template takes long", () => {
+  const piece = fc.constantFrom("{{", "}}", "{%", "%}", "{#", "#}", "'", '"', "\\", "{", "}", " x ", "raw", "endraw");
+  fc.assert(
+    fc.property(fc.array(piece, { maxLength: 60 }), (pieces) => {
+      const template = pieces.join("");
+      assert.ok(said(template).length < 400);
+      // In front of everything else nothing can hide it.
+      assert.match(said(`{{ x.__class__ }}${template}`), /__class__|does not end/);
+    }),
+  );
+});
