@@ -9,6 +9,7 @@ import { shapeOf } from "../../../operator/plan/model/shape.ts";
 import { cachePlan } from "../../../operator/plan/sizing/kv.ts";
 import { releaseOf } from "../../../operator/plan/sizing/release.ts";
 import { counted } from "../sizing/parameters.ts";
+import { allReports } from "../sizing/reported.ts";
 
 interface Recorded {
   readonly model: string;
@@ -16,6 +17,8 @@ interface Recorded {
   readonly config: Readonly<Record<string, unknown>>;
   /** By the model card. */
   readonly parameters?: number;
+  /** Bytes of the published checkpoint, by a catalogue that is not ours. */
+  readonly weightBytes?: number;
   /** What the engine said that one sequence needs. */
   readonly kvNeeds?: readonly {
     readonly tokens: number;
@@ -34,6 +37,15 @@ const cacheOfConfig = ({ config }: Recorded) => {
   const architecture = architectureOf(config);
   return typeof architecture === "string" ? cacheOf(architecture, "Generate", config, shapeOf(config, [])) : undefined;
 };
+
+/** Gemma's recorded configuration is that of its text alone, MiniLM is stored in 32 bits. */
+const withoutEncoder = /gemma-3|MiniLM/;
+
+/** Bytes of a checkpoint in 16 bits, counted from its configuration. */
+function plainBytes({ model, config }: Recorded): number | undefined {
+  const own = "quantization_config" in config || withoutEncoder.test(model) ? undefined : counted(config);
+  return own && (own.matrices + own.embedding + own.vision) * 2;
+}
 
 /** Families whose cache has rules of its own that are not known here: no context is promised for them. */
 const unknown = /DeepSeek-V4|MiniMax-M3|MiMo-V2|gemma-4-E2B|Step-3\.7/;
@@ -65,6 +77,30 @@ describe("real configurations", () => {
       assert.ok(Math.abs(all / said - 1) < 0.06, `counted ${String(all)}, the card says ${String(said)}`);
     });
   }
+
+  for (const one of recorded) {
+    const own = plainBytes(one);
+    if (one.weightBytes === undefined || own === undefined) continue;
+    const published = one.weightBytes;
+    test(`${one.model}: ${String(published)} bytes of weights, as published`, () => {
+      // The files hold headers, norms and biases too, those of Qwen3.5 and later also the layers of their drafter.
+      assert.ok(own <= published && own >= 0.97 * published, `counted ${String(own)}`);
+    });
+  }
+
+  test("weights, parameters or bytes of a token of at least 40 models are held to numbers that are not ours", () => {
+    const logs = new Set(
+      allReports().flatMap(({ availableKvGiB, config }) => (availableKvGiB === undefined ? [] : (config ?? []))),
+    );
+    const held = recorded.filter(
+      (one) =>
+        (one.parameters !== undefined && counted(one.config) !== undefined) ||
+        (one.weightBytes !== undefined && plainBytes(one) !== undefined) ||
+        one.kvNeeds !== undefined ||
+        logs.has(`${one.model.replace("/", "__")}.json`),
+    );
+    assert.ok(held.length >= 40, String(held.length));
+  });
 
   for (const one of recorded) {
     for (const { tokens, gib, tensorParallel, vllmVersion } of one.kvNeeds ?? []) {
