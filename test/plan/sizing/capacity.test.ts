@@ -7,6 +7,7 @@ import { capacityOf } from "../../../operator/plan/sizing/capacity.ts";
 import { fitOneNode, type ModelFacts } from "../../../operator/plan/sizing/fit.ts";
 import { gpuOf } from "../../../operator/plan/sizing/gpu.ts";
 import { nodeSupportOf } from "../../../operator/plan/sizing/matrix.ts";
+import { divisionOf } from "../../../operator/plan/sizing/parallel.ts";
 import { weightBytesPerGpu } from "../../../operator/plan/sizing/weights.ts";
 
 const gpu = (product: string, memory: string, count = 1) => ({
@@ -105,7 +106,30 @@ describe("words", () => {
 const memories = fc.integer({ min: 8, max: 300 });
 const products = fc.constantFrom("NVIDIA L4", "NVIDIA H100 80GB", "NVIDIA A100", "any", "NVIDIA B200", "AMD MI300X");
 const counts = fc.constantFrom(1, 2, 4, 8);
-const models = fc.constantFrom(llama8, llama70fp8);
+const weightsOf = (linearBytes: number): ModelFacts["weights"] => ({
+  embeddingBytes: 2e9, linearBytes, dividedBytes: 0, replicatedBytes: 1e6, visionBytes: 0, expertBytes: 0, extraBytes: 0,
+}); // prettier-ignore
+const other = (cache: ModelFacts["cache"], shape: ModelFacts["shape"], linearBytes = 20e9): ModelFacts => ({
+  weightBytes: linearBytes + 2e9, contextLength: 131_072, task: "Generate", weights: weightsOf(linearBytes), cache,
+  shape: { layers: 48, hiddenSize: 4096, attentionHeads: 32, keyValueHeads: 8, headSize: 128, vocabularySize: 200_000, intermediateSize: 12_288, ...shape },
+}); // prettier-ignore
+const heads = { heads: 8, keySize: 128, valueSize: 128 };
+/** States beside attention, windows beside attention, latent attention of experts, an image encoder. */
+const hybrid = other(
+  [
+    { kind: "Full", layers: 12, ...heads },
+    { kind: "State", layers: 36, convolution: 24_576, groups: 0, groupSize: 0, recurrent: 524_288, recurrentBytes: 4 },
+  ],
+  {},
+);
+const windowed = other([{ kind: "Full", layers: 8, ...heads }, { kind: "Sliding", layers: 40, ...heads, window: 1024 }], {}); // prettier-ignore
+const latent = other([{ kind: "Latent", layers: 48, keySize: 576 }], {
+  experts: 64,
+  expertsPerToken: 6,
+  expertSize: 1408,
+});
+const seeing = other([{ kind: "Full", layers: 48, ...heads }], { visionTokens: 16_384, visionWidth: 18_432, visionSplitWidth: 36_864, visionInput: 6144, visionOutput: 4096 }); // prettier-ignore
+const models = fc.constantFrom(llama8, llama70fp8, hybrid, windowed, latent, seeing);
 
 describe("for every model and GPU", () => {
   test("more memory never lowers a context", () => {
@@ -156,6 +180,29 @@ describe("for every model and GPU", () => {
           }
         },
       ),
+    );
+  });
+
+  test("GPUs divide what they share, or the reason says what they cannot divide", () => {
+    const sizes = fc.integer({ min: 1, max: 256 });
+    fc.assert(
+      fc.property(sizes, sizes, sizes, fc.constantFrom(1, 2, 3, 4, 6, 8, 16), (heads, keyValueHeads, blocks, count) => {
+        const shape = { attentionHeads: heads, keyValueHeads, intermediateSize: blocks * 128, quantizationBlock: 128 };
+        const division = divisionOf({ shape } as ModelFacts, count);
+        const divides = [heads % count, Math.min(keyValueHeads % count, count % keyValueHeads), blocks % count];
+        if (divides.every((rest) => rest === 0)) assert.ok(!("reason" in division));
+        else assert.match("reason" in division ? division.reason : "", /\d+ GPUs$/);
+      }),
+    );
+  });
+
+  test("safe never holds more than expected, at any length", () => {
+    fc.assert(
+      fc.property(models, counts, fc.integer({ min: 16, max: 131_072 }), (model, tensor, length) => {
+        const two = capacityOf({ facts: model, gpu: H100, tensorParallel: tensor, engineVersion: "0.24.0" });
+        assert.ok(two && two.safe.concurrency(length) <= two.expected.concurrency(length));
+        assert.ok(two.safe.longest(length) <= two.expected.longest(length));
+      }),
     );
   });
 
