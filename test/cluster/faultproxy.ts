@@ -22,6 +22,13 @@ export type HttpFault =
   | { readonly kind: "stall" }
   /** Forwarded after a while. */
   | { readonly kind: "delay"; readonly delayMs: number }
+  /** The server's answer with another status, other headers or another body: a server that lies. */
+  | {
+      readonly kind: "rewrite";
+      readonly status?: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: (body: Buffer) => Buffer | string;
+    }
   /** The body breaks off after so many bytes. */
   | { readonly kind: "cut"; readonly afterBytes: number }
   /** The body falls silent after so many bytes, connection open. */
@@ -146,6 +153,19 @@ function copyBody(exchange: Exchange, upstream: http.IncomingMessage, fault: Htt
   upstream.on("end", () => answer.end());
 }
 
+/** Takes the whole answer and gives another; Content-Length follows the new body unless the fault names one. */
+function rewrite({ answer }: Exchange, upstream: http.IncomingMessage, fault: HttpFault & { kind: "rewrite" }): void {
+  const chunks: Buffer[] = [];
+  upstream.on("data", (chunk: Buffer) => chunks.push(chunk));
+  upstream.on("end", () => {
+    const before = Buffer.concat(chunks);
+    const body = Buffer.from(fault.body?.(before) ?? before);
+    const headers = { ...upstream.headers, "content-length": String(body.length), ...fault.headers };
+    answer.writeHead(fault.status ?? upstream.statusCode ?? 502, headers);
+    answer.end(body);
+  });
+}
+
 function forward(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, fault?: HttpFault): void {
   const { incoming, answer } = exchange;
   const target = new URL(incoming.url ?? "/", options.target);
@@ -159,6 +179,7 @@ function forward(exchange: Exchange, options: FaultProxyOptions, agent: http.Age
       upstream.resume().on("end", () => exchange.reset());
       return;
     }
+    if (fault?.kind === "rewrite") return rewrite(exchange, upstream, fault);
     answer.writeHead(upstream.statusCode ?? 502, upstream.headers);
     // A watch must be seen to have begun before its first event.
     answer.flushHeaders();
@@ -184,6 +205,7 @@ function act(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, 
       setTimeout(() => forward(exchange, options, agent), fault.delayMs);
       return;
     case "lose-answer":
+    case "rewrite":
     case "cut":
     case "stall-after":
     case undefined:

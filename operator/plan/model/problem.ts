@@ -24,8 +24,12 @@ export function some(names: readonly string[], shown = 3): string {
   return names.length > shown ? `${head} and ${String(names.length - shown)} more` : head;
 }
 
-/** A hostile name made fit for a message: JSON escapes, at most 120 characters. */
+const codeOf = (char: string): string => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
+
+/** A hostile name made fit for a message: JSON escapes, also for what cannot be seen or turns text around; at most 120 characters. */
 export function printable(name: string): string {
-  const escaped = JSON.stringify(name).slice(1, -1);
+  const escaped = JSON.stringify(name)
+    .slice(1, -1)
+    .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, codeOf);
   return escaped.length > 120 ? `${escaped.slice(0, 117)}...` : escaped;
 }
