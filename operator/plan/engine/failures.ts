@@ -53,6 +53,14 @@ const KNOWN: readonly (readonly [reason: string, words: RegExp, explain: Explain
     (_, context) => `the weights leave no GPU memory for the KV cache: ${LARGER(context)}, or serve a quantized model`,
   ],
   [
+    "NoMemoryForCache",
+    /max_num_seqs \((\d+)\) exceeds available Mamba cache blocks \((\d+)\)/,
+    (match, context) =>
+      Number(match[2]) > 0
+        ? `the cache holds the states of ${match[2]} requests, ${match[1]} are allowed at once: add --max-num-seqs ${match[2]} or less to spec.engine.extraArgs, or ${LARGER(context)}`
+        : `the weights leave no GPU memory for the KV cache: ${LARGER(context)}`,
+  ],
+  [
     "GPUMemoryTaken",
     /Free memory on device [^(]{0,40}\(([\d.]+)\/([\d.]+) GiB\) on startup is less than desired GPU memory utilization/,
     (match) =>

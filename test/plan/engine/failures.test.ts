@@ -17,6 +17,11 @@ const known: readonly (readonly [text: string, reason: string, says: RegExp])[] 
   ],
   ["the estimated maximum model length is 0.", "ContextDoesNotFit", /not even 16 tokens/],
   [
+    "ValueError: max_num_seqs (1024) exceeds available Mamba cache blocks (939). Each decode sequence requires one Mamba cache block, so CUDA graph capture cannot proceed.",
+    "NoMemoryForCache",
+    /the states of 939 requests, 1024 are allowed at once: add --max-num-seqs 939 or less to spec\.engine\.extraArgs/,
+  ],
+  [
     "ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`",
     "NoMemoryForCache",
     /leave no GPU memory/,
