@@ -2,6 +2,7 @@
  * Flags and environment → one frozen Config. Every flag `--some-name` may also be given as BERTH_SOME_NAME; the flag wins.
  * All problems are collected, so that one start shows them all.
  */
+import { isIP } from "node:net";
 import type { CredentialsConfig } from "./runtime/credentials.ts";
 import { commonOptions, fetchOptions, importerOptions, operatorOptions, storeOptions } from "./options.ts";
 import type { EngineImage } from "./plan/engine/args.ts";
@@ -52,6 +53,7 @@ export interface OperatorConfig extends CommonConfig {
 export interface ImporterConfig extends CommonConfig {
   readonly store: PlaceConfig;
   readonly allowHttpEndpoints: boolean;
+  readonly allowedEndpointCidrs: readonly string[];
   readonly hubEndpoint: string;
   readonly hubRedirectHosts: readonly string[];
   readonly importConcurrency: number;
@@ -173,6 +175,7 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     ...common(read, env),
     store: place(read, env, "store"),
     allowHttpEndpoints: read.flag("allow-http-endpoints"),
+    allowedEndpointCidrs: cidrs(read, "allowed-endpoint-cidrs"),
     hubEndpoint: hubEndpoint(read),
     hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
     importConcurrency: read.whole("import-concurrency", 1, 64),
@@ -182,6 +185,17 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
   };
   read.done();
   return Object.freeze(config);
+}
+
+function cidrs(read: Reader, flag: string): readonly string[] {
+  const given = (read.text(flag) ?? "").split(",").filter((cidr) => cidr !== "");
+  for (const cidr of given) {
+    const [address = "", bits = ""] = cidr.split("/");
+    const most = isIP(address) === 4 ? 32 : isIP(address) === 6 ? 128 : -1;
+    if (!/^\d{1,3}$/.test(bits) || Number(bits) > most)
+      read.problems.push(`--${flag} holds "${cidr}": give networks such as 10.0.0.0/8`);
+  }
+  return given;
 }
 
 export function storeConfig(flags: Readonly<Record<string, unknown>>, env: Environment): StoreConfig {

@@ -1,5 +1,7 @@
 /** The importer role: caches, one queue, and the imports that it starts. Part of the composition root. */
 import { clusterModels, modelDeployments, models } from "./api/resources.ts";
+import { newEgressGuard } from "./adapters/egress/guard.ts";
+import type { EgressGuard } from "./adapters/egress/guard.ts";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
 import { openHub } from "./adapters/hub/source.ts";
@@ -34,6 +36,8 @@ export interface ImporterSettings extends AccessSettings {
   readonly store: StorePlace;
   /** Imports that copy at once; others wait. */
   readonly importConcurrency: number;
+  /** Networks besides the public ones that a tenant's endpoint may stand in, as CIDRs; none where absent. */
+  readonly allowedEndpointCidrs?: readonly string[];
   /** Hosts that the hub may redirect to for files. */
   readonly hubRedirectHosts: readonly string[];
   readonly progressMs: number;
@@ -56,20 +60,29 @@ const partsAtOnce = 8;
 async function openSource(
   access: SourceAccess,
   redirectHosts: readonly string[],
+  guard: EgressGuard,
 ): Promise<{ readonly source: ObjectSource; readonly origin: SourceOrigin }> {
   const { endpoint } = access;
   if ("bucket" in access)
-    return { source: newS3Source(access), origin: { endpoint, bucket: access.bucket, prefix: access.prefix } };
+    return {
+      source: newS3Source({ ...access, guard }),
+      origin: { endpoint, bucket: access.bucket, prefix: access.prefix },
+    };
   const source = await openHub({ ...access, redirectHosts });
   return { source, origin: { endpoint, repo: access.repo, commit: source.commit } };
 }
 
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
   const parts = newSlots(partsAtOnce);
+  const apiServer = process.env["KUBERNETES_SERVICE_HOST"];
+  const guard = newEgressGuard({
+    allowedCidrs: settings.allowedEndpointCidrs ?? [],
+    guarded: apiServer === undefined ? [] : [apiServer],
+  });
   const copies = newSlots(settings.importConcurrency);
   return {
     async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
-      const { source, origin } = await openSource(access, settings.hubRedirectHosts);
+      const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard);
       const job = { source, store, owner, origin, maxSizeBytes, copy, clock, signal, observer };
       return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
     },

@@ -61,6 +61,12 @@ export const importerOptions: readonly Option[] = [
   option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
   option("store-region", "region", "region of the store's bucket", "us-east-1"),
   option("allow-http-endpoints", "bool", "let models be imported over plain http", "false"),
+  option(
+    "allowed-endpoint-cidrs",
+    "cidrs",
+    "networks besides the public ones that a model's endpoint may stand in, separated by commas",
+    "",
+  ),
   option("hub-endpoint", "url", "Hugging Face-compatible hub that models are read from", "https://huggingface.co"),
   option(
     "hub-redirect-hosts",

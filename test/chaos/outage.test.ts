@@ -51,7 +51,10 @@ async function setUp(t: TestContext): Promise<{ cluster: ControlPlane; s3: S3Ser
   await uploadFiles(client, "weights", "tiny/", tinyModel());
   client.destroy();
   await cluster.admin.create("/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: tenant } });
-  await installBerth(cluster, { importer: { allowHttpEndpoints: true }, tenantNamespaces: [tenant] });
+  await installBerth(cluster, {
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+    tenantNamespaces: [tenant],
+  });
   await addOwnNodes(cluster, COUNT);
   const replicas: Replica[] = [];
   for (const component of ["operator", "importer"] as const) {

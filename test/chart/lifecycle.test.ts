@@ -171,7 +171,10 @@ test("operator and importer start with what the chart gives them, and are refuse
   const cluster = await without(t);
   if (!cluster) return;
   const mark = await cluster.audit.mark();
-  await install(cluster, { nodeTypes: [nodeType], importer: { allowHttpEndpoints: true } });
+  await install(cluster, {
+    nodeTypes: [nodeType],
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+  });
   const operator = await startFromManifest({ cluster, release: "berth", namespace, component: "operator" });
   t.after(() => operator.stop());
   const importer = await startFromManifest({ cluster, release: "berth", namespace, component: "importer" });

@@ -83,6 +83,7 @@ export function settingsOf(bed: Pick<Bed, "s3" | "storeUrl">, change: SettingsCh
   return {
     namespace: operatorNamespace,
     allowHttpEndpoints: true,
+    allowedEndpointCidrs: ["127.0.0.0/8", "::1/128"],
     credentialsClusterRole: "berth-source-credentials",
     serviceAccount: "berth-importer",
     hubEndpoint: "https://hub.example.org",

@@ -3,6 +3,7 @@ import { S3Client } from "@aws-sdk/client-s3";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
+import type { EgressGuard } from "../egress/guard.ts";
 
 export interface S3Access {
   /** URL with scheme and host; undefined means AWS itself. */
@@ -15,6 +16,8 @@ export interface S3Access {
     readonly sessionToken?: string;
   };
   readonly maxSockets?: number;
+  /** Where connections may go, for places that a tenant names; those of the platform need none. */
+  readonly guard?: EgressGuard;
   /** Milliseconds without a byte after which a request fails; only this ends a body that stalls. */
   readonly idleTimeoutMs?: number;
 }
@@ -35,8 +38,7 @@ export function newS3Client(access: S3Access): S3Client {
     requestHandler: new NodeHttpHandler({
       connectionTimeout: 5_000,
       socketTimeout: idleTimeoutMs,
-      httpAgent: new HttpAgent(pool),
-      httpsAgent: new HttpsAgent(pool),
+      ...(access.guard?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
     }),
   });
 }

@@ -31,7 +31,7 @@ export function chartValues({ s3 }: Stage, tag = packageFile().version): object 
     image: { repository: berthRepository, tag, pullPolicy: "Never" },
     ledger: { url: `s3://${buckets.ledger}/usage`, ...place },
     store: { url: `s3://${buckets.store}`, ...place },
-    importer: { allowHttpEndpoints: true },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: [`${new URL(s3.endpoint).hostname}/32`] },
     tenantNamespaces: [team],
     engineImages: [{ version: "0.32.0", image: engineReference }],
     nodeTypes: [

@@ -1,0 +1,114 @@
+/**
+ * Keeps Berth from being sent to places that a tenant cannot reach by itself (server-side request forgery). The host is looked
+ * at before, every address of it when it is connected to: the addresses that were checked are those that are dialled.
+ */
+import { lookup as systemLookup } from "node:dns";
+import type { LookupAddress } from "node:dns";
+import { Agent as HttpAgent } from "node:http";
+import type { AgentOptions } from "node:http";
+import { Agent as HttpsAgent } from "node:https";
+import { isIP } from "node:net";
+import type { LookupFunction } from "node:net";
+import { TerminalError } from "../../runtime/errors.ts";
+import { isWithin, kindOf, networksOf } from "./address.ts";
+import type { AddressKind } from "./address.ts";
+
+export interface EgressRules {
+  /** Networks besides the public ones that sources may stand in, as CIDRs. An address that hands out credentials needs its own /32 or /128. */
+  readonly allowedCidrs: readonly string[];
+  /** Addresses that need an entry of their own as well: the API server's. */
+  readonly guarded?: readonly string[];
+  /** The system's resolver where absent. */
+  readonly resolve?: (host: string) => Promise<readonly LookupAddress[]>;
+}
+
+export interface EgressGuard {
+  /** TerminalError EndpointNotAllowed for an address literal that may not be dialled; names are judged by `lookup`. */
+  check(host: string): void;
+  /** For `net.connect`, `tls.connect` and agents: resolves, and fails where one of the addresses may not be dialled. */
+  readonly lookup: LookupFunction;
+  /** Agents that connect to nothing that this guard refuses. */
+  agents(options: AgentOptions): { readonly httpAgent: HttpAgent; readonly httpsAgent: HttpsAgent };
+}
+
+const words: Readonly<Record<AddressKind, string>> = {
+  public: "an address inside of the cluster",
+  loopback: "a loopback address",
+  private: "a private address",
+  linkLocal: "a link-local address",
+  metadata: "an address that hands out credentials",
+  reserved: "no address of a single host",
+};
+
+/** Names that only a cluster's own DNS answers: their addresses are internal, whatever they look like. */
+const internalName = /^[^.]+\.?$|\.svc\.?$|\.cluster\.local\.?$|\.local\.?$/i;
+
+const bare = (host: string): string => host.replace(/^\[|\]$/g, "");
+
+/** `allowedCidrs` must be CIDRs: config.ts has checked them, and one that is none allows nothing. */
+export function newEgressGuard(rules: EgressRules): EgressGuard {
+  const allowed = networksOf(rules.allowedCidrs) ?? networksOf([]);
+  const exact = networksOf(rules.allowedCidrs.filter((cidr) => /^[^:]+\/32$|\/128$/.test(cidr))) ?? allowed;
+  const guarded = new Set(rules.guarded ?? []);
+
+  /** What is wrong with the address; the address itself is not told, since names of the cluster are no tenant's to resolve. */
+  function fault(host: string, address: string): TerminalError | undefined {
+    const kind = guarded.has(address) ? "metadata" : kindOf(address);
+    const isInternal = isIP(host) === 0 && internalName.test(host);
+    if (kind === "public" && !isInternal) return undefined;
+    const list = kind === "metadata" ? exact : allowed;
+    if (list && isWithin(list, address)) return undefined;
+    const is = isIP(host) === 0 ? "resolves to" : "is";
+    const remedy = "name a public endpoint, or ask the platform to list its network in importer.allowedEndpointCIDRs";
+    return new TerminalError("EndpointNotAllowed", `${host.slice(0, 253)} ${is} ${words[kind]}: ${remedy}`);
+  }
+
+  function check(host: string): void {
+    const literal = bare(host);
+    const problem = isIP(literal) === 0 ? undefined : fault(literal, literal);
+    if (problem) throw problem;
+  }
+
+  const resolve =
+    rules.resolve ??
+    ((host: string) =>
+      new Promise<readonly LookupAddress[]>((resolve, reject) =>
+        systemLookup(host, { all: true }, (error, found) => (error ? reject(error) : resolve(found))),
+      ));
+
+  const lookup: LookupFunction = (host, options, callback) => {
+    const family = options.family === 4 || options.family === "IPv4" ? 4 : options.family === 6 || options.family === "IPv6" ? 6 : 0; // prettier-ignore
+    resolve(host).then(
+      (found) => {
+        const problem = found.map(({ address }) => fault(host, address)).find((one) => one !== undefined);
+        if (problem) return callback(problem, "", 0);
+        const usable = found.filter((one) => family === 0 || one.family === family);
+        const [first] = usable;
+        if (!first) return callback(Object.assign(new Error(`no address of ${host}`), { code: "ENOTFOUND" }), "", 0);
+        return options.all ? callback(null, [...usable]) : callback(null, first.address, first.family);
+      },
+      (error: NodeJS.ErrnoException) => callback(error, "", 0),
+    );
+  };
+
+  class GuardedHttp extends HttpAgent {
+    override createConnection(...args: Parameters<HttpAgent["createConnection"]>) {
+      check(args[0].host ?? "");
+      return super.createConnection(...args);
+    }
+  }
+  class GuardedHttps extends HttpsAgent {
+    override createConnection(...args: Parameters<HttpsAgent["createConnection"]>) {
+      check(args[0].host ?? "");
+      return super.createConnection(...args);
+    }
+  }
+  return {
+    check,
+    lookup,
+    agents: (options) => ({
+      httpAgent: new GuardedHttp({ ...options, lookup }),
+      httpsAgent: new GuardedHttps({ ...options, lookup }),
+    }),
+  };
+}
