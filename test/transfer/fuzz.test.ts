@@ -1,0 +1,160 @@
+// 10,000 mutated inputs for each parser of what strangers wrote (a million in `make soak`): an answer or a refusal in bounded words,
+// never a crash, a hang or memory without bound. The seed is printed; SEED= repeats it.
+import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { newS3Source } from "../../operator/adapters/s3/source.ts";
+import { inspect } from "../../operator/plan/model/inspect.ts";
+import { filesOf, pathFault } from "../../operator/plan/model/listing.ts";
+import { isProblem } from "../../operator/plan/model/problem.ts";
+import { headerLength, parseHeader } from "../../operator/plan/model/safetensors.ts";
+import { problemOf } from "../../operator/controllers/modelimport.ts";
+import { systemClock } from "../../operator/runtime/clock.ts";
+import { listSource } from "../../operator/transfer/listing.ts";
+import { safetensors, tinyConfig } from "../models/tiny.ts";
+import { chooser, fuzzRuns, fuzzSeed, mutated } from "./mutate.ts";
+
+const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
+const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+/** Calls `one` with inputs until they are done; what it returns is a refusal's message, or undefined for an accepted input. */
+function fuzz(t: TestContext, seeds: readonly Uint8Array[], one: (input: Uint8Array) => string | undefined): void {
+  const choose = chooser(fuzzSeed);
+  const before = process.memoryUsage.rss();
+  const startedMs = performance.now();
+  let accepted = 0;
+  let slowestMs = 0;
+  for (let run = 0; run < fuzzRuns; run++) {
+    const input = mutated(seeds, choose);
+    const beganMs = performance.now();
+    let message: string | undefined;
+    try {
+      message = one(input);
+    } catch (error) {
+      const shown = Buffer.from(input.subarray(0, 400)).toString("base64");
+      assert.fail(`seed ${String(fuzzSeed)} run ${String(run)} threw ${String(error)} for ${shown}`);
+    }
+    slowestMs = Math.max(slowestMs, performance.now() - beganMs);
+    if (message === undefined) accepted++;
+    else assert.ok(message.length < 1_000 && !/\p{Cc}/u.test(message), message);
+  }
+  const grownMiB = (process.memoryUsage.rss() - before) / 2 ** 20;
+  t.diagnostic(`seed ${String(fuzzSeed)}: ${String(fuzzRuns)} inputs, ${String(accepted)} accepted, slowest ${slowestMs.toFixed(1)} ms, ${((performance.now() - startedMs) / 1000).toFixed(1)} s`); // prettier-ignore
+  assert.ok(slowestMs < 2_000, `an input took ${slowestMs.toFixed(0)} ms`);
+  assert.ok(grownMiB < 256, `memory grew by ${grownMiB.toFixed(0)} MiB`);
+  assert.ok(accepted > 0 && accepted < fuzzRuns, "mutations reach both sides of the parser");
+}
+
+const bf16 = (begin: number): object => ({ dtype: "BF16", shape: [2, 2], data_offsets: [begin, begin + 8] });
+const headerSeeds = [
+  safetensors({ a: bf16(0) }, 8),
+  safetensors({ __metadata__: { format: "pt" }, a: bf16(0), "b.c": bf16(8) }, 16),
+  safetensors(Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`layers.${String(n)}`, bf16(8 * n)])), 320),
+];
+
+test("the header parser survives mutated files", (t) => {
+  fuzz(t, headerSeeds, (file) => {
+    const length = headerLength("model.safetensors", file.subarray(0, 64 * 1024), file.length);
+    if (typeof length !== "number") return length.message;
+    const tensors = parseHeader("model.safetensors", file.subarray(8, 8 + length), file.length);
+    if (isProblem(tensors)) return tensors.message;
+    assert.ok(tensors.reduce((sum, tensor) => sum + tensor.bytes, 0) <= file.length);
+    return undefined;
+  });
+});
+
+const held = { name: "a", dtype: "BF16", shape: [2, 2], elements: 4, bytes: 8 };
+const indexListing = {
+  files: ["config.json", "model-1.safetensors", "model-2.safetensors"].map((path) => ({ path, key: path, sizeBytes: 9, etag: "e" })), // prettier-ignore
+  leftOut: [],
+  sizeBytes: 27,
+};
+const indexHeaders = new Map([
+  ["model-1.safetensors", [held]],
+  ["model-2.safetensors", [{ ...held, name: "b" }]],
+]);
+
+test("the index parser survives mutated indexes", (t) => {
+  const index = { metadata: { total_size: 16 }, weight_map: { a: "model-1.safetensors", b: "model-2.safetensors" } };
+  const seeds = [encode(JSON.stringify(index)), encode(JSON.stringify(index, undefined, 2))];
+  fuzz(t, seeds, (text) => {
+    const texts = new Map([
+      ["config.json", JSON.stringify(tinyConfig)],
+      ["model.safetensors.index.json", decode(text)],
+    ]);
+    const facts = inspect(indexListing, texts, indexHeaders);
+    return isProblem(facts) ? facts.message : undefined;
+  });
+});
+
+test("the readers of configurations and templates survive mutated ones", (t) => {
+  const chat_template = "{% for m in messages %}{{ m['role'] ~ {'a': 1}['a'] }}{% endfor %}{# x #}";
+  const seeds = [tinyConfig, { ...tinyConfig, chat_template, rope_scaling: { type: "yarn", factor: 4 } }];
+  fuzz(
+    t,
+    seeds.map((seed) => encode(JSON.stringify(seed))),
+    (text) => {
+      const facts = inspect(indexListing, new Map([["config.json", decode(text)], ["chat_template.jinja", decode(text)]]), indexHeaders); // prettier-ignore
+      return isProblem(facts) ? facts.message : undefined;
+    },
+  );
+});
+
+/** Lines of key, size and ETag, as a listing's entries. */
+function entriesOf(text: string) {
+  return text.split("\n").map((line) => {
+    const [key = "", size = "", etag = ""] = line.split("\t");
+    return { key, sizeBytes: Number(size), etag };
+  });
+}
+
+test("the listing survives mutated keys and sizes, and serves no path that could leave its folder", (t) => {
+  const paths = ["config.json", "tokenizer.json", "model.safetensors", "1_Pooling/config.json", "LICENSE"];
+  const seeds = [paths, [...paths, ".gitattributes", "model.safetensors.index.json"]];
+  const lines = seeds.map((all) => encode(all.map((path) => `m/${path}\t10\t"e"`).join("\n")));
+  fuzz(t, lines, (text) => {
+    const listing = filesOf(entriesOf(decode(text)), "m", 1e12);
+    if (isProblem(listing)) return listing.message;
+    for (const { path } of listing.files) assert.equal(pathFault(path), undefined);
+    assert.equal(
+      new Set(listing.files.map(({ path }) => path.normalize("NFC").toLowerCase())).size,
+      listing.files.length,
+    );
+    return undefined;
+  });
+});
+
+test("answers to a listing that are no XML, or other XML, are refused or read", async (t) => {
+  const entry = (path: string): string =>
+    `<Contents><Key>m/${path}</Key><Size>10</Size><ETag>&quot;e&quot;</ETag></Contents>`;
+  const seed = encode(`<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>${entry("a.json")}${entry("b.json")}</ListBucketResult>`); // prettier-ignore
+  const choose = chooser(fuzzSeed);
+  const server = createServer((_request, response) => response.end(mutated([seed], choose)));
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const endpoint = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "b" });
+  t.after(() => {
+    source.close();
+    server.closeAllConnections();
+    server.close();
+  });
+  const retry = { clock: systemClock, tries: 1, baseMs: 1 };
+  const count = fuzzRuns / 20;
+  let read = 0;
+  for (let run = 0; run < count; run++) {
+    try {
+      filesOf(await listSource(source, "m", retry), "m", 1e12);
+      read++;
+    } catch (error) {
+      const problem = problemOf(error);
+      assert.ok(
+        problem && problem.message.length < 1_000,
+        `seed ${String(fuzzSeed)} run ${String(run)}: ${String(error)}`,
+      );
+    }
+  }
+  t.diagnostic(`seed ${String(fuzzSeed)}: ${String(count)} answers, ${String(read)} read`);
+  assert.ok(read > 0 && read < count);
+});
