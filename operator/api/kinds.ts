@@ -88,14 +88,16 @@ const modelColumns: readonly Column[] = [
   column("Architecture", "string", ".status.architecture", "Architecture by config.json."),
   column("Task", "string", ".status.task", "What the model does."),
   column("Bytes", "integer", ".status.sizeBytes", "Bytes of all files of the model."),
-  column("Done", "string", ".status.progress.files", "Finished files of all files while an import runs."),
+  column("Done", "string", ".status.copied", "Share of the newest revision's bytes that is in the store."),
+  column("ETA", "integer", ".status.progress.etaSeconds", "Estimated seconds until the running copy is complete."),
   REASON,
   AGE,
   wide("Digest", "string", ".status.digest", "Digest of the newest complete revision."),
   wide("Parameters", "integer", ".status.parameters", "Number of parameters."),
   wide("Dtype", "string", ".status.dtype", "Data type that holds most of the weights."),
   wide("Context", "integer", ".status.contextLength", "Largest context in tokens."),
-  wide("ETA", "integer", ".status.progress.etaSeconds", "Estimated seconds until the copy is complete."),
+  wide("Files", "string", ".status.progress.files", "Finished files of all files while an import runs."),
+  wide("Rate", "integer", ".status.progress.bytesPerSecond", "Bytes per second of the running copy."),
   MESSAGE,
 ];
 

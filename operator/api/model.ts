@@ -246,6 +246,13 @@ export const modelStatus = z
       .max(40)
       .optional()
       .describe("Commit that the hub's revision stood for when it was inspected; what is copied is of this commit."),
+    copied: z
+      .string()
+      .max(8)
+      .optional()
+      .describe(
+        "Share of the newest revision's bytes that is in the store, for example 42%; absent where the import failed.",
+      ),
     progress: progress.optional(),
     conditions: conditions.optional(),
   })

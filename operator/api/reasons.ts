@@ -153,6 +153,11 @@ export const modelReasons = {
   Listing: ["The source's files are being listed.", WAIT],
   Inspecting: ["Configuration and tensor headers are being read.", WAIT],
   Copying: ["The files are being copied to the store.", "Wait; status.progress tells bytes and the time left."],
+  Resumed: ["An import went on where an earlier attempt had ended.", NOTHING],
+  NewRevision: [
+    "The source changed: a new revision stands beside the old one, which its deployments keep.",
+    "Nothing; a deployment takes it when one of its template's fields changes.",
+  ],
   InUse: [
     "The model is being deleted, but deployments still use a revision of it.",
     "Delete or change the deployments that the message names.",

@@ -19,7 +19,8 @@ import type { Applier } from "../runtime/apply.ts";
 import { ConflictError, RetryError, TerminalError } from "../runtime/errors.ts";
 import { accessTo } from "./modelcredentials.ts";
 import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
-import type { ImportMetrics } from "./modelmetrics.ts";
+import type { ModelRevision } from "../api/model.ts";
+import type { ImportMetrics, ImportOutcome } from "./modelmetrics.ts";
 import { bytesOf } from "./modelsize.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel, StatusWriter } from "./modelstatus.ts";
@@ -124,8 +125,9 @@ function stateOf(
   bytesPerSecond: number | undefined,
 ): ImportState {
   const { phase, bytes, totalBytes, files } = course;
-  if (phase === "Listing" || phase === "Inspecting") return { kind: "importing", phase, message: beginnings[phase] };
   const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond });
+  if (phase === "Listing" || phase === "Inspecting")
+    return { kind: "importing", phase, message: beginnings[phase], progress };
   const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${endpoint}`;
   return { kind: "importing", phase: "Copying", message, progress };
 }
@@ -176,6 +178,7 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
     facts: undefined,
   };
   const teller = newTeller(deps, writer, access, course);
+  let resumed = false;
   const observer: ImportObserver = {
     listed(listing) {
       course.phase = "Inspecting";
@@ -192,14 +195,29 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
         teller.soon();
       }
       course.bytes += count;
-      if (!copied) return;
-      course.copiedBytes += count;
-      deps.metrics.bytes.inc(count);
+      deps.metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
+      if (copied) course.copiedBytes += count;
+      else if (!resumed) {
+        resumed = true;
+        writer.tell("Resumed", "going on where an earlier attempt ended: its finished files are not copied again");
+      }
     },
     file: () => void course.files.done++,
     committing: () => void (course.phase = "Committing"),
+    retried: () => deps.metrics.partsRetried.inc(),
   };
   return { observer, stop: teller.stop };
+}
+
+function tellDone(writer: StatusWriter, revisions: readonly ModelRevision[], seconds: number): void {
+  const [before, added] = revisions.slice(-2).length === 2 ? revisions.slice(-2) : [undefined, revisions.at(-1)];
+  const digest = added?.digest ?? "";
+  if (before && before.digest !== digest)
+    writer.tell(
+      "NewRevision",
+      `the source changed: revision ${digest} follows ${before.digest}, which stays in the store`,
+    );
+  writer.tell("Imported", `revision ${digest} is complete after ${seconds.toFixed(1)} s`);
 }
 
 async function importFrom(
@@ -208,8 +226,12 @@ async function importFrom(
   model: AnyModel,
   writer: StatusWriter,
 ): Promise<ImportEnd> {
-  const { clock, transfer, metrics } = deps;
+  const { clock, transfer } = deps;
+  const startedMs = clock.monotonicMs();
+  const secondsSoFar = (): number => (clock.monotonicMs() - startedMs) / 1000;
+  const ended = (outcome: ImportOutcome): void => deps.metrics.seconds.observe({ outcome }, secondsSoFar());
   const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
+    ended(problem.retryable ? "failed" : "refused");
     await writer.write({ kind: "failed", problem });
     await answerRefresh(deps, request.resource, writer.live);
     return problem.retryable ? "failed" : "done";
@@ -217,7 +239,6 @@ async function importFrom(
   const access = await accessTo(deps.kube, model, deps.settings);
   if (isProblem(access)) return refuse(access);
   const watch = follow(deps, writer, access);
-  const startedMs = clock.monotonicMs();
   let result: ImportResult;
   try {
     const owner = await ownerOf(deps, model);
@@ -228,18 +249,16 @@ async function importFrom(
   } catch (error) {
     await watch.stop();
     const problem = request.signal.aborted ? undefined : problemOf(error);
-    if (!problem) throw error;
-    return refuse(problem);
+    if (problem) return refuse(problem);
+    ended(request.signal.aborted ? "stopped" : "failed");
+    throw error;
   }
   await watch.stop();
   if (result.kind === "refused") return refuse(result.problem);
   const { facts, revisions, commit } = result;
   await writer.write({ kind: result.kind }, { facts, revisions, sourceCommit: commit });
-  if (result.kind === "imported" && result.copied) {
-    const seconds = (clock.monotonicMs() - startedMs) / 1000;
-    metrics.seconds.observe(seconds);
-    writer.tell("Imported", `revision ${revisions.at(-1)?.digest ?? ""} is complete after ${seconds.toFixed(1)} s`);
-  }
+  ended(result.kind === "inspected" ? "inspected" : result.copied ? "imported" : "unchanged");
+  if (result.kind === "imported" && result.copied) tellDone(writer, revisions, secondsSoFar());
   await answerRefresh(deps, request.resource, writer.live);
   return "done";
 }

@@ -2,19 +2,29 @@
 import { Counter, Gauge, Histogram } from "prom-client";
 import type { Registry } from "prom-client";
 
+export const importOutcomes = ["imported", "unchanged", "inspected", "refused", "failed", "stopped"] as const;
+export type ImportOutcome = (typeof importOutcomes)[number];
 export type ImportMetrics = ReturnType<typeof newImportMetrics>;
 
 export function newImportMetrics(registry: Registry) {
   const registers = [registry];
-  return {
+  const labelNames = ["outcome"] as const;
+  const metrics = {
     bytes: new Counter({
       name: "berth_import_bytes_total",
-      help: "Bytes of model files copied into the store",
+      help: "Bytes of model files: copied into the store, or resumed because an earlier attempt had copied them",
+      labelNames,
+      registers,
+    }),
+    partsRetried: new Counter({
+      name: "berth_import_parts_retried_total",
+      help: "Requests for parts of files that failed in a way that passes and were made again",
       registers,
     }),
     seconds: new Histogram({
       name: "berth_import_seconds",
-      help: "Duration of imports that copied a revision, from listing to commit",
+      help: "Duration of looks at a source, from listing to their end: imported, unchanged, inspected, refused, failed or stopped",
+      labelNames,
       buckets: [1, 5, 15, 30, 60, 120, 300, 600, 1200, 2400, 3600, 7200, 14400],
       registers,
     }),
@@ -24,4 +34,7 @@ export function newImportMetrics(registry: Registry) {
       registers,
     }),
   };
+  for (const outcome of ["copied", "resumed"]) metrics.bytes.inc({ outcome }, 0);
+  for (const outcome of importOutcomes) metrics.seconds.zero({ outcome });
+  return metrics;
 }

@@ -54,6 +54,7 @@ const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration
   cache: undefined,
   unknown: undefined,
   sourceCommit: undefined,
+  copied: undefined,
   progress: undefined,
   conditions: undefined,
 };

@@ -90,7 +90,13 @@ async function copyRevision(
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
 export async function importModel(job: ImportJob): Promise<ImportResult> {
   const { source, store, owner, clock, signal } = job;
-  const retry: RetryOptions = { clock, signal, tries: 5, baseMs: job.retryBaseMs ?? 200 };
+  const retry: RetryOptions = {
+    clock,
+    signal,
+    tries: 5,
+    baseMs: job.retryBaseMs ?? 200,
+    onRetry: job.observer.retried,
+  };
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";
   const kind = "commit" in job.origin ? "repository" : "bucket";
   const listing = filesOf(await listSource(source, prefix, retry), prefix, job.maxSizeBytes, kind);

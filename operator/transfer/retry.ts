@@ -11,6 +11,8 @@ export interface RetryOptions {
   readonly tries: number;
   /** First pause, doubled each time up to 20 s, with full jitter. */
   readonly baseMs: number;
+  /** Called before each further try. */
+  readonly onRetry?: () => void;
 }
 
 /** Faults that stay the same however soon one asks again. */
@@ -27,6 +29,7 @@ export async function withRetries<T>(options: RetryOptions, work: () => Promise<
     } catch (error) {
       if (options.signal?.aborted) throw abortError();
       if (!(error instanceof RetryError) || isLasting(error) || attempt >= options.tries) throw error;
+      options.onRetry?.();
       const ceilingMs = Math.min(20_000, options.baseMs * 2 ** (attempt - 1));
       await pause(options.clock, error.afterMs ?? Math.random() * ceilingMs, options.signal);
     }

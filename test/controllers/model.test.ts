@@ -75,7 +75,7 @@ test("a Model becomes Ready with digest, facts and files, without a needless wri
   assert.deepEqual(metadata.finalizers, ["berth.dev/store"]);
   assert.equal(status?.phase, "Ready");
   assert.equal(status?.observedGeneration, 1);
-  assert.equal(status?.progress, undefined);
+  assert.deepEqual([status?.progress, status?.copied], [undefined, "100%"]);
   assert.deepEqual(
     status?.conditions?.map(({ type }) => type),
     ["Ready"],
@@ -112,7 +112,11 @@ test("a Model becomes Ready with digest, facts and files, without a needless wri
     { what: "events of the import" },
   );
   assert.deepEqual(events, ["Copying", "Imported"]);
-  assert.match(await running.base.metrics.registry.metrics(), /berth_import_bytes_total [1-9]/);
+  const metrics = await running.base.metrics.registry.metrics();
+  assert.match(metrics, /berth_import_bytes_total\{outcome="copied"\} [1-9]/);
+  assert.match(metrics, /berth_import_seconds_count\{outcome="imported"\} [1-9]/);
+  for (const idle of ["refused", "failed", "stopped"])
+    assert.match(metrics, new RegExp(`berth_import_seconds_count\\{outcome="${idle}"\\} 0`));
 });
 
 test("a changed source is a revision beside the old one; the refresh annotation brings a new look", async (t) => {
@@ -133,6 +137,16 @@ test("a changed source is a revision beside the old one; the refresh annotation 
   await bed.cluster.admin.patch(path, { spec: { source: { s3: { prefix: "llama/" } } } });
   const third = await modelUntil(bed, path, "has three revisions", ({ status }) => status?.revisions?.length === 3);
   assert.equal(third.status?.digest, first.status?.digest, "equal files have an equal digest");
+  const told = await eventually(
+    async () => {
+      const events = await bed.cluster.admin.list<{ reason: string; note: string }>(
+        apiPath("events.k8s.io/v1", "events", { namespace }),
+      );
+      return events.items.find(({ reason }) => reason === "NewRevision")?.note;
+    },
+    { what: "the event of the new revision" },
+  );
+  assert.match(told, /^the source changed: revision sha256:\S+ follows sha256:\S+, which stays in the store$/);
 });
 
 test("a model in use stays and names its users; an unused one goes with its files", async () => {

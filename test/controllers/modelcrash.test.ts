@@ -99,13 +99,18 @@ test("an importer that is killed again and again finishes in the end, with nothi
   importerProcess(t, bed);
   const model = await untilReason(bed, path, "Imported", 60_000);
   assert.equal(model.status?.digest, wanted());
+  const reasons = async () =>
+    (await bed.cluster.admin.list<{ reason: string }>(apiPath("events.k8s.io/v1", "events", { namespace }))).items.map(
+      ({ reason }) => reason,
+    );
+  await eventually(async () => (await reasons()).includes("Resumed"), { what: "an event tells that it went on" });
   assert.equal(model.status?.revisions?.length, 1);
   const kept = [...filesBelow(llamaFolder()), "MANIFEST.json", ".berth/import.json"].map((file) => `1/${file}`);
   assert.deepEqual(await keysBelow(folder), kept.sort());
 });
 
 async function copiedBytes(metrics: { metrics(): Promise<string> }): Promise<number> {
-  return Number(/^berth_import_bytes_total (\d+)/m.exec(await metrics.metrics())?.[1] ?? 0);
+  return Number(/^berth_import_bytes_total\{outcome="copied"\} (\d+)/m.exec(await metrics.metrics())?.[1] ?? 0);
 }
 
 test("two importers share the work: each model is copied once", async (t) => {
@@ -130,6 +135,30 @@ test("two importers share the work: each model is copied once", async (t) => {
     apiPath("coordination.k8s.io/v1", "leases", { namespace: operatorNamespace }),
   );
   assert.deepEqual(leases.items, [], "no Lease is left behind");
+});
+
+test("kubectl get mdl -w is a progress display", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await slowTenant();
+  const watching = bed.cluster.kubectl(["get", "mdl", "-w", "-n", namespace, "--request-timeout=8s"]);
+  const path = await putModel(bed, namespace, { endpoint: slow.url });
+  const copying = await modelUntil(bed, path, "is being copied", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
+  const { progress, copied } = copying.status ?? {};
+  assert.match(copied ?? "", /^\d\d?%$/);
+  assert.match(progress?.files ?? "", /^\d+\/\d+$/);
+  assert.ok(Date.parse(progress?.startedAt ?? "") > 0);
+  await untilReason(bed, path, "Imported", 60_000);
+  const lines = (await watching).stdout.trim().split("\n");
+  const at = lines[0]?.indexOf("DONE") ?? 0;
+  const shares = lines.slice(1).map((line) => Number(/^(\d+)%/.exec(line.slice(at))?.[1] ?? -1));
+  const told = shares.filter((share) => share >= 0);
+  assert.deepEqual(
+    told,
+    told.toSorted((a, b) => a - b),
+    lines.join("\n"),
+  );
+  assert.ok(new Set(told).size >= 3, lines.join("\n"));
+  assert.equal(told.at(-1), 100);
 });
 
 test("progress is told while it copies, and an importer that lost its Lease stops", async (t) => {

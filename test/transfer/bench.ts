@@ -47,6 +47,7 @@ export interface Seen extends ImportObserver {
   copiedBytes: number;
   skippedBytes: number;
   files: number;
+  retries: number;
 }
 
 export function newObserver(on: Partial<ImportObserver> = {}): Seen {
@@ -54,6 +55,8 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
     copiedBytes: 0,
     skippedBytes: 0,
     files: 0,
+    retries: 0,
+    retried: () => void seen.retries++,
     listed: (listing) => on.listed?.(listing),
     inspected: (facts) => on.inspected?.(facts),
     committing: () => on.committing?.(),

@@ -13,6 +13,8 @@ export interface ImportObserver {
   bytes(count: number, copied: boolean): void;
   file(): void;
   committing(): void;
+  /** A request to source or store failed in a way that passes, and is made again. */
+  retried(): void;
 }
 
 /** Refusals of the model are results; faults of source and store are thrown. */

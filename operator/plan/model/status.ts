@@ -113,6 +113,26 @@ function phaseOf(state: ImportState, facts: ModelFacts): NonNullable<ModelStatus
   return state.kind === "importing" && state.phase === "Copying" ? "Downloading" : "Preparing";
 }
 
+/** What the column Done says. */
+function copiedOf(state: ImportState, digest: string | undefined): string | undefined {
+  switch (state.kind) {
+    case "importing":
+      return state.progress ? shareOf(state.progress) : "0%";
+    case "imported":
+      return "100%";
+    case "inspected":
+      return digest === undefined ? "0%" : "100%";
+    default:
+      return undefined;
+  }
+}
+
+/** Whole per cents, rounded down: 100% is said of a complete revision only. */
+function shareOf({ bytes, totalBytes }: Progress): string {
+  const share = totalBytes > 0 ? Math.floor((bytes / totalBytes) * 100) : 0;
+  return `${String(Math.min(99, share))}%`;
+}
+
 /** The whole status to write. While a new source is on its way, facts and digest stay those of the newest complete revision. */
 export function modelStatusOf(input: StatusInput): ModelStatus {
   const { current, state, now, generation } = input;
@@ -122,6 +142,7 @@ export function modelStatusOf(input: StatusInput): ModelStatus {
   const facts = settled && input.facts ? input.facts : factsOf(current);
   const isLooked = state.kind === "inspected" || state.kind === "imported";
   const isSameSpec = current?.observedGeneration === generation;
+  const copied = copiedOf(state, digest);
   const sourceCommit = isLooked ? input.sourceCommit : isSameSpec ? current?.sourceCommit : undefined;
   return {
     observedGeneration: generation,
@@ -130,6 +151,7 @@ export function modelStatusOf(input: StatusInput): ModelStatus {
     ...(revisions && revisions.length > 0 ? { revisions: revisions.slice(-64) } : {}),
     ...facts,
     ...(sourceCommit === undefined ? {} : { sourceCommit }),
+    ...(copied === undefined ? {} : { copied }),
     ...(state.kind === "importing" && state.progress ? { progress: state.progress } : {}),
     conditions: mergeConditions(current?.conditions, conditionsOf(state, digest), { now, generation }),
   };

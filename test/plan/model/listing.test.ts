@@ -115,3 +115,15 @@ test("paths are sorted by their UTF-8 bytes", () => {
     }),
   );
 });
+
+test("what no honest server lists is refused as ListingInvalid, and empty weights as WeightsMissing", () => {
+  const listed = (change: object) => {
+    const result = filesOf([...objects(good), { key: "m/x.json", sizeBytes: 1, etag: "e", ...change }], "m", 1e9);
+    return isProblem(result) ? result.reason : "accepted";
+  };
+  for (const sizeBytes of [-1, 0.5, NaN, Infinity, 2 ** 53]) assert.equal(listed({ sizeBytes }), "ListingInvalid");
+  for (const lie of [{ etag: "" }, { key: "m/config.json" }, { key: "n/x.json" }])
+    assert.equal(listed(lie), "ListingInvalid", JSON.stringify(lie));
+  assert.equal(listed({}), "accepted");
+  assert.equal(listed({ key: "m/model-2.safetensors", sizeBytes: 0 }), "WeightsMissing");
+});
