@@ -1,0 +1,261 @@
+// Faults between importer, source and store, on the real S3 server through the fault proxy: what passes costs nothing but time, what
+// stays is named, and in the end the same bytes are there under the same digest, with nothing left behind.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import type { TestContext } from "node:test";
+import { DeleteBucketCommand, DeleteObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3"; // prettier-ignore
+import { newS3Source } from "../../operator/adapters/s3/source.ts";
+import { openStore } from "../../operator/adapters/store/open.ts";
+import { problemOf } from "../../operator/controllers/modelimport.ts";
+import type { ImportResult } from "../../operator/plan/model/importing.ts";
+import type { ModelProblem } from "../../operator/plan/model/problem.ts";
+import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy, HttpFault, SeenRequest } from "../cluster/faultproxy.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
+import type { Files } from "../models/tiny.ts";
+import { jobFor, newObserver } from "./bench.ts";
+
+const weightBytes = 20 << 20;
+const header = { w: { dtype: "U8", shape: [weightBytes], data_offsets: [0, weightBytes] } };
+const weights = safetensors(header, weightBytes);
+randomBytes(weightBytes).copy(weights, weights.length - weightBytes);
+const files: Files = tinyModel({ "model.safetensors": weights });
+
+/** Written down from its definition. */
+const digest = ((): string => {
+  const rows = Object.keys(files)
+    .sort()
+    .map((path) => {
+      const bytes = Buffer.from(files[path] ?? "");
+      return [path, bytes.length, createHash("sha256").update(bytes).digest("hex")];
+    });
+  return `sha256:${createHash("sha256").update(JSON.stringify(rows)).digest("hex")}`;
+})();
+
+let s3: S3Server;
+let proxy: FaultProxy;
+before(async () => {
+  s3 = await startS3();
+  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+});
+after(async () => {
+  await proxy.close();
+  await s3.stop();
+});
+
+let made = 0;
+interface Rig {
+  readonly source: ObjectSource;
+  readonly store: ObjectStore;
+  readonly bucket: string;
+  readonly storeBucket: string;
+}
+
+/** Source and store in buckets of their own, both behind the proxy; silence ends a request after 400 ms. */
+async function newRig(t: TestContext, endpoint = proxy.url): Promise<Rig> {
+  const n = String(made++);
+  const [bucket, storeBucket] = [`source-${n}`, `store-${n}`];
+  for (const name of [bucket, storeBucket]) await s3.createBucket(name);
+  const client = s3.client();
+  await uploadFiles(client, bucket, "m/", files);
+  client.destroy();
+  const { region, accessKeyId, secretAccessKey } = s3;
+  const credentials = { accessKeyId, secretAccessKey };
+  const source = newS3Source({ endpoint, region, bucket, credentials, idleTimeoutMs: 400 });
+  const store = openStore({ url: `s3://${storeBucket}/platform`, endpoint, region, credentials });
+  t.after(() => {
+    source.close();
+    store.close();
+  });
+  return { source, store, bucket, storeBucket };
+}
+
+const ofWeights = (rig: Rig) => (request: SeenRequest) =>
+  request.method === "GET" && request.path.startsWith(`/${rig.bucket}/`) && request.path.endsWith(".safetensors");
+const isPart = (rig: Rig) => (request: SeenRequest) =>
+  request.method === "PUT" && request.path.startsWith(`/${rig.storeBucket}/`) && request.query.has("partNumber");
+const isComplete = (rig: Rig) => (request: SeenRequest) =>
+  request.method === "POST" && request.path.startsWith(`/${rig.storeBucket}/`) && request.query.has("uploadId");
+/** Reads of data, not of headers. */
+const ofParts = (rig: Rig) => (request: SeenRequest) =>
+  ofWeights(rig)(request) && !/^bytes=0-65535$/.test(request.headers.range ?? "");
+
+async function attempt(rig: Rig, observer = newObserver()): Promise<ImportResult | ModelProblem> {
+  try {
+    return await importModel(jobFor({ source: rig.source, store: rig.store, prefix: "m", observer }));
+  } catch (error) {
+    const problem = problemOf(error);
+    if (!problem) throw error;
+    return problem;
+  }
+}
+
+/** Whole and under the right digest, with no file, record or upload besides. */
+async function assertWhole(rig: Rig, result: ImportResult | ModelProblem): Promise<void> {
+  assert.ok("kind" in result && result.kind === "imported", JSON.stringify(result));
+  assert.equal(result.revisions.at(-1)?.digest, digest);
+  const client = s3.client();
+  try {
+    const found = await client.send(new ListObjectsV2Command({ Bucket: rig.storeBucket, Prefix: "platform/models/" }));
+    const keys = (found.Contents ?? []).map(({ Key = "" }) => Key.replace("platform/models/ns-uid/model-uid/1/", ""));
+    assert.deepEqual(keys.sort(), [...Object.keys(files), ".berth/import.json", "MANIFEST.json"].sort());
+    const open = await client.send(new ListMultipartUploadsCommand({ Bucket: rig.storeBucket }));
+    assert.deepEqual(open.Uploads ?? [], []);
+    const key = "models/ns-uid/model-uid/1/model.safetensors";
+    assert.ok(Buffer.from((await rig.store.get(key, 1 << 26)) ?? []).equals(weights));
+  } finally {
+    client.destroy();
+  }
+}
+
+type Where = (rig: Rig) => (request: SeenRequest) => boolean;
+const passing: readonly (readonly [string, Where, HttpFault, number])[] = [
+  ["a reset before a part", ofParts, { kind: "reset" }, 2],
+  ["a reset in the middle of a part", ofParts, { kind: "cut", afterBytes: 1_000_000 }, 2],
+  ["a part that falls silent", ofParts, { kind: "stall-after", afterBytes: 1_000_000 }, 1],
+  ["a part that is never answered", ofParts, { kind: "stall" }, 1],
+  ["slow parts", ofParts, { kind: "delay", delayMs: 200 }, 3],
+  ["a storm of SlowDown", ofParts, { kind: "status", code: 503, message: "SlowDown" }, 4],
+  ["Retry-After", ofParts, { kind: "status", code: 429, retryAfterSeconds: 1 }, 1],
+  ["a truncated body with an honest length", ofParts, { kind: "rewrite", body: (body) => body.subarray(0, body.length - 1) }, 2],
+  ["a body that is longer than asked for", ofParts, { kind: "rewrite", body: (body) => Buffer.concat([body, Buffer.alloc(9)]) }, 2],
+  ["an error page with status 200", ofParts, { kind: "rewrite", status: 200, body: () => "<html>try later</html>", headers: { "content-range": "" } }, 2],
+  ["a 500 for an uploaded part", isPart, { kind: "status", code: 500 }, 2],
+  ["the lost answer of an uploaded part", isPart, { kind: "lose-answer" }, 2],
+  ["a reset of an uploaded part", isPart, { kind: "reset" }, 2],
+]; // prettier-ignore
+
+describe("faults that pass", () => {
+  for (const [name, where, fault, times] of passing) {
+    test(`${name}: the import goes on and every byte is right`, async (t) => {
+      const rig = await newRig(t);
+      const rule = proxy.add({ match: where(rig), times, fault });
+      t.after(() => rule.remove());
+      const observer = newObserver();
+      await assertWhole(rig, await attempt(rig, observer));
+      assert.equal(rule.hits, times);
+      if (fault.kind !== "delay" && where === ofParts)
+        assert.ok(observer.retries > 0, "the metric of retried parts counts");
+    });
+  }
+});
+
+const error = '<?xml version="1.0"?><Error><Code>InternalError</Code><Message>we failed</Message></Error>';
+const completions: readonly (readonly [string, HttpFault])[] = [
+  ["a 500 with nothing behind it", { kind: "status", code: 500 }],
+  ["a 500 with success behind it", { kind: "rewrite", status: 500, body: () => error }],
+  ["a lost answer with success behind it", { kind: "lose-answer" }],
+  ["a 200 whose body is an error, with success behind it", { kind: "rewrite", body: () => error }],
+];
+describe("faults at CompleteMultipartUpload", () => {
+  for (const [name, fault] of completions) {
+    test(`${name}: this attempt or the next one ends whole`, async (t) => {
+      const rig = await newRig(t);
+      const rule = proxy.add({ match: isComplete(rig), times: 1, fault });
+      t.after(() => rule.remove());
+      let result = await attempt(rig);
+      for (let again = 0; again < 3 && "reason" in result; again++) {
+        assert.ok(result.retryable, result.message);
+        result = await attempt(rig);
+      }
+      assert.equal(rule.hits, 1);
+      await assertWhole(rig, result);
+    });
+  }
+});
+
+interface Lasting {
+  readonly name: string;
+  readonly reason: string;
+  readonly words: RegExp;
+  /** Done when the first part is asked for. */
+  readonly then: (rig: Rig) => Promise<unknown>;
+  /** Undone before the second attempt. */
+  readonly mend: (rig: Rig) => Promise<unknown>;
+}
+
+async function withClient<T>(work: (client: ReturnType<S3Server["client"]>) => Promise<T>): Promise<T> {
+  const client = s3.client();
+  return work(client).finally(() => client.destroy());
+}
+const key = "m/model.safetensors";
+const put = (rig: Rig, body: Uint8Array) =>
+  withClient((client) => client.send(new PutObjectCommand({ Bucket: rig.bucket, Key: key, Body: body })));
+
+/** Weights of the same length with one other byte: only the ETag tells. */
+const swapped = Uint8Array.from(weights, (byte, at) => (at === weights.length - 1 ? byte ^ 1 : byte));
+const lasting: readonly Lasting[] = [
+  { name: "an object that is swapped at part k", reason: "SourceChanged", words: /changed|412|Precondition/, then: (rig) => put(rig, swapped), mend: (rig) => put(rig, weights) },
+  {
+    name: "an object that is deleted at part k",
+    reason: "SourceChanged",
+    words: /vanished|NoSuchKey/,
+    then: (rig) => withClient((client) => client.send(new DeleteObjectCommand({ Bucket: rig.bucket, Key: key }))),
+    mend: (rig) => put(rig, weights),
+  },
+  {
+    name: "a bucket that is deleted",
+    reason: "BucketNotFound",
+    words: /source-\d+/,
+    then: (rig) =>
+      withClient(async (client) => {
+        for (const path of Object.keys(files))
+          await client.send(new DeleteObjectCommand({ Bucket: rig.bucket, Key: `m/${path}` }));
+        await client.send(new DeleteBucketCommand({ Bucket: rig.bucket }));
+      }),
+    mend: async (rig) => {
+      await s3.createBucket(rig.bucket);
+      await withClient((client) => uploadFiles(client, rig.bucket, "m/", files));
+    },
+  },
+]; // prettier-ignore
+
+describe("what stays is named, and mended it is imported", () => {
+  for (const { name, reason, words, then, mend } of lasting) {
+    test(name, async (t) => {
+      const rig = await newRig(t);
+      let done: Promise<unknown> | undefined;
+      // The read that meets the change is the first of data: it waits until the change is made.
+      const source: ObjectSource = {
+        ...rig.source,
+        read: async (object, offset, ...rest) => {
+          if (object.key === key && offset > 0) await (done ??= then(rig));
+          return rig.source.read(object, offset, ...rest);
+        },
+      };
+      const problem = await attempt({ ...rig, source });
+      assert.ok("reason" in problem, JSON.stringify(problem));
+      assert.equal(problem.reason, reason, problem.message);
+      assert.match(problem.message, words);
+      assert.equal(await rig.store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
+      await mend(rig);
+      await assertWhole(rig, await attempt(rig));
+    });
+  }
+
+  const answers: readonly (readonly [string, HttpFault, string, RegExp])[] = [
+    ["403 in the middle", { kind: "status", code: 403, message: "expired" }, "AccessDenied", /expired/],
+    ["a clock that is wrong", { kind: "rewrite", status: 403, body: () => error.replace("InternalError", "RequestTimeTooSkewed") }, "AccessDenied", /RequestTimeTooSkewed/],
+    ["SlowDown for ever", { kind: "status", code: 503 }, "SourceError", /SlowDown/],
+    ["silence for ever", { kind: "stall" }, "SourceUnreachable", /cannot be reached/],
+  ]; // prettier-ignore
+  for (const [name, fault, reason, words] of answers) {
+    test(name, async (t) => {
+      const rig = await newRig(t);
+      const rule = proxy.add({ match: ofParts(rig), fault });
+      t.after(() => rule.remove());
+      const problem = await attempt(rig);
+      assert.ok("reason" in problem, JSON.stringify(problem));
+      assert.equal(problem.reason, reason, problem.message);
+      assert.match(problem.message, words);
+      assert.ok(!problem.message.includes(s3.secretAccessKey));
+      rule.remove();
+      await assertWhole(rig, await attempt(rig));
+    });
+  }
+});
