@@ -13,6 +13,7 @@ import {
   storeConfig,
   storeOptions,
 } from "./config.ts";
+import { importCommand } from "./cli/import.ts";
 import { inspectCommand } from "./cli/inspect.ts";
 import { ledgerCommand } from "./cli/ledger.ts";
 import { usageCommand } from "./cli/usage.ts";
@@ -127,6 +128,19 @@ function program(): Command {
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
   berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));
+  const stopping = new AbortController();
+  const importing = { ...io, terminal: process.stderr.isTTY, signal: stopping.signal };
+  berth.addCommand(
+    importCommand(importing, (code) => (process.exitCode = code)).hook("preAction", () => {
+      // The first signal ends the copy between two parts, the second one at once.
+      for (const signal of ["SIGTERM", "SIGINT"] as const) {
+        process.once(signal, () => {
+          stopping.abort();
+          process.once(signal, () => process.exit(EXIT_FAILED));
+        });
+      }
+    }),
+  );
   berth.addCommand(inspectCommand(io, (code) => (process.exitCode = code)));
   for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;

@@ -1,0 +1,178 @@
+/**
+ * `berth import`: the importer's own engine from a laptop: lists, inspects, copies and commits one model. Exit codes: 0 complete in the
+ * store, 1 failed in a way that may pass (run it again: it goes on where it ended), 2 wrong flags, 4 refused until a person acts.
+ */
+import { Command, InvalidArgumentError, Option } from "commander";
+import { openStore } from "../adapters/store/open.ts";
+import type { SourceOrigin } from "../plan/model/manifest.ts";
+import type { ImportResult } from "../plan/model/importing.ts";
+import type { ObjectStore } from "../ports.ts";
+import { systemClock } from "../runtime/clock.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { importModel } from "../transfer/import.ts";
+import { newSlots } from "../transfer/slots.ts";
+import { newBar } from "./importbar.ts";
+import { openPlace } from "./inspectplace.ts";
+import type { Place } from "./inspectplace.ts";
+
+export interface ImportIO {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Standard output: the result alone. */
+  readonly write: (text: string) => void;
+  /** Standard error: progress and faults. */
+  readonly complain?: (text: string) => void;
+  /** Whether standard error is a terminal, where a bar may be drawn. */
+  readonly terminal?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+interface Flags {
+  readonly from: string;
+  readonly to: string;
+  readonly name?: string;
+  readonly endpoint?: string;
+  readonly region: string;
+  readonly maxSize?: number;
+  readonly dryRun?: boolean;
+  readonly output: "text" | "json";
+}
+
+const EXIT_FAILED = 1;
+const EXIT_REFUSED = 4;
+/** Parts in memory at once, as in the importer role. */
+const partsAtOnce = 8;
+
+const epilogue = `
+Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL_S3 of the source; BERTH_STORE_ACCESS_KEY_ID and
+BERTH_STORE_SECRET_ACCESS_KEY of the store (the source's where they are absent); HF_TOKEN of a hub. None may be given as a flag.
+
+Exit codes: 0 complete in the store, 1 failed in a way that may pass (run it again: finished files are not copied again),
+2 wrong flags, 4 refused: the message names the file and what to do.
+
+Example: berth import --from s3://models/llama --to file:///var/lib/berth`;
+
+/** The sub-command for main.ts; `end` gets the exit code. */
+export function importCommand(io: ImportIO, end: (code: number) => void): Command {
+  return new Command("import")
+    .description("copy one model into a store, inspected before and verified while it is copied; no cluster is needed")
+    .requiredOption("--from <place>", "a folder, s3://bucket/prefix or hf://org/name[@revision]")
+    .requiredOption("--to <store>", "s3://bucket/prefix or file:///path")
+    .option(
+      "--name <name>",
+      "name of the model in the store, below models/local/ (default: the last part of --from)",
+      nameOf,
+    )
+    .option("--endpoint <url>", "S3 endpoint of the store (default: AWS)")
+    .option("--region <region>", "region of the store's bucket", "us-east-1")
+    .option("--max-size <GiB>", "refuse a model that is larger (default: 2048)", sizeOf)
+    .option("--dry-run", "list and inspect only")
+    .addOption(new Option("-o, --output <form>", "form of the result").choices(["text", "json"]).default("text"))
+    .addHelpText("after", epilogue)
+    .action(async (flags: Flags) => end(await run(flags, io)));
+}
+
+function nameOf(text: string): string {
+  if (/^[A-Za-z0-9][\w.-]{0,62}$/.test(text)) return text;
+  throw new InvalidArgumentError("Write letters, digits, '.', '_' and '-'.");
+}
+
+function sizeOf(text: string): number {
+  const gib = Number(text);
+  if (Number.isFinite(gib) && gib > 0 && gib <= 2 ** 20) return Math.floor(gib * 2 ** 30);
+  throw new InvalidArgumentError("Write a number of GiB.");
+}
+
+/** From `s3://bucket/models/Llama 3/` comes `Llama-3`. */
+export function defaultName(place: string): string {
+  const last =
+    place
+      .replace(/\/+$/, "")
+      .split(/[/@]/)
+      .at(place.includes("@") ? -2 : -1) ?? "";
+  return (
+    last
+      .replace(/[^\w.-]+/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+      .slice(0, 63) || "model"
+  );
+}
+
+function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigin {
+  const hub = /^hf:\/\/(.+)@([0-9a-f]{40})$/.exec(place.name);
+  if (hub)
+    return { endpoint: env["HF_ENDPOINT"] ?? "https://huggingface.co", repo: hub[1] ?? "", commit: hub[2] ?? "" };
+  const bucket = /^s3:\/\/([^/]+)/.exec(from)?.[1] ?? "local";
+  const endpoint = env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? "https://s3.amazonaws.com";
+  return { endpoint: from.startsWith("s3://") ? endpoint : "file://", bucket, prefix: place.prefix };
+}
+
+function storeOf({ to, endpoint, region }: Flags, env: ImportIO["env"]): ObjectStore {
+  const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
+  const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
+  const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
+  if (!/^(s3|file):\/\/./.test(to))
+    throw new TerminalError("PlaceInvalid", `--to is "${to.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
+  return openStore({ url: to, ...(endpoint === undefined ? {} : { endpoint }), region, ...credentials });
+}
+
+async function run(flags: Flags, io: ImportIO): Promise<number> {
+  const bar = newBar((text) => io.complain?.(text), { terminal: io.terminal === true, now: () => performance.now() });
+  try {
+    const store = storeOf(flags, io.env);
+    const place = await openPlace(flags.from, io.env);
+    const name = flags.name ?? defaultName(place.name);
+    const job = {
+      source: place.source,
+      store,
+      owner: { namespaceUID: "local", modelUID: name },
+      origin: originOf(place, flags.from, io.env),
+      maxSizeBytes: flags.maxSize ?? 2048 * 2 ** 30,
+      copy: flags.dryRun !== true,
+      clock: systemClock,
+      slots: newSlots(partsAtOnce),
+      copies: newSlots(1),
+      observer: bar.observer,
+      ...(io.signal ? { signal: io.signal } : {}),
+    };
+    const result = await importModel(job).finally(() => {
+      bar.end();
+      place.source.close();
+      store.close();
+    });
+    return tell(result, `${flags.to.replace(/\/+$/, "")}/models/local/${name}`, flags, io);
+  } catch (error) {
+    bar.end();
+    if (error instanceof Error && error.name === "AbortError") {
+      io.complain?.("berth import: stopped; run it again to go on\n");
+      return EXIT_FAILED;
+    }
+    if (!(error instanceof TerminalError) && !(error instanceof RetryError)) throw error;
+    io.complain?.(`berth import: ${error.message}\n`);
+    return error instanceof RetryError ? EXIT_FAILED : EXIT_REFUSED;
+  }
+}
+
+function tell(result: ImportResult, where: string, flags: Flags, io: ImportIO): number {
+  if (result.kind === "refused") {
+    io.complain?.(`berth import: ${result.problem.reason}: ${result.problem.message}\n`);
+    return result.problem.retryable ? EXIT_FAILED : EXIT_REFUSED;
+  }
+  const newest = result.revisions.at(-1);
+  const copied = result.kind === "imported" && result.copied;
+  const folder = newest && `${where}/${String(newest.number)}/`;
+  if (flags.output === "json") {
+    io.write(
+      `${JSON.stringify({ result: result.kind, copied, folder, revision: newest, facts: result.facts }, undefined, 2)}\n`,
+    );
+  } else if (result.kind === "inspected" || !newest) {
+    io.write(
+      `good: ${result.facts.architecture ?? "unknown"}, ${String(result.facts.sizeBytes ?? 0)} bytes; nothing was copied\n`,
+    );
+  } else {
+    io.write(`${newest.digest}\n`);
+    io.complain?.(
+      `${copied ? "imported" : "already there"}: revision ${String(newest.number)} in ${folder ?? where}\n`,
+    );
+  }
+  return 0;
+}

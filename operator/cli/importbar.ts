@@ -1,0 +1,103 @@
+/** The progress of `berth import`: a bar that is redrawn on a terminal, a line every five seconds elsewhere. */
+import type { ImportObserver } from "../plan/model/importing.ts";
+
+export interface Bar {
+  readonly observer: ImportObserver;
+  /** Leaves the cursor on a line of its own. */
+  end(): void;
+}
+
+const width = 28;
+const units = ["B", "kB", "MB", "GB", "TB"] as const;
+
+/** 1,500,000 → "1.5 MB". */
+export function sizeText(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(1)} ${units[unit] ?? ""}`;
+}
+
+function timeText(seconds: number): string {
+  if (seconds < 60) return `${String(Math.ceil(seconds))} s`;
+  return `${String(Math.floor(seconds / 60))} min ${String(Math.floor(seconds % 60))} s`;
+}
+
+export interface Course {
+  bytes: number;
+  copiedBytes: number;
+  totalBytes: number;
+  files: number;
+  allFiles: number;
+  retries: number;
+  phase: string;
+}
+
+/** One line: bar, share, bytes, files, rate, time left, tries. `seconds` since copying began. */
+export function lineOf(course: Course, seconds: number): string {
+  const { bytes, copiedBytes, totalBytes, files, allFiles, retries, phase } = course;
+  if (totalBytes === 0) return phase;
+  const share = Math.min(1, bytes / totalBytes);
+  const bar = "#".repeat(Math.floor(share * width)).padEnd(width, ".");
+  const rate = seconds > 0 ? copiedBytes / seconds : 0;
+  const left = rate > 0 && bytes < totalBytes ? `, ${timeText((totalBytes - bytes) / rate)} left` : "";
+  const tries = retries > 0 ? `, ${String(retries)} tried again` : "";
+  const sizes = `${sizeText(bytes)} of ${sizeText(totalBytes)}`;
+  return `[${bar}] ${String(Math.floor(share * 100))}% ${sizes}, ${String(files)}/${String(allFiles)} files, ${sizeText(rate)}/s${left}${tries}`;
+}
+
+/** `now` in milliseconds. */
+export function newBar(
+  write: (text: string) => void,
+  { terminal, now }: { terminal: boolean; now: () => number },
+): Bar {
+  const course: Course = {
+    bytes: 0,
+    copiedBytes: 0,
+    totalBytes: 0,
+    files: 0,
+    allFiles: 0,
+    retries: 0,
+    phase: "listing",
+  };
+  const everyMs = terminal ? 100 : 5_000;
+  let copyingSince: number | undefined;
+  let last = -Infinity;
+  let drawn = false;
+  const draw = (force = false): void => {
+    const at = now();
+    if (!force && at - last < everyMs) return;
+    last = at;
+    const line = lineOf(course, copyingSince === undefined ? 0 : (at - copyingSince) / 1000);
+    write(terminal ? `\r\u001b[2K${line}` : `${line}\n`);
+    drawn = true;
+  };
+  return {
+    observer: {
+      listed(listing) {
+        Object.assign(course, { totalBytes: listing.sizeBytes, allFiles: listing.files.length, phase: "inspecting" });
+        draw(true);
+      },
+      inspected: () => undefined,
+      bytes(count, copied) {
+        copyingSince ??= now();
+        course.bytes += count;
+        if (copied) course.copiedBytes += count;
+        draw();
+      },
+      file() {
+        course.files++;
+        draw();
+      },
+      committing: () => draw(true),
+      retried: () => void course.retries++,
+    },
+    end() {
+      if (terminal && drawn) write("\n");
+      drawn = false;
+    },
+  };
+}

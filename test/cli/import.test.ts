@@ -1,0 +1,178 @@
+// `berth import` as a process: what it prints, how it ends, and that a killed one goes on. The engine's own faults: test/transfer.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { TestContext } from "node:test";
+import { defaultName } from "../../operator/cli/import.ts";
+import { lineOf, sizeText } from "../../operator/cli/importbar.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { llamaFolder } from "../models/llama.ts";
+import { tinyModel, uploadFiles } from "../models/tiny.ts";
+import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { digestOf, hashesOf } from "../transfer/bench.ts";
+import { chooser, fuzzSeed } from "../transfer/mutate.ts";
+
+const main = join(import.meta.dirname, "../../operator/main.ts");
+let s3: S3Server;
+let proxy: FaultProxy;
+before(async () => {
+  s3 = await startS3();
+  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+  await s3.createBucket("models");
+  const client = s3.client();
+  await uploadFolder(client, "models", "llama/", llamaFolder());
+  await uploadFiles(client, "models", "pickle/", tinyModel({ "pytorch_model.bin": "x" }));
+  client.destroy();
+});
+after(async () => {
+  await proxy.close();
+  await s3.stop();
+});
+
+function newFolder(t: TestContext): string {
+  const folder = mkdtempSync(join(tmpdir(), "berth-import-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+interface Ended {
+  readonly code: number | null;
+  readonly out: string;
+  readonly said: string;
+}
+
+/** Runs the command; the environment carries the keys, never an argument. */
+function start(args: readonly string[], change: Readonly<Record<string, string>> = {}) {
+  const { accessKeyId, secretAccessKey } = s3;
+  const keys = { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey };
+  const env = { ...process.env, AWS_ENDPOINT_URL_S3: proxy.url, ...keys, ...change };
+  const child = spawn(process.execPath, [main, "import", ...args], { env, stdio: ["ignore", "pipe", "pipe"] });
+  const text = { out: "", said: "" };
+  child.stdout.on("data", (chunk: Buffer) => (text.out += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (text.said += chunk.toString()));
+  const ended = new Promise<Ended>((resolve) => child.on("close", (code) => resolve({ code, ...text })));
+  return { ended, kill: (signal: NodeJS.Signals) => child.kill(signal) };
+}
+const run = (args: readonly string[], change?: Readonly<Record<string, string>>): Promise<Ended> =>
+  start(args, change).ended;
+
+const wanted = (): string => digestOf(llamaFolder(), filesBelow(llamaFolder()));
+
+test("a model goes from a bucket into a folder; the digest is the only output, and a second run copies nothing", async (t) => {
+  const to = `file://${newFolder(t)}`;
+  const first = await run(["--from", "s3://models/llama", "--to", to]);
+  assert.deepEqual([first.code, first.out], [0, `${wanted()}\n`], first.said);
+  assert.match(
+    first.said,
+    /100% 36\.0 MB of 36\.0 MB, 11\/11 files, .*\nimported: revision 1 in file:\/\/.*\/models\/local\/llama\/1\/\n$/,
+  );
+  const stored = new Map([...hashesOf(join(to.slice(7), "models/local/llama/1"))].filter(([path]) => !/^MANIFEST|^\.berth/.test(path))); // prettier-ignore
+  assert.deepEqual(stored, hashesOf(llamaFolder()));
+  const second = await run(["--from", "s3://models/llama", "--to", to, "-o", "json"]);
+  const { copied, revision } = JSON.parse(second.out) as { copied: boolean; revision: { digest: string } };
+  assert.deepEqual([second.code, copied, revision.digest], [0, false, wanted()]);
+});
+
+test("refusals, faults and wrong flags have codes and words of their own, and no secret is told", async (t) => {
+  const to = `file://${newFolder(t)}`;
+  const cases: readonly (readonly [readonly string[], Readonly<Record<string, string>>, number, RegExp])[] = [
+    [["--from", "s3://models/pickle", "--to", to], {}, 4, /^berth import: UnsafeFormat: .*remove pytorch_model\.bin/m],
+    [["--from", "s3://models/none", "--to", to], {}, 4, /NoFiles/],
+    [["--from", "s3://models/llama", "--to", to, "--max-size", "0.01"], {}, 4, /TooLarge/],
+    [["--from", "s3://models/llama", "--to", to], { AWS_SECRET_ACCESS_KEY: "wrong-secret" }, 4, /SignatureDoesNotMatch/],
+    [["--from", "s3://models/llama", "--to", "ftp://x"], {}, 4, /write s3:\/\/bucket\/prefix or file/],
+    [["--from", "/no/such/folder", "--to", to], {}, 4, /is no folder/],
+    [["--from", "s3://models/llama", "--to", to], { AWS_ENDPOINT_URL_S3: "http://127.0.0.1:9" }, 1, /cannot be reached/],
+    [["--from", "s3://models/llama"], {}, 2, /required option '--to <store>' not specified/],
+    [["--from", "x", "--to", to, "--name", "../up"], {}, 2, /Write letters/],
+    [["--from", "x", "--to", to, "--max-size", "-1"], {}, 2, /number of GiB/],
+    [["--help"], {}, 0, /^$/],
+  ]; // prettier-ignore
+  for (const [args, env, code, words] of cases) {
+    const ended = await run(args, env);
+    assert.equal(ended.code, code, `${args.join(" ")}: ${ended.said}`);
+    assert.match(ended.said, words);
+    for (const secret of [s3.secretAccessKey, "wrong-secret"]) assert.ok(!`${ended.out}${ended.said}`.includes(secret));
+  }
+  assert.match((await run(["--help"])).out, /Exit codes: 0 complete in the store, 1 failed/);
+});
+
+test("a dry run inspects and copies nothing", async (t) => {
+  const folder = newFolder(t);
+  const { code, out } = await run(["--from", "s3://models/llama", "--to", `file://${folder}`, "--dry-run"]);
+  assert.deepEqual([code, out], [0, "good: LlamaForCausalLM, 35958708 bytes; nothing was copied\n"]);
+  assert.deepEqual(filesBelow(folder), []);
+});
+
+const rounds = process.env["BERTH_SOAK"] === "1" ? 200 : 20;
+test(`kill -9 at random bytes ${String(rounds)} times: the same digest, nothing left behind`, async (t) => {
+  t.diagnostic(`seed ${String(fuzzSeed)} (SEED= repeats it)`);
+  const choose = chooser(fuzzSeed);
+  const isWeight = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith(".safetensors");
+  const all = [...filesBelow(llamaFolder()), ".berth/import.json", "MANIFEST.json"].sort();
+  let killed = 0;
+  for (let round = 0; round < rounds; round++) {
+    const folder = newFolder(t);
+    const args = ["--from", "s3://models/llama", "--to", `file://${folder}`];
+    // Somewhere inside of the answer to one of the reads: there the connection falls silent, and the process dies.
+    const skip = choose(8);
+    const afterBytes = choose(4 << 20);
+    let seen = 0;
+    const reached = Promise.withResolvers<void>();
+    const match = (request: SeenRequest): boolean => {
+      const isHit = isWeight(request) && seen++ === skip;
+      if (isHit) setTimeout(reached.resolve, 5 + choose(40));
+      return isHit;
+    };
+    const rule = proxy.add({ match, fault: { kind: "stall-after", afterBytes } });
+    const first = start(args);
+    await Promise.race([reached.promise, first.ended]);
+    if (first.kill("SIGKILL")) killed++;
+    await first.ended;
+    rule.remove();
+    const { code, out, said } = await run(args);
+    assert.deepEqual([code, out], [0, `${wanted()}\n`], `seed ${String(fuzzSeed)} round ${String(round)}: ${said}`);
+    assert.deepEqual(filesBelow(join(folder, "models/local/llama/1")), all);
+    assert.deepEqual(filesBelow(folder).length, all.length, "nothing stands beside the model");
+  }
+  assert.ok(killed > rounds / 2, `${String(killed)} were killed`);
+});
+
+test("told to stop, it says how to go on", async (t) => {
+  const stalled = Promise.withResolvers<void>();
+  const match = ({ path }: SeenRequest): boolean => path.endsWith(".safetensors") && (stalled.resolve(), true);
+  const rule = proxy.add({ match, fault: { kind: "stall" } });
+  t.after(() => rule.remove());
+  const importing = start(["--from", "s3://models/llama", "--to", `file://${newFolder(t)}`]);
+  await stalled.promise;
+  importing.kill("SIGINT");
+  const { code, said } = await importing.ended;
+  assert.deepEqual([code, /stopped; run it again to go on/.test(said)], [1, true], said);
+});
+
+test("the bar tells share, sizes, rate and what is left", () => {
+  const course = {
+    bytes: 5e8,
+    copiedBytes: 4e8,
+    totalBytes: 2e9,
+    files: 3,
+    allFiles: 12,
+    retries: 2,
+    phase: "copying",
+  };
+  const line = "[#######.....................] 25% 500 MB of 2.0 GB, 3/12 files, 100 MB/s, 15 s left, 2 tried again";
+  assert.equal(lineOf(course, 4), line);
+  assert.equal(lineOf({ ...course, totalBytes: 0, phase: "listing" }, 0), "listing");
+  assert.deepEqual([0, 999, 1_000, 999_999, 1.5e12].map(sizeText), ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.5 TB"]);
+});
+
+test("the name in the store comes from the place, and is one", () => {
+  const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "s3://b/…", "../.."];
+  assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "model", "model"]);
+});
