@@ -138,6 +138,20 @@ export function newFileStore(folder: string): ObjectStore {
     await sweep(join(root, INCOMING), dirname(path));
   };
 
+  /** Leaves neither a descriptor nor a piece of a file where a write fails, as on a full disk. */
+  const orDiscard = async <T>(
+    { file, path }: { file: FileHandle; path: string },
+    work: () => Promise<T>,
+  ): Promise<T> => {
+    try {
+      return await work();
+    } catch (error) {
+      await file.close().catch(() => undefined);
+      await discard(path);
+      throw error;
+    }
+  };
+
   const finish = async (file: FileHandle, path: string, key: string, ifAbsent: boolean) => {
     await file.sync().finally(() => file.close());
     const outcome = await publish(path, pathOf(key), ifAbsent);
@@ -147,8 +161,9 @@ export function newFileStore(folder: string): ObjectStore {
 
   async function upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload> {
     pathOf(key);
-    const { file, path } = await begin(key);
-    await file.truncate(sizeBytes);
+    const begun = await begin(key);
+    const { file, path } = begun;
+    await orDiscard(begun, () => file.truncate(sizeBytes));
     return {
       part: (number, bytes) => guard(() => writeAt(file, bytes, number * partBytes)),
       commit: () => guard(() => finish(file, path, key, true)),
@@ -189,9 +204,12 @@ export function newFileStore(folder: string): ObjectStore {
     put: (key, bytes, options) =>
       guard(async () => {
         pathOf(key);
-        const { file, path } = await begin(key);
-        await writeAt(file, bytes, 0);
-        return finish(file, path, key, options?.ifAbsent ?? false);
+        const begun = await begin(key);
+        const { file, path } = begun;
+        return orDiscard(begun, async () => {
+          await writeAt(file, bytes, 0);
+          return finish(file, path, key, options?.ifAbsent ?? false);
+        });
       }),
     upload: (key, sizeBytes, partBytes) => guard(() => upload(key, sizeBytes, partBytes)),
     list,
