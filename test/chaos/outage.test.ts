@@ -52,7 +52,7 @@ async function setUp(t: TestContext): Promise<{ cluster: ControlPlane; s3: S3Ser
   client.destroy();
   await cluster.admin.create("/api/v1/namespaces", { apiVersion: "v1", kind: "Namespace", metadata: { name: tenant } });
   await installBerth(cluster, {
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
     tenantNamespaces: [tenant],
   });
   await addOwnNodes(cluster, COUNT);

@@ -173,7 +173,7 @@ test("operator and importer start with what the chart gives them, and are refuse
   const mark = await cluster.audit.mark();
   await install(cluster, {
     nodeTypes: [nodeType],
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
   });
   const operator = await startFromManifest({ cluster, release: "berth", namespace, component: "operator" });
   t.after(() => operator.stop());

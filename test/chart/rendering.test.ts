@@ -258,7 +258,7 @@ test("the flags are those of the program, and every one that has no default is g
   const given = {
     ledger: { ...bucket, endpoint: "https://s3.example.com" },
     store: { ...bucket, endpoint: "https://s3.example.com" },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
     metrics: { namespaces: ["monitoring"] },
     metering: { sinks: [{ name: "meter", type: "cloudevents", url: "https://meter.example.com" }] },
   };

@@ -74,7 +74,7 @@ async function installed(t: TestContext): Promise<{ cluster: ControlPlane; s3: S
     store: place("store"),
     // The chart's own pods must not lie on the nodes that the test wants to be free.
     operator: { nodeSelector: { role: "platform" } },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"], nodeSelector: { role: "platform" } },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"], nodeSelector: { role: "platform" } },
     storeService: { nodeSelector: { role: "platform" } },
     tenantNamespaces: [tenant],
     nodeTypes,

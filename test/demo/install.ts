@@ -29,7 +29,7 @@ function values({ s3 }: Bed): object {
   return {
     ledger: { url: `s3://${buckets.ledger}/usage`, ...place },
     store: { url: `s3://${buckets.store}`, ...place },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"] },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
     tenantNamespaces: [team],
     clusterModelSecrets: ["catalogue"],
     timing,

@@ -108,7 +108,7 @@ async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind): Pr
     ledger: place("ledger"),
     ...(kind === "s3" ? { store: place("store") } : {}),
     operator: { nodeSelector },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.0/8"], nodeSelector },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"], nodeSelector },
     storeService: { nodeSelector },
     tenantNamespaces: [first, second],
     nodeTypes,
