@@ -239,3 +239,18 @@ test("plain http is refused unless the platform allows it", async () => {
     new RegExp(`--serviceaccount=${operatorNamespace}:berth-importer -n ${namespace}$`),
   );
 });
+
+test("an endpoint inside of the platform's own network is refused unless the platform lists it", async (t) => {
+  await running.stop();
+  await importerHere(t, bed, { allowedEndpointCidrs: [] });
+  const namespace = await newTenant(bed);
+  const byName = `http://localhost:${new URL(bed.s3.endpoint).port}`;
+  await putSecret(bed, namespace, { endpoints: `${bed.s3.endpoint} ${byName}` });
+  for (const [name, endpoint] of [
+    ["by-address", bed.s3.endpoint],
+    ["by-name", byName],
+  ] as const) {
+    const path = await putModel(bed, namespace, { name, endpoint, prefix: "bad/good" });
+    await assertRefused(path, "EndpointNotAllowed", /loopback address: .*importer\.allowedEndpointCIDRs/);
+  }
+});

@@ -36,7 +36,7 @@ test("CHAPTERS brings what the named ones need, in the order of the story", () =
 
 test("an unknown chapter is refused with the names that exist", () => {
   assert.throws(() => selectChapters(chapters, { names: "serve bill", keep: false }), {
-    message: /no chapter "bill": write one or more of serve, catalogue, dedicated/,
+    message: /no chapter "bill": write one or more of serve, import, catalogue, dedicated/,
   });
 });
 
