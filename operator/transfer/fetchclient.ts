@@ -7,6 +7,8 @@ import * as http from "node:http";
 import * as https from "node:https";
 import { BLOBS_ROUTE, MANIFEST_ROUTE } from "../api/store.ts";
 import { RetryError, TerminalError, messageOf } from "../runtime/errors.ts";
+import { newRawClient } from "./rawget.ts";
+import type { RawHead } from "./rawhead.ts";
 import { abortError } from "./slots.ts";
 
 export interface StoreClient {
@@ -90,6 +92,37 @@ async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
   return Buffer.concat(chunks).toString("utf8").slice(0, longestRefusal);
 }
 
+/** Takes the answer to one range: its bytes go where they belong, a refusal becomes an error at the end. */
+function newPartBody({ offset, into }: Omit<Part, "sha256">, onBytes: (bytes: number) => void) {
+  let status = 0;
+  let at = 0;
+  let refusal = Buffer.alloc(0);
+  return {
+    onHead(head: RawHead): void {
+      status = head.status;
+      if (status !== 200 && status !== 206) return;
+      // Whoever stands between may take the range away: then the beginning would be taken for the middle.
+      const isThisRange = head.headers.get("content-range")?.startsWith(`bytes ${String(offset)}-`);
+      if (status !== 206 || !isThisRange)
+        throw passing("StoreRefused", "something on the way to the store ignores ranges");
+      if (head.lengthBytes > into.length) throw passing("StoreRefused", "the store sends more than was asked for");
+    },
+    onBytes(piece: Uint8Array): void {
+      if (status !== 206) {
+        refusal = Buffer.concat([refusal, piece.subarray(0, longestRefusal - refusal.length)]);
+        return;
+      }
+      into.set(piece, at);
+      at += piece.length;
+      onBytes(piece.length);
+    },
+    end(): void {
+      if (status !== 206) throw refusalOf(status, refusal.toString("utf8"));
+      if (at < into.length) throw passing("StoreUnreachable", "the connection to the store broke off");
+    },
+  };
+}
+
 /** Opens no connection before the first request. */
 export function newStoreClient(options: ClientOptions): StoreClient {
   const { url, tokenFile, maxSockets, silenceMs } = options;
@@ -97,6 +130,7 @@ export function newStoreClient(options: ClientOptions): StoreClient {
   const isSecure = base.protocol === "https:";
   const pool = { keepAlive: true, maxSockets };
   const agent = isSecure ? new https.Agent(pool) : new http.Agent(pool);
+  const raw = newRawClient({ silenceMs });
   const send = isSecure ? https.request : http.request;
 
   async function token(): Promise<string> {
@@ -116,6 +150,14 @@ export function newStoreClient(options: ClientOptions): StoreClient {
     const status = body.statusCode ?? 0;
     if (status === 200 || status === 206) return { status, headers: body.headers, body };
     throw refusalOf(status, await textOf(body));
+  }
+
+  async function rawPart({ sha256, offset, into }: Part, onBytes: (bytes: number) => void, signal: AbortSignal) {
+    const range = `bytes=${String(offset)}-${String(offset + into.length - 1)}`;
+    const headers = { authorization: `Bearer ${await token()}`, range };
+    const body = newPartBody({ offset, into }, onBytes);
+    await raw.get({ url: new URL(BLOBS_ROUTE + sha256, base), headers, ...body }, signal);
+    body.end();
   }
 
   /** Runs one exchange; what breaks on the way is translated, an abort stays an abort. */
@@ -142,24 +184,10 @@ export function newStoreClient(options: ClientOptions): StoreClient {
         }
         return Buffer.concat(chunks);
       }),
-    part: ({ sha256, offset, into }, onBytes, signal) =>
-      guarded(signal, async () => {
-        const range = `bytes=${String(offset)}-${String(offset + into.length - 1)}`;
-        const { status, headers, body } = await open(BLOBS_ROUTE + sha256, range, signal);
-        // Whoever stands between may take the range away: then the beginning would be taken for the middle.
-        if (status !== 206 || !headers["content-range"]?.startsWith(`bytes ${String(offset)}-`)) {
-          body.destroy();
-          throw passing("StoreRefused", "something on the way to the store ignores ranges");
-        }
-        let at = 0;
-        for await (const chunk of body as AsyncIterable<Buffer>) {
-          if (at + chunk.length > into.length) throw passing("StoreRefused", "the store sends more than was asked for");
-          into.set(chunk, at);
-          at += chunk.length;
-          onBytes(chunk.length);
-        }
-        if (at < into.length) throw passing("StoreUnreachable", "the connection to the store broke off");
-      }),
-    close: () => agent.destroy(),
+    part: (part, onBytes, signal) => guarded(signal, async () => rawPart(part, onBytes, signal)),
+    close: () => {
+      raw.close();
+      agent.destroy();
+    },
   };
 }

@@ -1,0 +1,162 @@
+/**
+ * GET of a range into memory that the caller owns, over pooled plain sockets (HTTP/1.1, RFC 9112). Node's client hands out
+ * a new 64 KiB buffer for each read, outside of the heap, where they pile up faster than they are collected: a fetch of
+ * 1.5 GB held 300 MB. Here each connection reads into one buffer of its own for its whole life.
+ */
+import * as net from "node:net";
+import * as tls from "node:tls";
+import { newHeadReader } from "./rawhead.ts";
+import type { RawHead } from "./rawhead.ts";
+import { abortError } from "./slots.ts";
+
+export interface RawRequest {
+  readonly url: URL;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Told of the head before any byte of the body; it throws where the body is not the one that was asked for. */
+  readonly onHead: (head: RawHead) => void;
+  /** A piece of the body, valid only during the call. */
+  readonly onBytes: (piece: Uint8Array) => void;
+}
+
+export interface RawClient {
+  /** Resolves when the whole body has come. Rejects with what broke, with what a callback threw, or with an abort. */
+  get(request: RawRequest, signal: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+export interface RawOptions {
+  /** Milliseconds without a byte after which a request fails. */
+  readonly silenceMs: number;
+}
+
+/** What a socket reads at once: some system calls for a part, and small beside it. */
+const READ_BYTES = 256 << 10;
+
+interface Reading {
+  readonly take: (piece: Uint8Array) => void;
+  readonly fail: (error: Error) => void;
+}
+
+/** A connection for one request at a time. */
+interface Line {
+  readonly socket: net.Socket;
+  reading: Reading | undefined;
+}
+
+function dial(url: URL, silenceMs: number): Line {
+  const isSecure = url.protocol === "https:";
+  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const where = { host, port: Number(url.port) || (isSecure ? 443 : 80) };
+  const onread = {
+    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
+    callback: (bytes: number, buffer: Uint8Array): boolean => {
+      if (line.reading) line.reading.take(buffer.subarray(0, bytes));
+      else line.socket.destroy();
+      return true;
+    },
+  };
+  // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
+  const secure = net.isIP(host) ? {} : { servername: host };
+  // Node documents `onread` for tls.connect; its published types leave it out.
+  const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, onread };
+  const socket = isSecure ? tls.connect(options) : net.connect(options);
+  const line: Line = { socket, reading: undefined };
+  const fail = (error: Error): void => line.reading?.fail(error);
+  socket.setNoDelay(true).setTimeout(silenceMs, () => {
+    socket.destroy(new Error(`no byte for ${String(silenceMs / 1000)} s`));
+  });
+  socket.on("error", fail);
+  socket.on("end", () => socket.destroy());
+  socket.on("close", () => fail(Object.assign(new Error("the connection broke off"), { code: "ECONNRESET" })));
+  return line;
+}
+
+function requestText({ url, headers }: RawRequest): string {
+  const lines = Object.entries({ host: url.host, ...headers, accept: "*/*", connection: "keep-alive" });
+  if (lines.some(([name, value]) => /[\r\n\0]/.test(name + value))) throw new Error("a header holds a line break");
+  return `GET ${url.pathname}${url.search} HTTP/1.1\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n`;
+}
+
+/** Takes the pieces of one answer; says when it is whole, and whether the line can be used again. */
+function newAnswer({ onHead, onBytes }: RawRequest): (piece: Uint8Array) => { readonly canStay: boolean } | undefined {
+  const reader = newHeadReader();
+  let head: RawHead | undefined;
+  let left = 0;
+  return (piece) => {
+    let body = piece;
+    if (!head) {
+      const found = reader(piece);
+      if (!found) return undefined;
+      ({ head, body } = found);
+      left = head.lengthBytes;
+      onHead(head);
+    }
+    if (body.length > left) throw new Error("more came than was announced");
+    left -= body.length;
+    if (body.length > 0) onBytes(body);
+    return left === 0 ? { canStay: !head.isLast } : undefined;
+  };
+}
+
+/** One exchange on one line; resolves with whether the line can be used again. */
+function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise<boolean> {
+  const { promise, resolve, reject } = Promise.withResolvers<boolean>();
+  const end = (): void => {
+    signal.removeEventListener("abort", stop);
+    line.reading = undefined;
+  };
+  const fail = (error: Error): void => {
+    end();
+    line.socket.destroy();
+    reject(error);
+  };
+  const stop = (): void => fail(abortError());
+  const answer = newAnswer(request);
+  const take = (piece: Uint8Array): void => {
+    try {
+      const whole = answer(piece);
+      if (!whole) return;
+      end();
+      resolve(whole.canStay);
+    } catch (error) {
+      fail(error instanceof Error ? error : new Error(String(error)));
+    }
+  };
+  line.reading = { fail, take };
+  signal.addEventListener("abort", stop, { once: true });
+  if (signal.aborted) stop();
+  else line.socket.write(requestText(request), "latin1");
+  return promise;
+}
+
+/** Opens connections as requests need them and keeps those that can be used again. */
+export function newRawClient({ silenceMs }: RawOptions): RawClient {
+  const idle = new Map<string, Line[]>();
+  const all = new Set<Line>();
+  const free = (origin: string): Line | undefined => {
+    for (const lines = idle.get(origin) ?? []; lines.length > 0;) {
+      const line = lines.pop();
+      if (line && !line.socket.destroyed) return line;
+    }
+    return undefined;
+  };
+  async function get(request: RawRequest, signal: AbortSignal): Promise<void> {
+    const { origin } = request.url;
+    const kept = free(origin);
+    const line = kept ?? dial(request.url, silenceMs);
+    if (!kept) {
+      all.add(line);
+      line.socket.once("close", () => all.delete(line));
+    }
+    const canStay = await exchange(line, request, signal);
+    if (!canStay) return void line.socket.destroy();
+    const lines = idle.get(origin) ?? [];
+    idle.set(origin, [...lines.filter(({ socket }) => !socket.destroyed), line]);
+  }
+  return {
+    get,
+    close: () => {
+      for (const { socket } of all) socket.destroy();
+    },
+  };
+}

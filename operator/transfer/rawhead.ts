@@ -1,0 +1,56 @@
+/** The head of an HTTP/1.1 answer (RFC 9112), from the pieces in which it comes. Bounded; strict where laxness would mix bodies up. */
+
+export interface RawHead {
+  readonly status: number;
+  /** Names in lower case. */
+  readonly headers: ReadonlyMap<string, string>;
+  /** Bytes of the body. */
+  readonly lengthBytes: number;
+  /** True where nothing may follow on this connection. */
+  readonly isLast: boolean;
+}
+
+/** Longer heads are nobody's that we ask. */
+const LONGEST_HEAD = 16 << 10;
+
+function headOf(text: string): RawHead {
+  const [first = "", ...lines] = text.split("\r\n");
+  const [, minor, code] = /^HTTP\/1\.([01]) (\d{3})(?: |$)/.exec(first) ?? [];
+  if (code === undefined) throw new Error("the answer is no HTTP/1.1");
+  const headers = new Map<string, string>();
+  for (const line of lines) {
+    const [, name = "", value = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
+    if (name === "") throw new Error("the answer has a line that is no header");
+    const key = name.toLowerCase();
+    if (key === "content-length" && headers.has(key)) throw new Error("the answer has two lengths");
+    headers.set(key, value);
+  }
+  const status = Number(code);
+  const isBare = status === 204 || status === 304;
+  const length = headers.get("content-length") ?? (isBare ? "0" : "");
+  // Ranges have a length; who sends none, or in chunks, is not who was asked.
+  if (headers.has("transfer-encoding") || !/^\d{1,15}$/.test(length))
+    throw new Error("the answer does not say how long it is");
+  const isLast = minor === "0" || /\bclose\b/i.test(headers.get("connection") ?? "");
+  return { status, headers, lengthBytes: Number(length), isLast };
+}
+
+export type HeadReader = (piece: Uint8Array) => { readonly head: RawHead; readonly body: Uint8Array } | undefined;
+
+/** Takes pieces until the head is whole, then gives it with what of the body came with it. Throws on what is no answer. */
+export function newHeadReader(): HeadReader {
+  let held = Buffer.alloc(0);
+  return (piece) => {
+    const seen = held.length;
+    held = Buffer.concat([held, piece.subarray(0, LONGEST_HEAD)]);
+    const end = held.indexOf("\r\n\r\n", Math.max(0, seen - 3), "latin1");
+    if (end < 0) {
+      if (held.length >= LONGEST_HEAD) throw new Error("the answer's head is too long");
+      return undefined;
+    }
+    const head = headOf(held.toString("latin1", 0, end));
+    // 100 and 103 come before an answer to those who ask for them: nobody here does.
+    if (head.status < 200) throw new Error("the answer is preceded by another");
+    return { head, body: piece.subarray(end + 4 - seen) };
+  };
+}

@@ -1,0 +1,126 @@
+// The raw client against real sockets: bytes arrive whole however they are cut, connections are used again, and an answer
+// that is not HTTP as it should be is an error and nothing else.
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer as createTlsServer } from "node:https";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { AddressInfo, Socket } from "node:net";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { newRawClient } from "../../operator/transfer/rawget.ts";
+import { newHeadReader } from "../../operator/transfer/rawhead.ts";
+
+/** Answers each request with the pieces that `answer` gives; resolves with its URL and the number of connections. */
+async function startPeer(t: TestContext, answer: (request: string, socket: Socket) => void) {
+  const seen = { connections: 0 };
+  const server = createServer((socket) => {
+    seen.connections++;
+    socket.on("error", () => undefined);
+    socket.on("data", (bytes) => answer(String(bytes), socket));
+    t.after(() => socket.destroy());
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  return { seen, url: new URL(`http://127.0.0.1:${String((server.address() as AddressInfo).port)}/x?y=1`) };
+}
+
+function newGet(t: TestContext, url: URL, silenceMs = 5_000) {
+  const client = newRawClient({ silenceMs });
+  t.after(() => client.close());
+  return async (signal = new AbortController().signal) => {
+    const pieces: Buffer[] = [];
+    let status = 0;
+    const onHead = (head: { readonly status: number }): void => void (status = head.status);
+    const onBytes = (piece: Uint8Array): void => void pieces.push(Buffer.from(piece));
+    await client.get({ url, headers: { range: "bytes=0-4" }, onHead, onBytes }, signal);
+    return { status, body: Buffer.concat(pieces).toString() };
+  };
+}
+
+test("an answer cut at every byte arrives whole, and its head is read once", () => {
+  const whole = Buffer.from("HTTP/1.1 206 Partial\r\nContent-Length: 5\r\nContent-Range: bytes 0-4/9\r\n\r\nhello");
+  for (let cut = 0; cut <= whole.length; cut++) {
+    const read = newHeadReader();
+    const parts = [whole.subarray(0, cut), whole.subarray(cut)];
+    let body = "";
+    let heads = 0;
+    for (const part of parts) {
+      const found = heads > 0 ? undefined : read(part);
+      if (found) {
+        heads++;
+        assert.equal(found.head.status, 206);
+        assert.equal(found.head.headers.get("content-range"), "bytes 0-4/9");
+        body = Buffer.from(found.body).toString();
+      } else if (heads > 0) body += part.toString();
+    }
+    assert.deepEqual([heads, body], [1, "hello"], String(cut));
+  }
+});
+
+test("a connection is used again, unless the answer says that it ends", async (t) => {
+  let closing = false;
+  const { seen, url } = await startPeer(t, (request, socket) => {
+    assert.match(request, /^GET \/x\?y=1 HTTP\/1\.1\r\nhost: 127\.0\.0\.1:\d+\r\nrange: bytes=0-4\r\n/);
+    socket.write(`HTTP/1.1 206 x\r\nContent-Length: 5\r\n${closing ? "Connection: close\r\n" : ""}\r\nhello`);
+  });
+  const get = newGet(t, url);
+  for (let n = 0; n < 5; n++) assert.deepEqual(await get(), { status: 206, body: "hello" });
+  assert.equal(seen.connections, 1);
+  closing = true;
+  await get();
+  await get();
+  assert.equal(seen.connections, 2);
+});
+
+const broken: Readonly<Record<string, readonly [string, RegExp]>> = {
+  "no HTTP": ["SSH-2.0-x\r\n\r\n", /no HTTP/],
+  "no length": ["HTTP/1.1 200 x\r\n\r\nhello", /how long/],
+  chunks: ["HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", /how long/],
+  "two lengths": ["HTTP/1.1 200 x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", /two lengths/],
+  "a folded header": ["HTTP/1.1 200 x\r\nA: b\r\n c\r\nContent-Length: 5\r\n\r\nhello", /no header/],
+  "more than announced": ["HTTP/1.1 200 x\r\nContent-Length: 3\r\n\r\nhello", /more came/],
+  "an endless head": [`HTTP/1.1 200 x\r\nA: ${"a".repeat(20_000)}`, /too long/],
+  "an early hint": ["HTTP/1.1 103 x\r\nContent-Length: 0\r\n\r\n", /preceded/],
+};
+
+for (const [what, [text, expected]] of Object.entries(broken)) {
+  test(`refuses ${what}`, async (t) => {
+    const { url } = await startPeer(t, (_request, socket) => socket.write(text));
+    await assert.rejects(newGet(t, url)(), expected);
+  });
+}
+
+test("a body that breaks off, silence and an abort each end the request", async (t) => {
+  const short = await startPeer(t, (_request, socket) =>
+    socket.end("HTTP/1.1 206 x\r\nContent-Length: 9\r\n\r\nhello"),
+  );
+  await assert.rejects(newGet(t, short.url)(), /broke off/);
+  const silent = await startPeer(t, (_request, socket) => socket.write("HTTP/1.1 206 x\r\nContent-Length: 9\r\n\r\n"));
+  await assert.rejects(newGet(t, silent.url, 100)(), /no byte for 0.1 s/);
+  const ending = new AbortController();
+  const waiting = newGet(t, silent.url)(ending.signal);
+  ending.abort();
+  await assert.rejects(waiting, { name: "AbortError" });
+  await assert.rejects(newGet(t, silent.url)(ending.signal), { name: "AbortError" });
+});
+
+test("over TLS a certificate that nobody vouches for is refused", async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), "berth-tls-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [key, cert] = [join(folder, "key"), join(folder, "cert")];
+  const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"];
+  execFileSync("openssl", [...made, "-subj", "/CN=store", "-keyout", key, "-out", cert], { stdio: "ignore" });
+  let asked = 0;
+  const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_request, response) => {
+    asked++;
+    response.end("hello");
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const url = new URL(`https://127.0.0.1:${String((server.address() as AddressInfo).port)}/x`);
+  await assert.rejects(newGet(t, url)(), /self.signed certificate/);
+  assert.equal(asked, 0);
+});
