@@ -105,13 +105,14 @@ function newPartBody({ offset, into }: Omit<Part, "sha256">, onBytes: (bytes: nu
       const isThisRange = head.headers.get("content-range")?.startsWith(`bytes ${String(offset)}-`);
       if (status !== 206 || !isThisRange)
         throw passing("StoreRefused", "something on the way to the store ignores ranges");
-      if (head.lengthBytes > into.length) throw passing("StoreRefused", "the store sends more than was asked for");
     },
     onBytes(piece: Uint8Array): void {
       if (status !== 206) {
         refusal = Buffer.concat([refusal, piece.subarray(0, longestRefusal - refusal.length)]);
         return;
       }
+      // Before it is written: a body in chunks says only as it comes how long it is.
+      if (at + piece.length > into.length) throw passing("StoreRefused", "the store sends more than was asked for");
       into.set(piece, at);
       at += piece.length;
       onBytes(piece.length);

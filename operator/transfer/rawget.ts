@@ -5,6 +5,8 @@
  */
 import * as net from "node:net";
 import * as tls from "node:tls";
+import { newBodyReader } from "./rawbody.ts";
+import type { BodyReader } from "./rawbody.ts";
 import { newHeadReader } from "./rawhead.ts";
 import type { RawHead } from "./rawhead.ts";
 import { abortError } from "./slots.ts";
@@ -79,22 +81,19 @@ function requestText({ url, headers }: RawRequest): string {
 
 /** Takes the pieces of one answer; says when it is whole, and whether the line can be used again. */
 function newAnswer({ onHead, onBytes }: RawRequest): (piece: Uint8Array) => { readonly canStay: boolean } | undefined {
-  const reader = newHeadReader();
-  let head: RawHead | undefined;
-  let left = 0;
+  const readHead = newHeadReader();
+  let started: { readonly head: RawHead; readonly read: BodyReader } | undefined;
   return (piece) => {
     let body = piece;
-    if (!head) {
-      const found = reader(piece);
+    if (!started) {
+      const found = readHead(piece);
       if (!found) return undefined;
-      ({ head, body } = found);
-      left = head.lengthBytes;
+      const { head } = found;
       onHead(head);
+      started = { head, read: newBodyReader(head.lengthBytes, onBytes) };
+      ({ body } = found);
     }
-    if (body.length > left) throw new Error("more came than was announced");
-    left -= body.length;
-    if (body.length > 0) onBytes(body);
-    return left === 0 ? { canStay: !head.isLast } : undefined;
+    return started.read(body) ? { canStay: !started.head.isLast } : undefined;
   };
 }
 

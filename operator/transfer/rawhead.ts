@@ -4,14 +4,27 @@ export interface RawHead {
   readonly status: number;
   /** Names in lower case. */
   readonly headers: ReadonlyMap<string, string>;
-  /** Bytes of the body. */
-  readonly lengthBytes: number;
+  /** Bytes of the body; undefined where it comes in chunks. */
+  readonly lengthBytes: number | undefined;
   /** True where nothing may follow on this connection. */
   readonly isLast: boolean;
 }
 
 /** Longer heads are nobody's that we ask. */
 const LONGEST_HEAD = 16 << 10;
+
+/**
+ * A body that ends with its connection is refused, since nobody can tell it from one that broke off; one with a length and
+ * in chunks too, since two readers could see two bodies (RFC 9112, section 6.3).
+ */
+function lengthOf(status: number, headers: ReadonlyMap<string, string>): number | undefined {
+  const length = headers.get("content-length");
+  const coding = headers.get("transfer-encoding");
+  if (coding?.toLowerCase() === "chunked" && length === undefined) return undefined;
+  const said = length ?? (status === 204 || status === 304 ? "0" : "");
+  if (coding !== undefined || !/^\d{1,15}$/.test(said)) throw new Error("the answer does not say how long it is");
+  return Number(said);
+}
 
 function headOf(text: string): RawHead {
   const [first = "", ...lines] = text.split("\r\n");
@@ -22,17 +35,14 @@ function headOf(text: string): RawHead {
     const [, name = "", value = ""] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*$/.exec(line) ?? [];
     if (name === "") throw new Error("the answer has a line that is no header");
     const key = name.toLowerCase();
-    if (key === "content-length" && headers.has(key)) throw new Error("the answer has two lengths");
+    if (/^(content-length|transfer-encoding)$/.test(key) && headers.has(key))
+      throw new Error("the answer has two lengths");
     headers.set(key, value);
   }
   const status = Number(code);
-  const isBare = status === 204 || status === 304;
-  const length = headers.get("content-length") ?? (isBare ? "0" : "");
-  // Ranges have a length; who sends none, or in chunks, is not who was asked.
-  if (headers.has("transfer-encoding") || !/^\d{1,15}$/.test(length))
-    throw new Error("the answer does not say how long it is");
+  const lengthBytes = lengthOf(status, headers);
   const isLast = minor === "0" || /\bclose\b/i.test(headers.get("connection") ?? "");
-  return { status, headers, lengthBytes: Number(length), isLast };
+  return { status, headers, lengthBytes, isLast };
 }
 
 export type HeadReader = (piece: Uint8Array) => { readonly head: RawHead; readonly body: Uint8Array } | undefined;

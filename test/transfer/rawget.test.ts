@@ -10,6 +10,7 @@ import { join } from "node:path";
 import type { AddressInfo, Socket } from "node:net";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { newBodyReader } from "../../operator/transfer/rawbody.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { newHeadReader } from "../../operator/transfer/rawhead.ts";
 
@@ -75,10 +76,43 @@ test("a connection is used again, unless the answer says that it ends", async (t
   assert.equal(seen.connections, 2);
 });
 
+test("a body in chunks arrives whole wherever it is cut, and its connection is used again", async (t) => {
+  const chunked = "HTTP/1.1 206 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;a=b\r\nllo\r\n0\r\nx: y\r\n\r\n";
+  for (let cut = 0; cut <= chunked.length; cut++) {
+    const read = newHeadReader();
+    let body = "";
+    let isWhole = false;
+    let take: ((piece: Uint8Array) => boolean) | undefined;
+    for (const part of [chunked.slice(0, cut), chunked.slice(cut)].map((text) => Buffer.from(text))) {
+      const found = take ? undefined : read(part);
+      if (found) take = newBodyReader(found.head.lengthBytes, (piece) => void (body += Buffer.from(piece).toString()));
+      isWhole = take?.(found?.body ?? part) ?? false;
+    }
+    assert.deepEqual([body, isWhole], ["hello", true], String(cut));
+  }
+  const { seen, url } = await startPeer(t, (_request, socket) => socket.write(chunked));
+  const get = newGet(t, url);
+  for (let n = 0; n < 3; n++) assert.deepEqual(await get(), { status: 206, body: "hello" });
+  assert.equal(seen.connections, 1);
+});
+
 const broken: Readonly<Record<string, readonly [string, RegExp]>> = {
   "no HTTP": ["SSH-2.0-x\r\n\r\n", /no HTTP/],
   "no length": ["HTTP/1.1 200 x\r\n\r\nhello", /how long/],
-  chunks: ["HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", /how long/],
+  "a length and chunks": ["HTTP/1.1 200 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", /how long/],
+  "another coding": ["HTTP/1.1 200 x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", /how long/],
+  "two codings": ["HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", /two lengths/],
+  "a chunk without a size": ["HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", /without a size/],
+  "a chunk longer than its size": [
+    "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n",
+    /longer than its size/,
+  ],
+  "a bare line feed": ["HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n5\nhello", /broken line/],
+  "an endless size": [`HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n${"0".repeat(2_000)}`, /too long/],
+  "endless trailers": [
+    `HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n${"a: b\r\n".repeat(100)}`,
+    /trailers/,
+  ],
   "two lengths": ["HTTP/1.1 200 x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", /two lengths/],
   "a folded header": ["HTTP/1.1 200 x\r\nA: b\r\n c\r\nContent-Length: 5\r\n\r\nhello", /no header/],
   "more than announced": ["HTTP/1.1 200 x\r\nContent-Length: 3\r\n\r\nhello", /more came/],
