@@ -1,4 +1,5 @@
 /** The program: sub-commands, signals and exit codes. The only file that ends the process. */
+import { text } from "node:stream/consumers";
 import { Command, CommanderError } from "commander";
 import {
   ConfigError,
@@ -123,8 +124,9 @@ function program(): Command {
     });
   const io = {
     env: process.env,
-    write: (text: string) => void process.stdout.write(text),
-    complain: (text: string) => void process.stderr.write(text),
+    write: (words: string) => void process.stdout.write(words),
+    complain: (words: string) => void process.stderr.write(words),
+    read: () => text(process.stdin),
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
   berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));

@@ -16,6 +16,8 @@ export interface InspectIO {
   readonly write: (text: string) => void;
   /** Standard error. */
   readonly complain?: (text: string) => void;
+  /** Standard input to its end. */
+  readonly read?: () => Promise<string>;
 }
 
 /** What is printed; -o json and yaml print it as it is. */
@@ -49,7 +51,10 @@ export function inspectCommand(io: InspectIO, end: (code: number) => void): Comm
       "<place>",
       "a folder, s3://bucket/prefix (AWS_* variables) or hf://org/name[@revision] (HF_TOKEN, HF_ENDPOINT)",
     )
-    .option("--node-types <file>", "YAML file of NodeTypes to compare (default: common shapes of GPU nodes)")
+    .option(
+      "--node-types <file>",
+      "YAML file of NodeTypes to compare, - for standard input, as of kubectl get nodetypes -o yaml (default: common shapes of GPU nodes)",
+    )
     .option("--context <tokens>", "tokens of prompt and answer together, for example 32k (k = 1024)", tokens)
     .option("--concurrency <n>", "requests of that length at once", whole)
     .option("--engine-version <version>", "vLLM's version", NEWEST)
@@ -60,7 +65,7 @@ export function inspectCommand(io: InspectIO, end: (code: number) => void): Comm
     )
     .action(async (place: string, flags: Flags) => {
       try {
-        io.write(print(await inspectPlace(place, flags, io.env), flags.output));
+        io.write(print(await inspectPlace(place, flags, io), flags.output));
         end(0);
       } catch (error) {
         if (!(error instanceof TerminalError) && !(error instanceof RetryError)) throw error;
@@ -84,10 +89,10 @@ export async function runInspect(args: readonly string[], io: InspectIO): Promis
   }
 }
 
-async function inspectPlace(text: string, flags: Flags, env: InspectIO["env"]): Promise<Inspection> {
+async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO): Promise<Inspection> {
   const { context, concurrency, engineVersion } = flags;
   if (!profileOf(engineVersion)) throw new TerminalError("EngineVersionUnknown", noProfile(engineVersion));
-  const nodeTypes = flags.nodeTypes === undefined ? commonNodeTypes() : await nodeTypesOf(flags.nodeTypes);
+  const nodeTypes = flags.nodeTypes === undefined ? commonNodeTypes() : await nodeTypesOf(flags.nodeTypes, read);
   const before = performance.now();
   const reads: Reads = { requests: 0, bytes: 0 };
   const place = await openPlace(text, env);

@@ -36,11 +36,11 @@ async function everything(source: ObjectSource, prefix: string): Promise<SourceO
 
 /** Files that an import refuses are left out and told: a folder of a hub often has a second, unsafe copy of its weights. */
 function listed(objects: readonly SourceObject[], prefix: string): { listing: Listing; warnings: string[] } {
-  const strict = filesOf(objects, prefix, Number.MAX_SAFE_INTEGER);
+  const strict = filesOf(objects, prefix, Number.MAX_SAFE_INTEGER, "bucket", "show");
   if (!isProblem(strict)) return { listing: strict, warnings: [] };
   if (strict.reason !== "UnsafeFormat" && strict.reason !== "CustomCode") throw refused(strict);
   const harmless = objects.filter(({ key }) => /\.(safetensors|json|txt|model|jinja|tiktoken|md)$/.test(key));
-  const listing = filesOf(harmless, prefix, Number.MAX_SAFE_INTEGER);
+  const listing = filesOf(harmless, prefix, Number.MAX_SAFE_INTEGER, "bucket", "show");
   if (isProblem(listing)) throw refused(strict);
   return { listing, warnings: [`an import would refuse it: ${strict.message}`] };
 }

@@ -29,9 +29,11 @@ export function commonNodeTypes(): NodeType[] {
   );
 }
 
-/** NodeType objects (also a List of them), or entries {name, spec} as in the chart's values. TerminalError names the entry. */
-export async function nodeTypesOf(path: string): Promise<NodeType[]> {
-  const text = await readFile(path, "utf8").catch((error: Error) => {
+/** NodeType objects (also a List of them), or entries {name, spec} as in the chart's values; "-" reads the input. TerminalError names the entry. */
+export async function nodeTypesOf(file: string, readInput?: () => Promise<string>): Promise<NodeType[]> {
+  const isInput = file === "-" && readInput !== undefined;
+  const path = isInput ? "standard input" : file;
+  const text = await (isInput ? readInput() : readFile(file, "utf8")).catch((error: Error) => {
     throw new TerminalError("NodeTypesInvalid", `${path} cannot be read: ${error.message}`);
   });
   const entries = parseAllDocuments(text).flatMap((document) => {

@@ -11,7 +11,7 @@ import { miniLmFolder } from "../models/minilm.ts";
 import { uploadFolder } from "../models/upload.ts";
 import { withBoard } from "./board.ts";
 import type { Board, Row } from "./board.ts";
-import { catalogueModelName, modelName } from "./chapter.ts";
+import { catalogueModelName, longContext, longModelName, modelName } from "./chapter.ts";
 import type { Screen } from "./screen.ts";
 import { megabytes } from "./text.ts";
 
@@ -49,6 +49,7 @@ export async function startBed(screen: Screen, onEnd: OnEnd): Promise<Bed> {
     await Promise.all([
       upload(buckets.source, modelName, folder),
       upload(buckets.catalogue, catalogueModelName, llamaFolder()),
+      upload(buckets.source, longModelName, llamaFolder({ maxPositions: longContext })),
     ]);
     client.destroy();
     return { cluster, s3, missing };

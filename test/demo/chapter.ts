@@ -5,7 +5,7 @@ import type { S3Server } from "../cluster/s3.ts";
 import type { Screen } from "./screen.ts";
 
 /** Folders of examples/ that are applied. */
-export type ExampleName = "quickstart" | "catalogue";
+export type ExampleName = "quickstart" | "catalogue" | "sizing";
 
 /** Everything that is there when the first chapter begins: the test bed, the chart installed, Berth running. */
 export interface Demo {
@@ -38,6 +38,10 @@ export const otherTeam = "team-b";
 export const deploymentName = "embed";
 export const modelName = "minilm";
 export const catalogueModelName = "llama-tiny";
+/** A model for very long texts, and a deployment that wants all of that length. */
+export const longModelName = "long";
+export const longContext = 4_194_304;
+export const readerName = "reader";
 export const release = "berth";
 export const systemNamespace = "berth-system";
 export const nodeTypeName = "l4-1";

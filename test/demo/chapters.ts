@@ -2,12 +2,13 @@
 import type { Chapter } from "./chapter.ts";
 import { catalogue } from "./chapters/catalogue.ts";
 import { dedicated } from "./chapters/dedicated.ts";
+import { fit } from "./chapters/fit.ts";
 import { importing } from "./chapters/import.ts";
 import { remove } from "./chapters/remove.ts";
 import { scale } from "./chapters/scale.ts";
 import { serve } from "./chapters/serve.ts";
 
-export const chapters: readonly Chapter[] = [serve, importing, catalogue, dedicated, scale, remove];
+export const chapters: readonly Chapter[] = [serve, importing, catalogue, dedicated, scale, fit, remove];
 
 export interface Choice {
   /** Content of CHAPTERS: names, separated by commas or blanks; empty means all. */

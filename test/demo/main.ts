@@ -36,7 +36,7 @@ async function tell(screen: Screen, selected: readonly Chapter[], ending: Ending
   const parts = [etcd, apiserver, controllerManager, scheduler, kwok, karpenter, cloud, bed.s3.part];
   ending.mustLive([...parts, installed.operator, installed.importer]);
   const copy = (name: ExampleName): string => copyExample(name, join(bed.cluster.runDir, "examples", name), bed.s3);
-  const examples = { quickstart: copy("quickstart"), catalogue: copy("catalogue") };
+  const examples = { quickstart: copy("quickstart"), catalogue: copy("catalogue"), sizing: copy("sizing") };
   const demo: Demo = { screen, ...bed, ...installed, examples, keep };
   for (const [at, chapter] of selected.entries()) {
     screen.heading(at + 3, chapter.title);

@@ -109,7 +109,7 @@ const isFolderMarker = ({ key, sizeBytes }: Pick<SourceObject, "key" | "sizeByte
   key.endsWith("/") && sizeBytes === 0;
 
 /** Entries that no honest server lists: they refuse the model, since nothing that the server says can be relied upon. */
-function listingFault(objects: readonly SourceObject[], folder: string): ModelProblem | undefined {
+function listingFault(objects: readonly SourceObject[], folder: string, use: ListingUse): ModelProblem | undefined {
   const keys = new Set<string>();
   for (const { key, sizeBytes, etag } of objects) {
     const said = (what: string): ModelProblem =>
@@ -119,7 +119,7 @@ function listingFault(objects: readonly SourceObject[], folder: string): ModelPr
       );
     if (!key.startsWith(folder)) return said(`although '${printable(folder)}' was asked for`);
     if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return said(`with the size ${String(sizeBytes)}`);
-    if (etag === "" && !isFolderMarker({ key, sizeBytes }))
+    if (use === "copy" && etag === "" && !isFolderMarker({ key, sizeBytes }))
       return said("without an ETag, so that no read could be held to it");
     if (keys.has(key)) return said("twice");
     keys.add(key);
@@ -228,6 +228,9 @@ export function comparePaths(a: string, b: string): number {
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
 export type SourceKind = "bucket" | "repository";
 
+/** What is done with them: bytes that are copied must be pinned by an ETag, facts that are only shown need none. */
+export type ListingUse = "copy" | "show";
+
 /**
  * The files of a model from everything that stands below its prefix, or the first reason to refuse it.
  * `objects` may hold one more than MAX_OBJECTS: a lister stops there. Code and pickles refuse a bucket; in a repository, where
@@ -238,6 +241,7 @@ export function filesOf(
   prefix: string,
   maxSizeBytes: number,
   kind: SourceKind = "bucket",
+  use: ListingUse = "copy",
 ): Listing | ModelProblem {
   const folder = folderOf(prefix);
   if (objects.length > MAX_OBJECTS) {
@@ -249,7 +253,7 @@ export function filesOf(
   const all = objects
     .filter((o) => o.key.startsWith(folder) && !isFolderMarker(o))
     .map((o) => ({ ...o, path: o.key.slice(folder.length) }));
-  const lie = listingFault(objects, folder);
+  const lie = listingFault(objects, folder, use);
   if (lie) return lie;
   if (all.length === 0) {
     if (kind === "repository") return refusal("NoFiles", "the repository is empty: check spec.source.huggingFace");

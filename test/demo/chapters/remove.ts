@@ -110,12 +110,11 @@ export const remove: Chapter = {
   isLast: true,
   run: async (demo) => {
     const { screen } = demo;
-    screen.command("kubectl delete -f examples/quickstart/ -f examples/catalogue/");
+    screen.command("kubectl delete -f examples/quickstart/ -f examples/catalogue/ -f examples/sizing/");
     const left = await withBoard(screen.board(), (board) =>
       board.during("delete", async (row) => {
         row.say("pods, nodes, imported files; the closing record");
-        const { quickstart, catalogue } = demo.examples;
-        const files = ["-f", quickstart, "-f", catalogue];
+        const files = Object.values(demo.examples).flatMap((folder) => ["-f", folder]);
         await kubectl(demo, ["delete", "--ignore-not-found", "--timeout=60s", ...files]);
         return untilNothingIsLeft(demo);
       }),
