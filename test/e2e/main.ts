@@ -8,6 +8,7 @@ import { cacheDir } from "../cluster/paths.ts";
 import { insideRun, runInside } from "../realnodes/namespaces.ts";
 import { gatherMaterial, missingMaterial, wholeMaterial } from "./material.ts";
 import type { Material } from "./material.ts";
+import { keepRemains } from "./remains.ts";
 import { allSteps, selectSteps } from "./steps.ts";
 import type { Step } from "./steps.ts";
 import { setStage, strikeStage } from "./stage.ts";
@@ -62,6 +63,7 @@ async function inside(): Promise<number> {
     tour.line();
     tour.line(error instanceof Error ? error.message : String(error));
   }
+  if (failure !== undefined && stage) await keepRemains(stage);
   if (keep && stage) await keepRunning(stage);
   if (stage) await strikeStage(stage);
   tour.line();
