@@ -6,7 +6,7 @@ import { parse } from "yaml";
 
 import type { PriceList } from "../api/pricelist.ts";
 import { usageReport } from "../api/usage.ts";
-import type { UsageReport } from "../api/usage.ts";
+import type { UsageLine, UsageReport } from "../api/usage.ts";
 import { parsePriceList } from "../plan/rating/pricelist.ts";
 import { estimateOf } from "./estimate.ts";
 import { chartOf } from "./usagechart.ts";
@@ -33,6 +33,9 @@ interface Flags {
   readonly plainHttp?: boolean;
   readonly priceList?: string;
 }
+
+/** What fits into this process's memory and a terminal's patience. */
+const mostRecords = 200_000;
 
 /** Something that the caller can mend; the message says how. */
 class UsageError extends Error {}
@@ -117,8 +120,23 @@ async function questionOf(flags: Flags, env: UsageIO["env"]): Promise<{ url: URL
   return { url, namespace };
 }
 
+/** All pages as one report. */
 async function ask(url: URL, flags: Flags, env: UsageIO["env"]): Promise<UsageReport> {
   const authorization = `Bearer ${await tokenOf(flags, env)}`;
+  const records: UsageLine[] = [];
+  for (;;) {
+    const { next, ...page } = await askPage(url, authorization);
+    records.push(...page.records);
+    if (next === undefined) return { ...page, records };
+    if (records.length > mostRecords) {
+      const most = `the answer has more than ${String(mostRecords)} records`;
+      throw new UsageError(`${most}: ask for a shorter time, one namespace or one deployment`);
+    }
+    url.searchParams.set("cursor", next);
+  }
+}
+
+async function askPage(url: URL, authorization: string): Promise<UsageReport> {
   let response: Response;
   try {
     response = await fetch(url, { headers: { authorization }, redirect: "error", signal: AbortSignal.timeout(60_000) });

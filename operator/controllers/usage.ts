@@ -1,11 +1,20 @@
 /** Reads usage: sealed windows from the ledger, the open ones from the caches by the same fold that will seal them. */
 import type { UsageRecord } from "../api/ledger.ts";
-import { TooMuchUsage } from "../api/usage.ts";
-import type { UsageLine, UsageQuery, UsageReport, UsageSource } from "../api/usage.ts";
+import { BadCursor, TooMuchUsage } from "../api/usage.ts";
+import type { GroupedUsage, UsageGroup, UsageLine, UsageQuery, UsageReport, UsageSource } from "../api/usage.ts";
+import {
+  addToGroups,
+  comparePlaces,
+  cursorOf,
+  placeOfCursor,
+  placeOfGroup,
+  placeOfLine,
+} from "../plan/metering/groups.ts";
+import type { Sums } from "../plan/metering/groups.ts";
 import { historiesOf } from "../plan/metering/history.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { nextWindow, recordsOf } from "../plan/metering/records.ts";
-import { instantOfSeconds } from "../plan/metering/windows.ts";
+import { instantOfSeconds, secondsOf } from "../plan/metering/windows.ts";
 import type { Clock, Ledger } from "../ports.ts";
 import { inTurns } from "./closing.ts";
 import { withClosings } from "./facts.ts";
@@ -22,38 +31,111 @@ export interface UsageDeps {
   readonly objects: () => MeteredObjects;
 }
 
-const mostRecords = 200_000;
+const mostGroups = 50_000;
 /** Sealed windows never change, so they may be kept; a day and the one before it is what people look at. */
 const windowsKept = 48;
+const readAtOnce = 8;
+
+interface Answer {
+  readonly query: UsageQuery;
+  /** What all answers begin with. */
+  readonly head: Pick<UsageReport, "from" | "to" | "asOf" | "sealedThrough">;
+  readonly mayRead: (namespace: string) => Promise<boolean>;
+  /** Place after which the answer begins. */
+  readonly after: readonly string[] | undefined;
+}
 
 export function newUsageSource(deps: UsageDeps): UsageSource {
   const watermark = newWatermark(deps.ledger);
   const read = newSealedReader(deps.ledger);
-  return async function usage(query, mayRead): Promise<UsageReport> {
+  return async function usage(query, mayRead): Promise<UsageReport | GroupedUsage> {
+    const after = query.cursor === undefined ? undefined : placeOfCursor(query.cursor);
+    if (query.cursor !== undefined && !after) throw new BadCursor();
     const now = Math.floor(deps.clock.now() / 1000);
     // Caches, then closings, then the watermark: what is missing in an earlier one is sealed by the time of the later one.
     const facts = await withClosings(deps.objects(), deps.ledger);
     const sealedThrough = await watermark();
-    const keys = await sealedKeys(deps.ledger, query.from, Math.min(query.to, sealedThrough ?? -Infinity));
-    const lines: UsageLine[] = [];
-    const take = (records: readonly UsageRecord[], open: boolean): void => {
-      for (const record of records) if (matches(record, query)) lines.push({ ...record, open });
-      if (lines.length > mostRecords) throw new TooMuchUsage(mostRecords);
-    };
-    for (const { records } of await inTurns(keys, 8, read)) take(records, false);
-    take(openRecords(historiesOf(facts), { deps, query, now, sealedThrough }), true);
-    return {
+    const head = {
       from: instantOfSeconds(query.from),
       to: instantOfSeconds(query.to),
       asOf: instantOfSeconds(now),
       ...(sealedThrough === undefined ? {} : { sealedThrough: instantOfSeconds(sealedThrough) }),
-      records: await readable(lines, mayRead),
     };
+    // Pages of records begin at the window of the last one; sums need every window again.
+    const from = query.sums ? query.from : Math.max(query.from, secondsOf(after?.[0] ?? head.from));
+    const keys = await sealedKeys(deps.ledger, from, Math.min(query.to, sealedThrough ?? -Infinity));
+    const pools = historiesOf(facts);
+    const open = (): UsageRecord[] => openRecords(pools, { deps, query, now, sealedThrough });
+    const answer = { query, head, mayRead: remembered(mayRead), after };
+    const batches = batchesOf(keys, read, open);
+    return query.sums ? groupsOf(batches, { ...answer, sums: query.sums }) : pageOf(batches, answer);
   };
 }
 
-function matches(record: UsageRecord, { namespace, deployment }: UsageQuery): boolean {
+interface Batch {
+  readonly records: readonly UsageRecord[];
+  readonly open: boolean;
+}
+
+/** Windows in the order of time, a few in memory at once; the open ones last. */
+async function* batchesOf(
+  keys: readonly string[],
+  read: (key: string) => Promise<SealedWindow>,
+  open: () => UsageRecord[],
+): AsyncGenerator<Batch> {
+  for (let at = 0; at < keys.length; at += readAtOnce) {
+    const windows = await inTurns(keys.slice(at, at + readAtOnce), readAtOnce, read);
+    for (const { records } of windows) yield { records, open: false };
+  }
+  const byWindow = Map.groupBy(open(), ({ windowStart }) => windowStart);
+  for (const records of byWindow.values()) yield { records, open: true };
+}
+
+async function pageOf(batches: AsyncGenerator<Batch>, answer: Answer): Promise<UsageReport> {
+  const { head, query, after } = answer;
+  const records: UsageLine[] = [];
+  for await (const batch of batches) {
+    const lines = await readable(batch, answer);
+    lines.sort((a, b) => comparePlaces(placeOfLine(a), placeOfLine(b)));
+    // One more than asked for tells whether anything follows.
+    for (const line of lines) if (!after || comparePlaces(placeOfLine(line), after) > 0) records.push(line);
+    if (records.length > query.limit) break;
+  }
+  return { ...head, ...paged("records", records, query.limit, placeOfLine) };
+}
+
+async function groupsOf(
+  batches: AsyncGenerator<Batch>,
+  answer: Answer & { readonly sums: Sums },
+): Promise<GroupedUsage> {
+  const { head, query, after, sums } = answer;
+  const groups = new Map<string, UsageGroup>();
+  for await (const batch of batches) {
+    for (const line of await readable(batch, answer)) addToGroups(groups, line, sums);
+    if (groups.size > mostGroups) throw new TooMuchUsage(mostGroups);
+  }
+  const following = [...groups.values()]
+    .filter((group) => !after || comparePlaces(placeOfGroup(group), after) > 0)
+    .sort((a, b) => comparePlaces(placeOfGroup(a), placeOfGroup(b)));
+  const { granularity, groupBy } = sums;
+  return { ...head, granularity, groupBy: [...groupBy], ...paged("groups", following, query.limit, placeOfGroup) };
+}
+
+function paged<K extends string, T>(
+  name: K,
+  all: readonly T[],
+  limit: number,
+  placeOf: (one: T) => readonly string[],
+): { [key in K]: T[] } & { next?: string } {
+  const page = all.slice(0, limit);
+  const last = page.at(-1);
+  const next = all.length > limit && last !== undefined ? { next: cursorOf(placeOf(last)) } : {};
+  return { [name]: page, ...next } as { [key in K]: T[] } & { next?: string };
+}
+
+function matches(record: UsageRecord, { account, namespace, deployment }: UsageQuery): boolean {
   return (
+    (account === undefined || record.account === account) &&
     (namespace === undefined || record.namespace === namespace) &&
     (deployment === undefined || record.deploymentName === deployment)
   );
@@ -82,14 +164,23 @@ function openRecords(
   }
 }
 
-async function readable(
-  lines: readonly UsageLine[],
-  mayRead: (namespace: string) => Promise<boolean>,
-): Promise<UsageLine[]> {
+/** The records that were asked for and that the caller may read. */
+async function readable({ records, open }: Batch, { query, mayRead }: Answer): Promise<UsageLine[]> {
+  const lines = records.filter((record) => matches(record, query));
   const namespaces = [...new Set(lines.map(({ namespace }) => namespace))];
   const answers = await inTurns(namespaces, 8, async (namespace) => [namespace, await mayRead(namespace)] as const);
   const allowed = new Map(answers);
-  return lines.filter(({ namespace }) => allowed.get(namespace) === true);
+  return lines.filter(({ namespace }) => allowed.get(namespace) === true).map((line) => ({ ...line, open }));
+}
+
+/** Each namespace is asked about once an answer, so that an answer is of one mind. */
+function remembered(mayRead: Answer["mayRead"]): Answer["mayRead"] {
+  const asked = new Map<string, Promise<boolean>>();
+  return (namespace) => {
+    const answer = asked.get(namespace) ?? mayRead(namespace);
+    asked.set(namespace, answer);
+    return answer;
+  };
 }
 
 function newSealedReader(ledger: Ledger): (key: string) => Promise<SealedWindow> {

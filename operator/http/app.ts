@@ -3,6 +3,7 @@ import express from "express";
 import type { Express, NextFunction, Request, Response } from "express";
 import type { Registry } from "prom-client";
 
+import { openApiDocument } from "../api/openapi.ts";
 import type { UsageSource } from "../api/usage.ts";
 import type { Clock, Log } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
@@ -23,7 +24,10 @@ export function createApp(deps: AppDeps): Express {
   app.disable("etag");
   if (deps.health) mountHealth(app, deps.health);
   if (deps.metrics) mountMetrics(app, deps.metrics);
-  if (deps.usage) app.get("/v1/usage", usageHandler(deps.usage));
+  if (deps.usage) {
+    app.get("/v1/usage", usageHandler(deps.usage));
+    app.get("/v1/openapi.json", (_request, response) => void response.json(openApiDocument));
+  }
   app.use((_request: Request, response: Response) => {
     response.status(404).json({ error: "there is nothing at this path" });
   });

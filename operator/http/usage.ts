@@ -1,32 +1,17 @@
-/** `GET /v1/usage?from&to[&namespace&deployment]`: reads the question, asks Kubernetes about the caller, passes the answer on. */
+/** `GET /v1/usage` (openapi.ts): reads the question, asks Kubernetes about the caller, passes the answer on. */
 import type { Request, Response } from "express";
 
-import { TooMuchUsage } from "../api/usage.ts";
-import type { UsageQuery, UsageSource } from "../api/usage.ts";
+import { BadCursor, TooMuchUsage } from "../api/usage.ts";
+import type { UsageSource } from "../api/usage.ts";
 import type { Clock } from "../ports.ts";
 import type { Access, Caller } from "./access.ts";
+import { BadQuestion, parseQuery } from "./usagequery.ts";
 
 interface UsageDeps {
   readonly source: UsageSource;
   readonly access: Access;
   readonly clock: Clock;
 }
-
-/** A question that cannot be answered: which parameter, what it said, what to write instead. */
-class BadQuestion extends Error {
-  readonly parameter: string;
-  readonly value: string;
-  constructor(parameter: string, value: string, message: string) {
-    super(message);
-    this.parameter = parameter;
-    this.value = value.slice(0, 100);
-  }
-}
-
-const longestDays = 31;
-const daySeconds = 86_400;
-const parameters = ["from", "to", "namespace", "deployment"] as const;
-const dnsName = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
 export function usageHandler(deps: UsageDeps) {
   return async function usage(request: Request, response: Response): Promise<void> {
@@ -46,7 +31,7 @@ export function usageHandler(deps: UsageDeps) {
       if (error instanceof BadQuestion) {
         const { message, parameter, value } = error;
         response.status(400).json({ error: message, parameter, value });
-      } else if (error instanceof TooMuchUsage) refuse(response, 400, error.message);
+      } else if (error instanceof TooMuchUsage || error instanceof BadCursor) refuse(response, 400, error.message);
       else throw error;
     }
   };
@@ -65,54 +50,4 @@ async function callerOf(request: Request, access: Access): Promise<Caller | unde
   const [scheme = "", token = "", ...rest] = (request.headers.authorization ?? "").split(" ");
   if (scheme.toLowerCase() !== "bearer" || token === "" || token.length > 16_384 || rest.length > 0) return undefined;
   return access.authenticate(token);
-}
-
-/** Default: the UTC day of `nowMs`. */
-function parseQuery(given: URLSearchParams, nowMs: number): UsageQuery {
-  for (const name of given.keys()) {
-    if (!parameters.some((known) => known === name)) {
-      throw new BadQuestion(
-        name,
-        given.get(name) ?? "",
-        `there is no parameter ${name.slice(0, 40)}: use ${parameters.join(", ")}`,
-      );
-    }
-    if (given.getAll(name).length > 1)
-      throw new BadQuestion(name, given.getAll(name).join(), `${name} is given twice: give it once`);
-  }
-  const today = Math.floor(nowMs / 1000 / daySeconds) * daySeconds;
-  const from = given.has("from") ? timeOf("from", given.get("from") ?? "") : today;
-  const to = given.has("to") ? timeOf("to", given.get("to") ?? "") : Math.max(from, today) + daySeconds;
-  if (to <= from)
-    throw new BadQuestion(
-      "to",
-      given.get("to") ?? "",
-      "to must be later than from: windows that begin in [from, to) are listed",
-    );
-  if (to - from > longestDays * daySeconds) {
-    const message = `from and to span more than ${longestDays} days: ask for at most ${longestDays} at a time`;
-    throw new BadQuestion("from", given.get("from") ?? "", message);
-  }
-  return { from, to, ...nameOf(given, "namespace"), ...nameOf(given, "deployment") };
-}
-
-function timeOf(parameter: string, value: string): number {
-  const form = /^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2}))?$/;
-  const ms = form.test(value) ? Date.parse(value) : NaN;
-  if (!Number.isNaN(ms)) return Math.floor(ms / 1000);
-  const message = `${parameter} is not a time: write a UTC day like 2026-11-21 or an instant like 2026-11-21T10:00:00Z`;
-  throw new BadQuestion(parameter, value, message);
-}
-
-function nameOf<K extends "namespace" | "deployment">(given: URLSearchParams, parameter: K): { [name in K]?: string } {
-  const value = given.get(parameter);
-  if (value === null) return {};
-  if (!dnsName.test(value)) {
-    throw new BadQuestion(
-      parameter,
-      value,
-      `${parameter} is not a name of Kubernetes: write lower-case letters, digits and dashes`,
-    );
-  }
-  return { [parameter]: value } as { [name in K]?: string };
 }

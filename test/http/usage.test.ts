@@ -7,9 +7,11 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 import { Registry } from "prom-client";
+import { z } from "zod";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
-import { usageReport } from "../../operator/api/usage.ts";
+import { openApiDocument } from "../../operator/api/openapi.ts";
+import { groupedUsage, usageReport } from "../../operator/api/usage.ts";
 import type { UsageReport } from "../../operator/api/usage.ts";
 import { cachedObjects } from "../../operator/controllers/facts.ts";
 import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
@@ -75,6 +77,30 @@ async function served(t: TestContext) {
   return { cluster, namespace, url, ask, reader: reader.token, stranger: stranger.token, clock };
 }
 
+interface Parameter {
+  readonly name: string;
+  readonly example?: unknown;
+  readonly schema: { readonly pattern?: string };
+}
+
+/** The document as it is served, read by zod: schemas are closed, so a field that is not described fails. */
+async function describedApi(url: string) {
+  const response = await fetch(`${url}/v1/openapi.json`);
+  const document = (await response.json()) as typeof openApiDocument;
+  assert.deepEqual(document, openApiDocument);
+  const { parameters, responses } = document.paths["/v1/usage"].get;
+  const schemas: Readonly<Record<string, object>> = document.components.schemas;
+  return {
+    parameters: (parameters as readonly Parameter[]).map(({ name, example, schema: { pattern } }) => ({
+      name,
+      example,
+      pattern,
+    })),
+    statuses: Object.keys(responses),
+    schema: (name: string) => z.fromJSONSchema(schemas[name] as Parameters<typeof z.fromJSONSchema>[0]),
+  };
+}
+
 test("sealed hours and the open one, to those who may get the deployments, and to nobody else", async (t) => {
   const { cluster, namespace, ask, reader, stranger, url } = await served(t);
 
@@ -129,6 +155,12 @@ test("sealed hours and the open one, to those who may get the deployments, and t
       ["?since=2026-01-01", "since", /use from, to, namespace, deployment/],
       ["?from=2026-11-21&from=2026-11-20", "from", /twice/],
       ["?namespace=Team_A", "namespace", /lower-case/],
+      ["?granularity=week", "granularity", /hour, day, month/],
+      ["?from=2026-01-01&to=2026-11-21&granularity=day", "from", /at most 93/],
+      ["?groupBy=colour", "groupBy", /namespace, deployment, account, sku/],
+      ["?limit=10001", "limit", /1 to 10000/],
+      ["?cursor=!", "cursor", /next of the page before/],
+      ["?account=-", "account", /at most 63/],
       ["?from=2026-13-41", "from", /not a time/],
     ];
     for (const [query, parameter, message] of bad) {
@@ -136,6 +168,70 @@ test("sealed hours and the open one, to those who may get the deployments, and t
       assert.equal(status, 400, query);
       assert.equal((body as unknown as { parameter: string }).parameter, parameter);
       assert.match(body.error ?? "", message);
+    }
+  });
+
+  await t.test("sums by day and month, by what is asked for, and of one account", async () => {
+    const day = "?from=2026-11-21&to=2026-11-22";
+    const sums = async (query: string) => groupedUsage.parse((await ask(`${day}${query}`, reader)).body).groups;
+    const [whole, ...none] = await sums("&granularity=day&groupBy=account");
+    assert.deepEqual(none, []);
+    assert.deepEqual(
+      [whole?.start, whole?.end, whole?.by, whole?.records, whole?.open, whole?.billableNodeSeconds],
+      [instant("00:00:00"), "2026-11-22T00:00:00Z", { account: "team-a" }, 3, true, 45 * 60 + 3600 + 1800],
+    );
+    assert.equal((await sums("&granularity=month&groupBy=none"))[0]?.end, "2026-12-01T00:00:00Z");
+    assert.deepEqual(
+      (await sums("&groupBy=deployment,sku")).map(({ by, open }) => [by.namespace, by.deploymentName, by.sku, open]),
+      [false, false, true].map((open) => [namespace, "chat", "dedicated.l4.1", open]),
+    );
+    assert.equal((await sums("&granularity=day&account=team-a")).length, 1);
+    assert.deepEqual(await sums("&granularity=day&account=other"), []);
+    assert.deepEqual((await ask(`${day}&granularity=day`, stranger)).body, {
+      ...((await ask(`${day}&granularity=day`, reader)).body as object),
+      groups: [],
+    });
+  });
+
+  await t.test("pages of one record, each once and in order, also over the end of what is sealed", async () => {
+    const whole = (await ask("?from=2026-11-21&to=2026-11-22", reader)).body.records;
+    const paged: UsageReport["records"] = [];
+    let cursor = "";
+    for (let pages = 1; pages <= 3; pages++) {
+      const { body } = await ask(`?from=2026-11-21&to=2026-11-22&limit=1${cursor}`, reader);
+      paged.push(...body.records);
+      assert.equal(body.next === undefined, pages === 3);
+      cursor = `&cursor=${body.next ?? ""}`;
+    }
+    assert.deepEqual(paged, whole);
+    const { status, body } = await ask("?cursor=bm9uc2Vuc2U", reader);
+    assert.deepEqual([status, /pass next of the page before/.test(body.error ?? "")], [400, true]);
+  });
+
+  await t.test("what is answered is what the served OpenAPI document says", async () => {
+    const described = await describedApi(url);
+    const day = "from=2026-11-21&to=2026-11-22";
+    const asked: readonly [string, string | undefined, number, string][] = [
+      [`?${day}`, reader, 200, "UsageReport"],
+      [`?${day}&limit=1`, reader, 200, "UsageReport"],
+      [`?${day}&granularity=day`, reader, 200, "GroupedUsage"],
+      ["?limit=0", reader, 400, "Refusal"],
+      ["", undefined, 401, "Refusal"],
+      [`?namespace=${namespace}`, stranger, 403, "Refusal"],
+    ];
+    for (const [query, token, status, schema] of asked) {
+      const answer = await ask(query, token);
+      assert.equal(answer.status, status, query);
+      assert.ok(described.statuses.includes(String(status)));
+      described.schema(schema).parse(answer.body);
+    }
+    for (const { name, example } of described.parameters) {
+      if (example === undefined || name === "namespace") continue;
+      const { status, body } = await ask(`?${name}=${String(example)}`, reader);
+      assert.equal(status, 200, `${name}: ${body.error ?? ""}`);
+    }
+    for (const { name, pattern } of described.parameters) {
+      if (pattern !== undefined) assert.equal((await ask(`?${name}=!`, reader)).status, 400, name);
     }
   });
 

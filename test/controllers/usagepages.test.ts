@@ -1,0 +1,107 @@
+/** Pages and sums over many sealed windows in a real directory ledger; the open hours are in test/http/usage.test.ts. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import type { TestContext } from "node:test";
+import { pathToFileURL } from "node:url";
+
+import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { groupedUsage, usageReport } from "../../operator/api/usage.ts";
+import type { UsageLine, UsageQuery } from "../../operator/api/usage.ts";
+import { sealWindow } from "../../operator/controllers/segments.ts";
+import { newUsageSource } from "../../operator/controllers/usage.ts";
+import { secondsOf } from "../../operator/plan/metering/windows.ts";
+import { aRecord } from "../plan/rating/samples.ts";
+import { newManualClock } from "../runtime/manualclock.ts";
+
+const day = { from: secondsOf("2026-11-21T00:00:00Z"), to: secondsOf("2026-11-22T00:00:00Z") };
+const everything = async () => Promise.resolve(true);
+
+/** 24 hours of three deployments, one of them in a namespace of its own. */
+async function aDay(t: TestContext) {
+  const folder = await mkdtemp(join(tmpdir(), "berth-pages-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  let sealedThrough: number | undefined;
+  for (let hour = 0; hour < 24; hour++) {
+    const start = day.from + hour * 3600;
+    const window = { start, end: start + 3600 };
+    const records = ["a", "b", "c"].map((name) => ({
+      ...aRecord({ hour, name, billable: hour }),
+      ...(name === "c" ? { namespace: "other", account: "other" } : {}),
+    }));
+    await sealWindow(ledger, { window, records, clusterId: "c1", sealedThrough });
+    sealedThrough = window.end;
+  }
+  let gets = 0;
+  const counted = { ...ledger, get: (key: string) => ((gets += 1), ledger.get(key)) };
+  const usage = newUsageSource({
+    ledger: counted,
+    clock: newManualClock(Date.parse("2026-11-22T00:10:00Z")),
+    clusterId: "c1",
+    windowSeconds: 3600,
+    objects: () => ({ pools: [], claims: [], deployments: [] }),
+  });
+  return { usage, gets: () => gets };
+}
+
+test("pages of any size list every record once, in order", async (t) => {
+  const { usage, gets } = await aDay(t);
+  await usage({ ...day, limit: 1 }, everything);
+  assert.ok(gets() <= 1 + 8 * 2, "a small page reads the head and the first eight windows, not the day");
+  const whole = usageReport.parse(await usage({ ...day, limit: 1000 }, everything)).records;
+  assert.equal(whole.length, 72);
+  for (const limit of [1, 5, 71, 72, 73]) {
+    const paged: UsageLine[] = [];
+    let query: UsageQuery = { ...day, limit };
+    let pages = 0;
+    for (;;) {
+      const { records, next } = usageReport.parse(await usage(query, everything));
+      assert.ok(records.length <= limit);
+      paged.push(...records);
+      pages += 1;
+      if (next === undefined) break;
+      query = { ...query, cursor: next };
+    }
+    assert.deepEqual(paged, whole);
+    assert.equal(pages, Math.ceil(72 / limit));
+  }
+});
+
+test("a namespace that may not be read is in no page and in no sum, and is asked about once", async (t) => {
+  const { usage } = await aDay(t);
+  const asked: string[] = [];
+  const mayRead = async (namespace: string) => Promise.resolve((asked.push(namespace), namespace !== "other"));
+  const { records } = usageReport.parse(await usage({ ...day, limit: 1000 }, mayRead));
+  assert.equal(records.length, 48);
+  assert.deepEqual(asked.toSorted(), ["other", "team"]);
+  const sums = { granularity: "day", groupBy: ["account"] } as const;
+  const { groups } = groupedUsage.parse(await usage({ ...day, limit: 10, sums }, mayRead));
+  assert.deepEqual(
+    groups.map(({ by, records: count, billableNodeSeconds }) => [by, count, billableNodeSeconds]),
+    [[{ account: "team" }, 48, 2 * ((23 * 24) / 2)]],
+  );
+  assert.deepEqual(usageReport.parse(await usage({ ...day, account: "other", limit: 10 }, mayRead)).records, []);
+});
+
+test("sums have pages too", async (t) => {
+  const { usage } = await aDay(t);
+  const sums = { granularity: "hour", groupBy: ["deployment"] } as const;
+  const whole = groupedUsage.parse(await usage({ ...day, limit: 1000, sums }, everything)).groups;
+  const first = groupedUsage.parse(await usage({ ...day, limit: 50, sums }, everything));
+  const second = groupedUsage.parse(
+    await usage({ ...day, limit: 50, sums, ...(first.next === undefined ? {} : { cursor: first.next }) }, everything),
+  );
+  assert.deepEqual([first.groups.length, second.groups.length, second.next], [50, 22, undefined]);
+  assert.deepEqual([...first.groups, ...second.groups], whole);
+});
+
+test("text that is no cursor is refused", async (t) => {
+  const { usage } = await aDay(t);
+  await assert.rejects(
+    async () => usage({ ...day, limit: 1, cursor: "nonsense" }, everything),
+    /pass next of the page/,
+  );
+});
