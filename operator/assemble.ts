@@ -1,4 +1,5 @@
 /** Controllers of the operator role, each put together from its parts. Part of the composition root. */
+import { readFile } from "node:fs/promises";
 import type { Caches } from "./caches.ts";
 import { storeFinder } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
@@ -30,6 +31,7 @@ import type { AppDeps } from "./http/app.ts";
 import type { KubeObject, Ledger } from "./ports.ts";
 import type { Base } from "./process.ts";
 import { feedController, newController, type Controller } from "./runtime/controller.ts";
+import { signerOf } from "./runtime/signing.ts";
 import { priority } from "./runtime/queue.ts";
 import type { Reflector } from "./runtime/reflector.ts";
 import { keyOf, type Change } from "./runtime/store.ts";
@@ -269,8 +271,14 @@ export function sealer(
         .some((claim) =>
           isUndecided(claim, { nodes: caches.nodes.store, now: clock.now(), nodeLostMs: config.nodeLostMs }),
         ),
+    ...signerIn(config),
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
+}
+
+/** The mounted Secret is read at each pass: a key that is rotated takes effect without a restart. */
+function signerIn({ ledgerSigningKeyFile: file }: OperatorConfig) {
+  return file === undefined ? {} : { signer: async () => signerOf(await readFile(file, "utf8"), file) };
 }
 
 /** Sealed hours and the open one, for callers whom Kubernetes lets read the deployments; needs no leadership. */

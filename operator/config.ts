@@ -39,6 +39,7 @@ export interface OperatorConfig extends CommonConfig {
   readonly storeService: string;
   readonly nodeTypesFile?: string;
   readonly sinksFile?: string;
+  readonly ledgerSigningKeyFile?: string;
   readonly usagePort: number;
   readonly shrinkStabilizationMs: number;
   readonly drainGraceMs: number;
@@ -155,6 +156,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     storeService: read.url("store-service", "http", "https"),
     nodeTypesFile: read.text("node-types-file"),
     sinksFile: read.text("sinks-file"),
+    ledgerSigningKeyFile: read.text("ledger-signing-key-file"),
     usagePort: read.whole("usage-port", 0, 65_535),
     shrinkStabilizationMs: read.whole("shrink-stabilization-seconds", 0, 86_400) * 1000,
     drainGraceMs: read.whole("drain-grace-seconds", 0, 86_400) * 1000,

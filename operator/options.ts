@@ -25,6 +25,11 @@ export const operatorOptions: readonly Option[] = [
   option("leader-elect", "bool", "wait for the Lease before acting; needed with more than one replica", "true"),
   option("ledger-url", "url", "s3://bucket/prefix or file:///path for sealed hours"),
   option("ledger-endpoint", "url", "S3 endpoint of the ledger; AWS when left out"),
+  option(
+    "ledger-signing-key-file",
+    "file",
+    "private Ed25519 key in PEM that signs sealed windows; read anew at each pass",
+  ),
   option("ledger-region", "region", "region of the ledger's bucket", "us-east-1"),
   option(
     "engine-images",

@@ -234,6 +234,16 @@ export interface Ledger {
   probe(): Promise<void>;
 }
 
+/** A private key that vouches for manifests; `keyId` is the SHA-256 of its public key. */
+export interface ManifestSigner {
+  readonly keyId: string;
+  /** The same bytes give the same signature. */
+  sign(bytes: Uint8Array): Uint8Array;
+}
+
+/** Pinned public keys by their id: is this the key's signature of these bytes? */
+export type TrustedKeys = ReadonlyMap<string, (bytes: Uint8Array, signature: Uint8Array) => boolean>;
+
 /** What a sink said to a batch. `refused`: it will never take these records as they are; the words are the receiver's. */
 export type SinkAnswer = { readonly accepted: true } | { readonly accepted: false; readonly refused: string };
 

@@ -7,6 +7,8 @@ import { z } from "zod";
 export const RECORD_SCHEMA = "berth.dev/capacity.v1";
 export const MANIFEST_SCHEMA = "berth.dev/manifest.v1";
 export const CLOSING_SCHEMA = "berth.dev/closing.v1";
+/** payloadType of a manifest's DSSE envelope. */
+export const ENVELOPE_TYPE = "application/vnd.berth.manifest.v1+json";
 
 /** RFC 3339 in UTC with whole seconds, the only form of time in the ledger. */
 const second = z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/);
@@ -68,6 +70,16 @@ export const manifest = z.object({
   totals: quantities,
 });
 
+/** DSSE v1: the manifest's exact bytes in base64, and who vouches for them. */
+export const envelope = z.object({
+  payloadType: z.literal(ENVELOPE_TYPE),
+  payload: z.base64(),
+  signatures: z
+    .array(z.object({ keyid: z.string().regex(/^[0-9a-f]{64}$/), sig: z.base64() }))
+    .min(1)
+    .max(16),
+});
+
 export const closing = z.object({
   schema: z.literal(CLOSING_SCHEMA),
   cluster: name,
@@ -94,4 +106,5 @@ export const closing = z.object({
 export type Quantities = z.infer<typeof quantities>;
 export type UsageRecord = z.infer<typeof usageRecord>;
 export type Manifest = z.infer<typeof manifest>;
+export type Envelope = z.infer<typeof envelope>;
 export type Closing = z.infer<typeof closing>;

@@ -264,6 +264,10 @@ export const operatorReasons = {
     "Start kube-apiserver with --enable-admission-plugins=NodeRestriction.",
   ],
   InvalidNodeTypesFile: ["An entry of the node types file is no NodeType.", "Correct the chart's list of node types."],
+  LedgerKeyUnusable: [
+    "The key that signs sealed hours is no Ed25519 key in PEM.",
+    "Put one into the Secret of metering.signing: openssl genpkey -algorithm ed25519.",
+  ],
   LedgerURLInvalid: ["--ledger-url is neither s3:// nor file:///.", "Correct the chart's ledger URL."],
   LedgerCredentialsMissing: [
     "An S3 ledger was named without credentials.",

@@ -1,12 +1,15 @@
 /** `berth ledger verify | show`: reads a ledger itself, without Berth's server. Exit codes: 0 intact, 1 not read, 2 flags, 3 damaged. */
+import { readFile } from "node:fs/promises";
+
 import { Command, Option } from "commander";
 
 import { openLedger } from "../adapters/ledger/open.ts";
 import { readSealed, sealedKeys } from "../controllers/segments.ts";
 import { verifyLedger } from "../controllers/verify.ts";
 import type { Finding, Verification } from "../controllers/verify.ts";
-import type { Ledger } from "../ports.ts";
+import type { Ledger, TrustedKeys } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
+import { trustedKeysOf } from "../runtime/signing.ts";
 import type { UsageIO } from "./usage.ts";
 
 const EXIT_UNREAD = 1;
@@ -18,6 +21,7 @@ interface Flags {
   readonly region?: string;
   readonly output: "text" | "json";
   readonly head?: string;
+  readonly trust?: readonly string[];
 }
 
 /** The sub-command for main.ts; `end` gets the exit code. */
@@ -34,9 +38,12 @@ export function ledgerCommand(io: UsageIO, end: (code: number) => void): Command
     .description("check every window: chain, tiling, digests, and each line's own arithmetic (0 intact, 3 damaged)")
     .addOption(new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text"))
     .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
+    .option("--trust <files...>", "public keys in PEM, one of which must vouch for every window")
     .action(
       run(async (ledger, flags) => {
-        const result = await verifyLedger(ledger, flags.head === undefined ? {} : { head: flags.head });
+        const trust = await trustOf(flags.trust);
+        const { head } = flags;
+        const result = await verifyLedger(ledger, { ...(head && { head }), ...(trust && { trust }) });
         io.write(flags.output === "json" ? `${JSON.stringify(result, undefined, 2)}\n` : textOf(result));
         return result.findings.length > 0 ? EXIT_DAMAGED : 0;
       }),
@@ -53,6 +60,12 @@ export function ledgerCommand(io: UsageIO, end: (code: number) => void): Command
       }),
     );
   return new Command("ledger").description("check and print a ledger by itself").addCommand(verify).addCommand(show);
+}
+
+async function trustOf(files: readonly string[] | undefined): Promise<TrustedKeys | undefined> {
+  if (!files) return undefined;
+  const keys = await Promise.all(files.map(async (file) => trustedKeysOf(await readFile(file, "utf8"), file)));
+  return new Map(keys.flatMap((found) => [...found]));
 }
 
 function withPlace(command: Command): Command {
@@ -80,6 +93,12 @@ function textOf(result: Verification): string {
   );
   lines.push(`${windows} windows, ${records} records, ${billableNodeSeconds} billable node-seconds`);
   if (unchained > 0) lines.push(`${unchained} windows are not chained: they were sealed by an older build`);
+  if (result.signed === undefined)
+    lines.push("signatures were not checked: name the operator's public key with --trust");
+  else
+    lines.push(
+      `${result.signed} windows signed with a trusted key, ${result.beforeSignatures} before them by the chain`,
+    );
   if (head)
     lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
   lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);

@@ -7,16 +7,17 @@ import { addQuantities } from "../plan/metering/fold.ts";
 import { historiesOf } from "../plan/metering/history.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { spreadOffset } from "../plan/metering/identity.ts";
-import { nextWindow, recordsOf } from "../plan/metering/records.ts";
-import { dueThrough, instantOfSeconds, nextDueAt } from "../plan/metering/windows.ts";
+import { manifestBytes, nextWindow, recordsOf } from "../plan/metering/records.ts";
+import { dueThrough, instantOfSeconds, manifestKey, nextDueAt } from "../plan/metering/windows.ts";
 import type { SealTimes, Window } from "../plan/metering/windows.ts";
-import type { Clock, KubeWriter, Ledger, Log } from "../ports.ts";
+import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
+import { signHead, signManifest } from "./signatures.ts";
 import { newHead, sealWindow } from "./segments.ts";
-import type { Head, SealedWindow } from "./segments.ts";
+import type { Head, SealResult, SealedWindow } from "./segments.ts";
 import { settle } from "./settling.ts";
 
 export interface SealerDeps {
@@ -32,6 +33,8 @@ export interface SealerDeps {
   readonly sealSpreadSeconds: number;
   /** Objects at least as new as a quorum read made after the call (facts.ts: freshObjects). */
   readonly freshObjects: () => Promise<MeteredObjects>;
+  /** Read anew at each pass, so that a key that was changed is used from then on. Without one nothing is signed. */
+  readonly signer?: () => Promise<ManifestSigner>;
   /** False until the pool controller has looked at every pool since it started: claims may lack times until then. */
   readonly caughtUp: () => boolean;
   /** Last proof of life of a claim's node, if there is one. */
@@ -116,7 +119,9 @@ function newPass(deps: SealerDeps) {
       const head = await findHead();
       newestSeal = head?.end;
       const histories = historiesOf(facts);
-      const sealed = await sealDue(deps, histories, { dueEnd, head });
+      const signer = await deps.signer?.();
+      if (head && signer) await completeHead(deps, head, { signer, histories, clusterId: deps.clusterId });
+      const sealed = await sealDue(deps, histories, { dueEnd, head, signer });
       newestSeal = sealed.at(-1)?.window.end ?? newestSeal;
       await settle(deps, { facts, histories, sealed, sealedThrough: newestSeal });
       doneThrough = dueEnd;
@@ -135,7 +140,7 @@ function newPass(deps: SealerDeps) {
 async function sealDue(
   deps: SealerDeps,
   histories: readonly PoolHistory[],
-  at: { readonly dueEnd: number; readonly head: Head | undefined },
+  at: { readonly dueEnd: number; readonly head: Head | undefined; readonly signer: ManifestSigner | undefined },
 ): Promise<SealedWindow[]> {
   const { clusterId, windowSeconds } = deps;
   const sealed: SealedWindow[] = [];
@@ -147,10 +152,33 @@ async function sealDue(
     const records = recordsOf(histories, window, { clusterId });
     const result = await sealWindow(deps.ledger, { window, records, clusterId, sealedThrough, previousManifestSha256 });
     report(deps, result);
+    if (at.signer) await signSealed(deps, result, at.signer);
     sealed.push(result);
     sealedThrough = window.end;
     previousManifestSha256 = result.manifestSha256;
   }
+}
+
+/** Before anything of the window is forgotten: whoever comes after a death here must still be able to compute it. */
+async function signSealed(deps: SealerDeps, sealed: SealResult, signer: ManifestSigner): Promise<void> {
+  const key = manifestKey(sealed.window);
+  if (sealed.differing.length > 0) {
+    deps.log.error({ key }, "not signed, since its bytes are not what these facts give");
+    return;
+  }
+  tellOfForeign(deps, key, await signManifest(deps.ledger, { key, bytes: manifestBytes(sealed.manifest) }, signer));
+}
+
+async function completeHead(deps: SealerDeps, head: Head, by: Parameters<typeof signHead>[2]): Promise<void> {
+  const outcome = await signHead(deps.ledger, head, by);
+  if (outcome === "unknown") deps.log.warn({ key: head.key }, "newest window stays unsigned: it is not computed anew");
+  tellOfForeign(deps, head.key, outcome);
+}
+
+function tellOfForeign(deps: SealerDeps, key: string, outcome: string): void {
+  if (outcome !== "differs") return;
+  deps.metrics.conflicts.inc();
+  deps.log.error({ key }, "ledger holds another signature than ours, kept what is stored");
 }
 
 function report(deps: SealerDeps, sealed: SealedWindow & { readonly differing: readonly string[] }): void {

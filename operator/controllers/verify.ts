@@ -8,9 +8,10 @@ import { canonicalJson } from "../plan/metering/canonical.ts";
 import { addQuantities } from "../plan/metering/fold.ts";
 import { recordId, sha256Hex } from "../plan/metering/identity.ts";
 import { manifestBytes } from "../plan/metering/records.ts";
-import { manifestKey, secondsOf, segmentKey, startOfManifestKey } from "../plan/metering/windows.ts";
-import type { Ledger } from "../ports.ts";
+import { manifestKey, secondsOf, segmentKey, signatureKeyOf, startOfManifestKey } from "../plan/metering/windows.ts";
+import type { Ledger, TrustedKeys } from "../ports.ts";
 import { TerminalError, messageOf } from "../runtime/errors.ts";
+import { signatureProblem } from "./signatures.ts";
 
 /** One thing that is not as Berth writes it. `line` counts from 1 in the uncompressed segment. */
 export interface Finding {
@@ -25,20 +26,33 @@ export interface Verification {
   /** Manifests after the first one that are not chained to the one before (written by a build before the chain). */
   readonly unchained: number;
   readonly billableNodeSeconds: number;
+  /** Manifests for which a trusted key vouches; undefined where no key was given, since what lies beside the data proves nothing. */
+  readonly signed: number | undefined;
+  /** Manifests from before the first signature, which vouches for them through the chain. */
+  readonly beforeSignatures: number;
   /** SHA-256 of the newest manifest's stored bytes: note it outside of the ledger. */
   readonly head: { readonly key: string; readonly sha256: string; readonly windowEnd: string } | undefined;
   readonly findings: readonly Finding[];
 }
 
 interface Link {
+  readonly key: string;
+  readonly bytes: Uint8Array;
   readonly manifest: Manifest;
   readonly sha256: string;
 }
 
-/** `head`: a digest that was noted earlier; it must still stand in the chain. Throws where the ledger cannot be reached. */
-export async function verifyLedger(ledger: Ledger, noted: { readonly head?: string } = {}): Promise<Verification> {
+/** What the auditor brings along: a digest that must still stand in the chain, and the keys that must vouch for it. */
+export interface Noted {
+  readonly head?: string;
+  readonly trust?: TrustedKeys;
+}
+
+/** Throws where the ledger cannot be reached; everything else is a finding. */
+export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<Verification> {
   const keys = await ledger.list("v1/");
   const findings: Finding[] = [];
+  const signatures = newSignatureCheck(ledger, new Set(keys), noted.trust);
   const seen = new Set<string>();
   let previous: Link | undefined;
   let [windows, records, unchained, billableNodeSeconds] = [0, 0, 0, 0];
@@ -47,6 +61,7 @@ export async function verifyLedger(ledger: Ledger, noted: { readonly head?: stri
     if (!link) continue;
     findings.push(...linkProblems(key, link, previous));
     if (previous && link.manifest.previousManifestSha256 === undefined) unchained += 1;
+    findings.push(...(await signatures.look(link, previous)));
     const segment = await segmentProblems(ledger, link.manifest);
     findings.push(...segment.findings);
     windows += 1;
@@ -62,12 +77,43 @@ export async function verifyLedger(ledger: Ledger, noted: { readonly head?: stri
       problem: `no manifest has the noted head ${noted.head}: the tail was cut off or rewritten`,
     });
   }
+  findings.push(...signatures.end());
   const head = previous && {
     key: manifestKey(windowOf(previous.manifest)),
     sha256: previous.sha256,
     windowEnd: previous.manifest.windowEnd,
   };
-  return { windows, records, unchained, billableNodeSeconds, head, findings };
+  return { windows, records, unchained, billableNodeSeconds, ...signatures.counts(), head, findings };
+}
+
+/**
+ * From the first manifest that a trusted key vouches for, every one must be vouched for; those before it are held by the chain.
+ * So neither taking signatures away nor adding windows without any goes unseen.
+ */
+function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, trust: TrustedKeys | undefined) {
+  let [signed, beforeSignatures] = [0, 0];
+  return {
+    async look(link: Link, previous: Link | undefined): Promise<Finding[]> {
+      if (!trust) return [];
+      const { key, manifest } = link;
+      const findings: Finding[] = [];
+      if (previous && manifest.previousManifestSha256 === undefined)
+        findings.push({ key, problem: "is not chained, so no signature covers what was before it" });
+      const signatureKey = signatureKeyOf(key);
+      if (!keys.has(signatureKey)) {
+        if (signed > 0) findings.push({ key, problem: "has no signature, though a window before it has one" });
+        else beforeSignatures += 1;
+        return findings;
+      }
+      const problem = await signatureProblem(ledger, link, trust);
+      if (problem === undefined) signed += 1;
+      else findings.push({ key: signatureKey, problem });
+      return findings;
+    },
+    end: (): Finding[] =>
+      trust && signed === 0 ? [{ key: "v1/", problem: "no window is signed with a trusted key" }] : [],
+    counts: () => ({ signed: trust ? signed : undefined, beforeSignatures }),
+  };
 }
 
 async function readLink(ledger: Ledger, key: string, findings: Finding[]): Promise<Link | undefined> {
@@ -80,7 +126,7 @@ async function readLink(ledger: Ledger, key: string, findings: Finding[]): Promi
     const manifest = manifestSchema.parse(JSON.parse(Buffer.from(bytes).toString()));
     const sha256 = sha256Hex(bytes);
     if (sha256Hex(manifestBytes(manifest)) !== sha256) findings.push({ key, problem: "is not in canonical form" });
-    return { manifest, sha256 };
+    return { key, bytes, manifest, sha256 };
   } catch {
     findings.push({ key, problem: "is no manifest of Berth's" });
     return undefined;

@@ -434,6 +434,19 @@ test("sinks reach the operator as a file that it understands, secrets as mounts 
     assert.ok(mounts.includes(path), path);
 });
 
+test("the key that signs sealed hours is mounted from its Secret, as one file, and only where one is named", async () => {
+  const signing = { existingSecret: "ledger-key", key: "ed25519" };
+  const operator = await found("Deployment", "berth-operator", { metering: { signing } });
+  const pod = operator.spec?.template?.spec;
+  assert.ok(pod?.containers[0]?.args.includes("--ledger-signing-key-file=/etc/berth/signing/key.pem"));
+  assert.deepEqual(
+    pod?.volumes?.find(({ name }) => name === "signing"),
+    { name: "signing", secret: { secretName: "ledger-key", items: [{ key: "ed25519", path: "key.pem" }] } },
+  );
+  const without = (await found("Deployment", "berth-operator", {})).spec?.template?.spec;
+  assert.ok(!without?.containers[0]?.args.some((arg) => arg.includes("signing")));
+});
+
 test("sinks that cannot be meant are refused with the remedy", async () => {
   const https = "https://meter.example.com";
   const bad: readonly [object, RegExp][] = [

@@ -5,7 +5,7 @@ import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
 import { newSealer } from "../../operator/controllers/sealer.ts";
 import type { SealerDeps } from "../../operator/controllers/sealer.ts";
-import type { Ledger, Log } from "../../operator/ports.ts";
+import type { Ledger, Log, ManifestSigner } from "../../operator/ports.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
 import { CLUSTER, claim, deployment, epochMs, pool } from "./meteringobjects.ts";
 
@@ -42,9 +42,10 @@ export interface Setup {
   readonly objects?: MeteredObjects;
   readonly windowSeconds?: number;
   readonly caughtUp?: boolean;
+  readonly signer?: ManifestSigner;
 }
 
-export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, caughtUp = true }: Setup) {
+export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, caughtUp = true, signer }: Setup) {
   const writes: string[] = [];
   const registry = new Registry();
   const deps: SealerDeps = {
@@ -64,6 +65,7 @@ export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, 
     sealGraceSeconds: 300,
     sealSpreadSeconds: 0,
     freshObjects: async () => objects,
+    ...(signer && { signer: async () => signer }),
     caughtUp: () => caughtUp,
   };
   return { sealer: newSealer(deps), writes, registry };

@@ -46,6 +46,11 @@ export function manifestKey(window: Window): string {
   return `${windowFolder(window)}/manifest.json`;
 }
 
+/** Place of the signature of the manifest at `key`. */
+export function signatureKeyOf(key: string): string {
+  return key.replace(/\.json$/, ".sig.json");
+}
+
 /** Start in seconds of the window that a manifest's key stands for; undefined for other keys. */
 export function startOfManifestKey(key: string): number | undefined {
   const match = /^v1\/dt=(\d{4}-\d{2}-\d{2})\/hr=(\d{2})(\d{2})?(\d{2})?\/manifest\.json$/.exec(key);
