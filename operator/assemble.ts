@@ -31,7 +31,7 @@ import type { AppDeps } from "./http/app.ts";
 import type { KubeObject, Ledger } from "./ports.ts";
 import type { Base } from "./process.ts";
 import { feedController, newController, type Controller } from "./runtime/controller.ts";
-import { signerOf } from "./runtime/signing.ts";
+import { signerOf } from "./adapters/ledger/signing.ts";
 import { priority } from "./runtime/queue.ts";
 import type { Reflector } from "./runtime/reflector.ts";
 import { keyOf, type Change } from "./runtime/store.ts";

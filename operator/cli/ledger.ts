@@ -9,7 +9,7 @@ import { verifyLedger } from "../controllers/verify.ts";
 import type { Finding, Verification } from "../controllers/verify.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { trustedKeysOf } from "../runtime/signing.ts";
+import { trustedKeysOf } from "../adapters/ledger/signing.ts";
 import type { UsageIO } from "./usage.ts";
 
 const EXIT_UNREAD = 1;

@@ -11,7 +11,7 @@ import { gunzipSync, gzipSync } from "node:zlib";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { ledgerCommand } from "../../operator/cli/ledger.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
-import { signerOf } from "../../operator/runtime/signing.ts";
+import { signerOf } from "../../operator/adapters/ledger/signing.ts";
 import { gone, sealerAt } from "../controllers/sealerrig.ts";
 
 let root = "";

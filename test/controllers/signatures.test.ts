@@ -7,7 +7,7 @@ import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
 import type { Ledger, TrustedKeys } from "../../operator/ports.ts";
-import { signerOf, trustedKeysOf } from "../../operator/runtime/signing.ts";
+import { signerOf, trustedKeysOf } from "../../operator/adapters/ledger/signing.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { dump, dyingAt, gone, sealerAt } from "./sealerrig.ts";
@@ -149,7 +149,10 @@ test("a manifest that somebody else planted is taken for the newest window, and 
 test("a key that is none of Ed25519 is refused without a word of it", () => {
   const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
-  assert.throws(() => signerOf(pem, "key.pem"), /key\.pem holds a key of type ec: make one with openssl/);
+  assert.throws(() => signerOf(pem, "key.pem"), {
+    reason: "LedgerKeyUnusable",
+    message: /key\.pem holds a key of type ec: make one with openssl/,
+  });
   assert.throws(
     () => signerOf("secret words", "key.pem"),
     (error: Error) => /no private key/.test(error.message) && !/secret/.test(error.message),

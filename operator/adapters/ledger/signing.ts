@@ -2,8 +2,8 @@
 import { createHash, createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 
-import type { ManifestSigner, TrustedKeys } from "../ports.ts";
-import { TerminalError } from "./errors.ts";
+import type { ManifestSigner, TrustedKeys } from "../../ports.ts";
+import { TerminalError } from "../../runtime/errors.ts";
 
 /** Throws TerminalError for anything but one private Ed25519 key; the text never shows in the message. */
 export function signerOf(pem: string, from: string): ManifestSigner {
