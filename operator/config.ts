@@ -31,6 +31,12 @@ export interface CommonConfig {
   readonly metricsPort: number;
 }
 
+export interface CatalogueConfig {
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  readonly tokenSecret?: string;
+}
+
 export interface OperatorConfig extends CommonConfig {
   readonly leaderElect: boolean;
   readonly ledger: PlaceConfig;
@@ -40,6 +46,8 @@ export interface OperatorConfig extends CommonConfig {
   readonly nodeTypesFile?: string;
   readonly sinksFile?: string;
   readonly ledgerSigningKeyFile?: string;
+  /** Absent where the platform wants none. */
+  readonly catalogue?: CatalogueConfig;
   readonly usagePort: number;
   readonly shrinkStabilizationMs: number;
   readonly drainGraceMs: number;
@@ -157,6 +165,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     nodeTypesFile: read.text("node-types-file"),
     sinksFile: read.text("sinks-file"),
     ledgerSigningKeyFile: read.text("ledger-signing-key-file"),
+    catalogue: catalogueChoice(read),
     usagePort: read.whole("usage-port", 0, 65_535),
     shrinkStabilizationMs: read.whole("shrink-stabilization-seconds", 0, 86_400) * 1000,
     drainGraceMs: read.whole("drain-grace-seconds", 0, 86_400) * 1000,
@@ -187,6 +196,13 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
   };
   read.done();
   return Object.freeze(config);
+}
+
+function catalogueChoice(read: Reader): CatalogueConfig | undefined {
+  const names = (flag: string): string[] => (read.text(flag) ?? "").split(",").filter((name) => name !== "");
+  const wanted = read.flag("catalogue");
+  const [include, exclude] = [names("catalogue-include"), names("catalogue-exclude")];
+  return wanted ? { include, exclude, tokenSecret: read.text("catalogue-token-secret") || undefined } : undefined;
 }
 
 function cidrs(read: Reader, flag: string): readonly string[] {

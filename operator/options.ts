@@ -39,6 +39,15 @@ export const operatorOptions: readonly Option[] = [
   option("berth-image", "image", "image of Berth for the step that fetches the model"),
   option("store-service", "url", "store role as serving pods reach it"),
   option("node-types-file", "file", "YAML list of NodeTypes that the operator applies at start"),
+  option("catalogue", "bool", "apply the catalogue's entries as ClusterModels", "false"),
+  option("catalogue-include", "names", "entries that are wanted, separated by commas; * for all", "*"),
+  option("catalogue-exclude", "names", "entries that are not wanted, separated by commas; * for all", ""),
+  option(
+    "catalogue-token-secret",
+    "name",
+    "Secret in Berth's namespace with the hub's token for entries whose licence has to be accepted",
+    "",
+  ),
   option("usage-port", "port", "port of the usage API", "8082"),
   option(
     "shrink-stabilization-seconds",

@@ -14,6 +14,7 @@ import {
   type Replaceable,
 } from "./assemble.ts";
 import { followDefinitions, newCaches, type Caches } from "./caches.ts";
+import { catalogueController } from "./offer.ts";
 import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
@@ -49,6 +50,7 @@ export async function startOperator(
     poolController(base, caches, config, books, seen),
     nodeTypeController(base, caches),
     nodeSupportController(base, caches, config),
+    ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
   ];
   const seals = sealer(base, caches, config, books, seen);
   const sinks = openSinks(base, ledger, await listedSinks(config));

@@ -17,10 +17,14 @@ export const labels = {
   poolUID: "berth.dev/pool-uid",
   /** On a Namespace that holds a protected deployment; a policy refuses the Namespace's deletion. */
   deletionProtected: "berth.dev/deletion-protected",
+  /** On a ClusterModel that came with Berth's catalogue; without it the object is the platform's own. */
+  catalogue: "berth.dev/catalogue",
   /** Set by administrators on namespaces whose pods may run on dedicated nodes (kube-system, the GPU operator's). */
   dedicatedNodes: "berth.dev/dedicated-nodes",
 } as const;
 export const MANAGED_BY = "berth";
+/** Value of the label catalogue: the entries that Berth ships. */
+export const SHIPPED_CATALOGUE = "shipped";
 export const DEDICATED_NODES_EXEMPT = "exempt";
 
 export const taints = {
@@ -69,6 +73,8 @@ export const fieldManagers = {
   claim: "berth-claim",
   status: "berth-status",
   importer: "berth-importer",
+  /** Entries of the catalogue; never forced, so that whoever changes a field of one keeps it. */
+  catalogue: "berth-catalogue",
 } as const;
 
 export const SOURCE_CREDENTIALS_TYPE = "berth.dev/source-credentials";

@@ -1,5 +1,6 @@
 /** Model (a tenant's own import) and ClusterModel (the platform's catalogue): schemas and types. */
 import { z } from "zod";
+import { cataloguedShape } from "./catalogued.ts";
 import { cacheLayers, nodeSupport, shape, weights } from "./modelfacts.ts";
 import type { KubeObject, ObjectMeta } from "../ports.ts";
 import {
@@ -132,6 +133,7 @@ export const modelSpec = z.object(modelSpecShape).describe("Which files are impo
 export const clusterModelSpec = z
   .object({
     ...modelSpecShape,
+    ...cataloguedShape,
     import: z
       .enum(["OnDemand", "Eager"])
       .default("OnDemand")
@@ -139,7 +141,9 @@ export const clusterModelSpec = z
         "OnDemand inspects at once and copies when the first deployment names the model; Eager copies at once.",
       ),
   })
-  .describe("Which files are imported and when; Secrets are read from the operator's namespace.");
+  .describe(
+    "Which files are imported and when, and what the model is; Secrets are read from the operator's namespace.",
+  );
 
 const revision = z
   .object({

@@ -158,6 +158,18 @@ export const modelReasons = {
     "The source changed: a new revision stands beside the old one, which its deployments keep.",
     "Nothing; a deployment takes it when one of its template's fields changes.",
   ],
+  CatalogueNameTaken: [
+    "The catalogue has an entry of this name, but the ClusterModel is not of the catalogue and stays as it is.",
+    "Exclude the entry with the chart's value catalogue.exclude, or delete the ClusterModel to get the entry.",
+  ],
+  CatalogueEntryChanged: [
+    "Somebody changed fields of an entry of the catalogue, which keeps them and is not updated any more.",
+    "Nothing, or delete the ClusterModel to get the entry back.",
+  ],
+  CatalogueEntryInUse: [
+    "An entry is not wanted any more but deployments still use it; it is removed when they are gone.",
+    "Change or delete the deployments that the message names.",
+  ],
   InUse: [
     "The model is being deleted, but deployments still use a revision of it.",
     "Delete or change the deployments that the message names.",

@@ -47,6 +47,11 @@ export const samples: Readonly<Record<string, object>> = {
       source: { s3: { endpoint: "https://s3.example.org", bucket: "catalogue", prefix: "all-minilm-l6-v2/" } },
       license: { name: "apache-2.0" },
       import: "Eager",
+      displayName: "all-MiniLM-L6-v2",
+      description: "Sentence embeddings of 384 numbers, for short texts.",
+      tasks: ["embedding"],
+      modalities: { input: ["text"], output: [] },
+      lifecycle: "Current",
     },
   },
   NodeType: {

@@ -3,27 +3,19 @@
  * `Model/<namespace>/<name>` and `ClusterModel//<name>`, as deployments name them.
  */
 import { clusterModels, models } from "../api/resources.ts";
-import type { ClusterModel, Model } from "../api/model.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { decideModel } from "../plan/model/plan.ts";
 import type { Attempt, Delays, ModelDecision, ModelSnapshot, Purpose } from "../plan/model/plan.ts";
-import { usersOf } from "../plan/model/users.ts";
-import type { Log, Outcome, Resource, Store } from "../ports.ts";
+import type { Log, Outcome, Resource } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { keyOf } from "../runtime/store.ts";
-import { deploymentIndexes, modelKeyOf } from "./modeldeployment.ts";
+import { modelKeyOf } from "./modeldeployment.ts";
 import { workOn } from "./modelimport.ts";
 import type { ImportDeps, ImportEnd } from "./modelimport.ts";
 import type { HeldLease, ModelLeases } from "./modellease.ts";
+import { modelOf, modelUsers, type ModelStores } from "./modelusers.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel } from "./modelstatus.ts";
-
-export interface ModelStores {
-  readonly models: Store<Model>;
-  readonly clusterModels: Store<ClusterModel>;
-  /** With the indexes deploymentIndexes.model and .namespace. */
-  readonly deployments: Store<ModelDeployment>;
-}
 
 export interface ModelDeps extends ImportDeps {
   readonly stores: ModelStores;
@@ -64,28 +56,10 @@ export function modelKeysOf(object: ModelDeployment, old: ModelDeployment | unde
 }
 
 function find(stores: ModelStores, key: string): Target | undefined {
-  const [kind, namespace = "", name = ""] = key.split("/");
-  const isCluster = kind === "ClusterModel";
-  const model: AnyModel | undefined = isCluster
-    ? stores.clusterModels.get(undefined, name)
-    : stores.models.get(namespace, name);
+  const model = modelOf(stores, key);
   if (!model) return undefined;
-  return { key, model, resource: (isCluster ? clusterModels : models) as Resource<AnyModel> };
-}
-
-function observeUsers(stores: ModelStores, { key, model }: Target): readonly string[] {
-  const { namespace } = model.metadata;
-  const { deployments } = stores;
-  return usersOf({
-    model,
-    naming: deployments.byIndex(deploymentIndexes.model, key),
-    reachable:
-      namespace === undefined ? deployments.list() : deployments.byIndex(deploymentIndexes.namespace, namespace),
-    digestsNamedBy: (deployment) => {
-      const other = find(stores, modelKeyOf(deployment))?.model;
-      return other && new Set((other.status?.revisions ?? []).map((revision) => revision.digest));
-    },
-  });
+  const resource = key.startsWith("ClusterModel/") ? clusterModels : models;
+  return { key, model, resource: resource as Resource<AnyModel> };
 }
 
 export function newModelReconciler(deps: ModelDeps): ModelReconciler {
@@ -108,7 +82,7 @@ export function newModelReconciler(deps: ModelDeps): ModelReconciler {
     return {
       model: target.model,
       now: clock.now(),
-      users: observeUsers(stores, target),
+      users: modelUsers(stores, target.key, target.model),
       running: runs.get(uid),
       lastAttempt: attempts.get(uid),
       delays: deps.delays,

@@ -4,6 +4,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { catalogueEntry, catalogueTasks } from "../../operator/catalogue/schema.ts";
+import { entries as bundled } from "../../operator/catalogue/index.ts";
 import type { CatalogueEntry } from "../../operator/catalogue/schema.ts";
 
 const root = join(import.meta.dirname, "..", "..");
@@ -28,6 +29,10 @@ describe("the catalogue's entries", () => {
       assert.ok(parsed.success, `${file}: ${JSON.stringify(parsed.error?.issues)}`);
       assert.equal(`${parsed.data.name}.json`, file);
     }
+  });
+
+  test("are all in the bundle's list", () => {
+    assert.deepEqual(bundled.map(({ name }) => name).toSorted(), entries.map(({ name }) => name).toSorted());
   });
 
   test("are at least 25, with unique names and sources", () => {

@@ -108,6 +108,10 @@ const refused: Record<string, { values: object; words: RegExp }> = {
     values: { nodeTypes: [1, 2].map(() => ({ name: "l4", spec: { ...l4, provider: karpenter } })) },
     words: /nodeTypes lists l4 twice/,
   },
+  "an entry of the catalogue that is no name": {
+    values: { catalogue: { include: ["Phi 4"] } },
+    words: /catalogue\/include/,
+  },
   "a tenant namespace that is no name": { values: { tenantNamespaces: ["Team A"] }, words: /tenantNamespaces/ },
   "a break-glass group that could end a string of CEL": {
     values: { policies: { breakGlassGroup: "a' || true || '" } },
@@ -299,6 +303,52 @@ test("node types are written out as whole objects", async () => {
     { apiVersion: "berth.dev/v1alpha1", kind: "NodeType", metadata: { name: "l4-b" }, spec },
   ]);
   assert.deepEqual(JSON.parse((await found("ConfigMap", "berth-node-types")).data?.["node-types.json"] ?? ""), []);
+});
+
+test("the catalogue's entries may be written where the catalogue is enabled, and not otherwise", async () => {
+  const rights = async (given: object): Promise<string[]> =>
+    ((await found("ClusterRole", "berth-operator", given)).rules ?? [])
+      .filter(({ resources }) => resources.includes("clustermodels"))
+      .flatMap(({ verbs }) => verbs);
+  assert.deepEqual(await rights({}), ["list", "watch"]);
+  assert.deepEqual(await rights({ catalogue: { enabled: true } }), ["list", "watch", "create", "patch", "delete"]);
+});
+
+const catalogueFlags: readonly [title: string, catalogue: object, flags: string[]][] = [
+  ["switched off", { include: ["phi-4"] }, ["--catalogue=false"]],
+  ["whole", { enabled: true }, ["--catalogue=true", "--catalogue-include=*"]],
+  [
+    "chosen, with a token",
+    { enabled: true, include: ["phi-4", "qwen3-4b"], exclude: ["phi-4"], tokenSecret: "hub" },
+    [
+      "--catalogue=true",
+      "--catalogue-include=phi-4,qwen3-4b",
+      "--catalogue-exclude=phi-4",
+      "--catalogue-token-secret=hub",
+    ],
+  ],
+  ["emptied", { enabled: true, include: [] }, ["--catalogue=true", "--catalogue-exclude=*"]],
+];
+
+for (const [title, catalogue, flags] of catalogueFlags) {
+  test(`the operator is told of a catalogue that is ${title}`, async () => {
+    const operator = await found("Deployment", "berth-operator", { catalogue });
+    const args = operator.spec?.template?.spec.containers[0]?.args ?? [];
+    assert.deepEqual(
+      args.filter((arg) => arg.startsWith("--catalogue")),
+      flags,
+    );
+  });
+}
+
+test("the importer may read the catalogue's token and no other Secret", async () => {
+  const names = async (given: object): Promise<string[] | undefined> =>
+    (await found("Role", "berth-importer", given)).rules?.find(({ resources }) => resources.includes("secrets"))
+      ?.resourceNames;
+  const catalogue = { enabled: true, tokenSecret: "hub" };
+  assert.deepEqual(await names({ catalogue }), ["hub"]);
+  assert.deepEqual(await names({ catalogue, clusterModelSecrets: ["hub", "bucket"] }), ["hub", "bucket"]);
+  assert.equal(await names({ catalogue: { ...catalogue, enabled: false } }), undefined);
 });
 
 test("no account may read Secrets in the whole cluster, and no rule uses a wildcard", async () => {

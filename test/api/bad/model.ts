@@ -197,6 +197,24 @@ export const badModels: readonly BadObject[] = [
   ),
   bad(
     "ClusterModel",
+    "a parser with a path",
+    { "spec.recommended": { toolCallParser: "../parser.py" } },
+    'spec.recommended.toolCallParser: Invalid value: "../parser.py": a parser is named as vLLM names it, for example hermes or qwen3',
+  ),
+  bad(
+    "ClusterModel",
+    "a reasoning parser in capitals",
+    { "spec.recommended": { reasoningParser: "Qwen3" } },
+    'spec.recommended.reasoningParser: Invalid value: "Qwen3": a parser is named as vLLM names it, for example hermes or qwen3',
+  ),
+  bad(
+    "ClusterModel",
+    "an unknown lifecycle",
+    { "spec.lifecycle": "Old" },
+    'spec.lifecycle: Unsupported value: "Old": supported values: "Preview", "Current", "Superseded", "Retired"',
+  ),
+  bad(
+    "ClusterModel",
     "a source without a kind",
     { "spec.source": {} },
     "spec.source: Invalid value: exactly one source is needed: set spec.source.s3 or spec.source.huggingFace",
