@@ -264,7 +264,10 @@ test("the flags are those of the program, and every one that has no default is g
     store: { ...bucket, endpoint: "https://s3.example.com" },
     importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
     metrics: { namespaces: ["monitoring"] },
-    metering: { sinks: [{ name: "meter", type: "cloudevents", url: "https://meter.example.com" }] },
+    metering: {
+      signing: { existingSecret: "ledger-key" },
+      sinks: [{ name: "meter", type: "cloudevents", url: "https://meter.example.com" }],
+    },
   };
   const own = { operator: operatorOptions, importer: importerOptions, store: storeOptions };
   const known = Object.fromEntries(
