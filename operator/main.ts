@@ -14,6 +14,7 @@ import {
   storeConfig,
   storeOptions,
 } from "./config.ts";
+import { focusCommand } from "./cli/focus.ts";
 import { importCommand } from "./cli/import.ts";
 import { inspectCommand } from "./cli/inspect.ts";
 import { ledgerCommand } from "./cli/ledger.ts";
@@ -129,6 +130,7 @@ function program(): Command {
     read: () => text(process.stdin),
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
+  berth.addCommand(focusCommand(io, (code) => (process.exitCode = code)));
   berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));
   const stopping = new AbortController();
   const importing = { ...io, terminal: process.stderr.isTTY, signal: stopping.signal };

@@ -53,6 +53,7 @@ const EXCEPTIONS: Readonly<Record<string, { ours?: string[]; packages?: string[]
   // Money is decimal; big.js is arithmetic only.
   "plan/rating/rate.ts": { packages: ["big.js"] },
   "plan/rating/sum.ts": { packages: ["big.js"] },
+  "plan/rating/focusrules.ts": { packages: ["big.js"] },
 };
 
 interface Import {

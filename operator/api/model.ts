@@ -120,7 +120,7 @@ const modelSpecShape = {
       acceptanceRequired: z
         .boolean()
         .default(false)
-        .describe("True makes deployments wait until they set spec.acceptLicense to true."),
+        .describe("True makes deployments wait, without a node, until spec.acceptLicense names the licence."),
     })
     .optional()
     .describe("Licence that the model comes under, shown to users."),

@@ -53,9 +53,13 @@ export const modelDeploymentSpec = z
       })
       .describe("Which model is served; a change rolls the replicas over to it."),
     acceptLicense: z
-      .boolean()
-      .default(false)
-      .describe("Set to true to state that you accept the licence that the model requires acceptance of."),
+      .string()
+      .min(1)
+      .max(128)
+      .optional()
+      .describe(
+        "Name of the licence that you accept, as the model's spec.license.name writes it, for example llama3.1.",
+      ),
     nodeType: rules(
       dnsSubdomain,
       IMMUTABLE("spec.nodeType", "create a new ModelDeployment with the other node type and delete this one"),

@@ -17,7 +17,7 @@ export const modelDeploymentReasons = {
   NotRequired: ["The model asks for no acceptance of a licence.", NOTHING],
   AcceptanceRequired: [
     "The model's licence has to be accepted first.",
-    "Read the licence and set spec.acceptLicense to true.",
+    "Read the licence and set spec.acceptLicense to its name, which the message has.",
   ],
   Imported: ["A complete revision of the model is in the store.", NOTHING],
   Importing: ["The model is being inspected or copied.", WAIT],

@@ -14,7 +14,7 @@ export const samples: Readonly<Record<string, object>> = {
     metadata: { name: "chat", namespace: "team-a" },
     spec: {
       model: { name: "llama-8b", revision: digest },
-      acceptLicense: true,
+      acceptLicense: "llama3.1",
       nodeType: "h100-8",
       replicas: 2,
       contextLength: 32768,

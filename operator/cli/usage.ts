@@ -7,8 +7,10 @@ import { parse } from "yaml";
 import type { PriceList } from "../api/pricelist.ts";
 import { usageReport } from "../api/usage.ts";
 import type { UsageLine, UsageReport } from "../api/usage.ts";
+import type { FocusVersion } from "../plan/rating/focuscolumns.ts";
 import { parsePriceList } from "../plan/rating/pricelist.ts";
 import { estimateOf } from "./estimate.ts";
+import { focusExport, focusVersionOption } from "./focus.ts";
 import { chartOf } from "./usagechart.ts";
 import { csvOf, tableOf } from "./usagetable.ts";
 
@@ -26,12 +28,15 @@ interface Flags {
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
   readonly deployment?: string;
-  readonly output: "table" | "wide" | "chart" | "json" | "csv";
+  readonly output: "table" | "wide" | "chart" | "json" | "csv" | "focus";
   readonly server?: string;
   readonly tokenFile?: string;
   readonly kubeconfig?: string;
   readonly plainHttp?: boolean;
   readonly priceList?: string;
+  readonly focusVersion: FocusVersion;
+  readonly provider?: string;
+  readonly region?: string;
 }
 
 /** What fits into this process's memory and a terminal's patience. */
@@ -51,7 +56,7 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("-d, --deployment <name>", "one ModelDeployment")
     .addOption(
       new Option("-o, --output <form>", "form of the output")
-        .choices(["table", "wide", "chart", "json", "csv"])
+        .choices(["table", "wide", "chart", "json", "csv", "focus"])
         .default("table"),
     )
     .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
@@ -59,10 +64,17 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("--kubeconfig <path>", "kubeconfig whose token is used (or KUBECONFIG)")
     .option("--plain-http", "send the token without TLS to a server that is not on this machine")
     .option("--price-list <file>", "price list (YAML or JSON): add an estimate of the cost below a table or chart")
+    .addOption(focusVersionOption())
+    .option("--provider <name>", "who sells the capacity and writes the invoice; for -o focus")
+    .option("--region <id>", "region of the capacity; for -o focus")
     .action(async (flags: Flags) => {
       try {
         const { url, namespace } = await questionOf(flags, io.env);
         const list = await priceListOf(flags);
+        if (flags.output === "focus") {
+          await printFocus(url, flags, list, io);
+          return end(0);
+        }
         const report = await ask(url, flags, io.env);
         io.write(print(report, flags.output));
         if (list) io.write(estimateOf(report, list));
@@ -94,6 +106,30 @@ export async function runUsage(args: readonly string[], io: UsageIO): Promise<nu
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
     throw error;
   }
+}
+
+/** The month's charges as a FOCUS file; a session that began before the month is known from the day before. */
+async function printFocus(url: URL, flags: Flags, list: PriceList | undefined, io: UsageIO): Promise<void> {
+  const { from = "", provider, region, focusVersion: version } = flags;
+  if (!list) throw new UsageError("-o focus needs prices: give --price-list <file>");
+  if (provider === undefined) throw new UsageError("-o focus needs to know who sells: give --provider <name>");
+  if (!/^\d{4}-\d{2}-01(T00:00:00Z)?$/.test(from) || Number.isNaN(Date.parse(from))) {
+    throw new UsageError("-o focus begins with a month, whose units tiers count: give --from like 2026-11-01");
+  }
+  const dayBefore = new URL(url);
+  const firstMs = Date.parse(from);
+  dayBefore.searchParams.set("from", new Date(firstMs - 86_400_000).toISOString());
+  dayBefore.searchParams.set("to", from);
+  const before = await ask(dayBefore, flags, io.env);
+  const month = await ask(url, flags, io.env);
+  const parties = { provider, ...(region === undefined ? {} : { regionId: region }) };
+  const about = { from: month.from, list, version, parties };
+  const { csv, open, unpriced } = focusExport([...before.records, ...month.records], about);
+  if (unpriced.length > 0) {
+    throw new UsageError(`the price list has no price for ${unpriced.join(", ")}: add one, a file without is no bill`);
+  }
+  io.write(csv);
+  if (open > 0) io.complain?.(`${String(open)} records are not sealed yet and not in the file\n`);
 }
 
 async function questionOf(flags: Flags, env: UsageIO["env"]): Promise<{ url: URL; namespace: string | undefined }> {

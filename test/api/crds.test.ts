@@ -156,7 +156,6 @@ test("what a user leaves out is filled in by the server", async () => {
   assert.deepEqual((body as { spec: object }).spec, {
     model: { name: "m", kind: "Model" },
     nodeType: "n",
-    acceptLicense: false,
     replicas: 1,
     engine: {},
     suspend: false,

@@ -62,7 +62,6 @@ export function deploymentSpec(): ModelDeployment["spec"] {
     model: { name: "tiny", kind: "Model" },
     nodeType: "l4",
     replicas: 1,
-    acceptLicense: false,
     engine: {},
     suspend: false,
     deletionProtection: false,

@@ -18,7 +18,7 @@ export interface Screen {
   heading(number: number, title: string): void;
   /** One or two sentences in plain words, wrapped. */
   say(text: string): void;
-  /** A command as somebody would type it. */
+  /** A command as somebody would type it; a line break in it goes on below. */
   command(text: string): void;
   /** What a command printed; tables that are too wide lose columns at their right end. */
   output(text: string): void;
@@ -69,7 +69,9 @@ export function newScreen(out: Output, options: { live: boolean; colours: boolea
       line(`${paint.cyan(paint.bold(`${String(number)}  ${title}`))} ${paint.dim(`${rule} ${clock}`)}`);
     },
     say: (text) => wrap(text, inner).forEach((each) => line(indent + each)),
-    command: (text) => line(`${indent}${paint.bold(fit(`$ ${text}`, inner))}`),
+    command: (text) => {
+      for (const each of `$ ${text}`.split("\n")) line(`${indent}${paint.bold(fit(each, inner))}`);
+    },
     output: (text) => {
       for (const each of fitTable(text, inner).split("\n")) line(indent + fit(each, inner));
     },

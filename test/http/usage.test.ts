@@ -1,6 +1,6 @@
 /** The usage API with real tokens, roles and reviews, over the real caches and a real ledger. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -20,12 +20,17 @@ import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { newAccess } from "../../operator/http/access.ts";
 import { createApp } from "../../operator/http/app.ts";
 import { serve } from "../../operator/http/serve.ts";
+import { focusCommand } from "../../operator/cli/focus.ts";
 import { runUsage } from "../../operator/cli/usage.ts";
+import { parseCsv } from "../../operator/plan/rating/csv.ts";
+import { focusVersions } from "../../operator/plan/rating/focuscolumns.ts";
+import { focusFindings } from "../../operator/plan/rating/focusrules.ts";
 import { tally } from "../cluster/audit.ts";
 import { requires, testCluster, testNamespace } from "../cluster/session.ts";
 import { grant, serviceAccountIdentity } from "../cluster/users.ts";
 import { makeClaim, makeDeployment, meteredWorld } from "../controllers/meteringcluster.ts";
 import { CLUSTER, epochMs, instant } from "../controllers/meteringobjects.ts";
+import { aPriceList } from "../plan/rating/samples.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
 import { newRig } from "../runtime/rig.ts";
 
@@ -268,4 +273,43 @@ test("sealed hours and the open one, to those who may get the deployments, and t
     assert.equal(csv.text.trim().split("\n").length, 4);
     assert.deepEqual(usageReport.parse(JSON.parse((await run(...day, "-o", "json")).text)).records.length, 3);
   });
+
+  await t.test("the command writes the month's sealed charges as a FOCUS file that keeps its rules", async (t) => {
+    const folder = await mkdtemp(join(tmpdir(), "berth-focus-"));
+    t.after(() => rm(folder, { recursive: true, force: true }));
+    const prices = join(folder, "prices.json");
+    await writeFile(prices, JSON.stringify(aPriceList({ sku: "dedicated.l4.1" })));
+    const month = ["--from", "2026-11-01", "--server", url, "-n", namespace, "-o", "focus", "--price-list", prices];
+    const run = async (...args: string[]) => {
+      const [out, said]: string[][] = [[], []];
+      const io = { write: (text: string) => out?.push(text), complain: (text: string) => said?.push(text) };
+      const code = await runUsage(args, { env: { BERTH_TOKEN: reader }, ...io });
+      return { code, text: out?.join("") ?? "", said: said?.join("") ?? "" };
+    };
+    for (const version of focusVersions) {
+      const { code, text, said } = await run(...month, "--provider", "Example", "--focus-version", version);
+      assert.equal(code, 0, said);
+      assert.match(said, /1 records are not sealed yet/);
+      assert.deepEqual(focusFindings(version, text), []);
+      const { names, rows } = parseCsv(text);
+      assert.deepEqual(
+        rows.map((row) => row[names.indexOf("BilledCost")]),
+        ["2.0625", "2.75"],
+      );
+      const file = join(folder, `${version}.csv`);
+      await writeFile(file, text);
+      assert.equal(await checked(file, version), 0);
+      await writeFile(file, text.replace("2.0625", "2.0626"));
+      assert.equal(await checked(file, version), 3);
+    }
+    assert.match((await run(...month)).said, /--provider/);
+    assert.match((await run(...month, "--provider", "x", "--from", "2026-11-02")).said, /begins with a month/);
+  });
 });
+
+async function checked(file: string, version: string): Promise<number> {
+  let code = -1;
+  const command = focusCommand({ write: () => undefined }, (ended) => (code = ended));
+  await command.parseAsync([file, "--focus-version", version], { from: "user" });
+  return code;
+}

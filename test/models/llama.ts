@@ -4,7 +4,17 @@
  * too. vLLM loads it; what it answers is noise.
  */
 import { createCipheriv, createHash } from "node:crypto";
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { cacheDir } from "../cluster/paths.ts";
 
@@ -234,6 +244,12 @@ export function writeLlama(folder: string, options: LlamaOptions = {}): void {
   writeFileSync(join(folder, "LICENSE"), "Random numbers, made by a generator: no rights reserved.\n");
 }
 
+// A folder that an older generator wrote is not what a fresh clone would get.
+const generatorHash = createHash("sha256")
+  .update(readFileSync(import.meta.filename))
+  .digest("hex")
+  .slice(0, 8);
+
 /** Folder of a generated checkpoint in the cache folder; made at the first call. */
 export function llamaFolder(options: LlamaOptions = {}): string {
   const { weightBytes = 36e6, shards = 3, seed = "berth", maxPositions, without } = options;
@@ -244,7 +260,7 @@ export function llamaFolder(options: LlamaOptions = {}): string {
     ...(maxPositions ? [maxPositions] : []),
     ...(without ? ["without", without] : []),
   ];
-  const folder = join(cacheDir(), "models", `llama-${parts.join("-")}`);
+  const folder = join(cacheDir(), "models", `llama-${parts.join("-")}-${generatorHash}`);
   if (existsSync(folder)) return folder;
   const fresh = `${folder}.${String(process.pid)}`;
   rmSync(fresh, { recursive: true, force: true });

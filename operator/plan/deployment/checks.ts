@@ -80,12 +80,15 @@ export const modelIsKnown: Check = (seen) => {
   return seen.model?.status?.weightBytes === undefined ? problem : undefined;
 };
 
+/** By name, so that a deployment which moves on to another model has accepted nothing but what it names. */
 export const licenseIsAccepted: Check = ({ model, deployment }) => {
   const license = model?.spec.license;
-  if (!license?.acceptanceRequired || deployment.spec.acceptLicense) return undefined;
+  const { acceptLicense: accepted } = deployment.spec;
+  if (!license?.acceptanceRequired || accepted === license.name) return undefined;
+  const instead = typeof accepted === "string" ? `, and spec.acceptLicense names ${accepted}` : "";
   return {
     reason: "AcceptanceRequired",
-    message: `model ${model?.metadata.name} comes under the licence ${license.name}${license.url ? ` (${license.url})` : ""}: read it and set spec.acceptLicense to true`,
+    message: `model ${model?.metadata.name} comes under the licence ${license.name}${license.url ? ` (${license.url})` : ""}${instead}: read it and set spec.acceptLicense to ${license.name}`,
   };
 };
 

@@ -154,9 +154,9 @@ export const badDeployments: readonly BadObject[] = [
   ),
   bad(
     "ModelDeployment",
-    "acceptLicense as number",
-    { "spec.acceptLicense": 1 },
-    'spec.acceptLicense: Invalid value: "integer": spec.acceptLicense in body must be of type boolean: "integer"',
+    "acceptLicense that names no licence",
+    { "spec.acceptLicense": true },
+    'spec.acceptLicense: Invalid value: "boolean": spec.acceptLicense in body must be of type string: "boolean"',
   ),
   bad(
     "ModelDeployment",

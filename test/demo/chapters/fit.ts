@@ -1,6 +1,6 @@
 // Know before you buy: a deployment that cannot fit is refused with the numbers while nothing is bought, and taken on the
 // node type that the refusal proposes.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { API_VERSION } from "../../../operator/api/keys.ts";
 import { berthProgram } from "../../chart/rendered.ts";
@@ -39,9 +39,8 @@ async function follow(demo: Demo, label: string, is: (status: string, reason: st
 }
 
 /** `berth inspect` with the cluster's own node types: its table and what it recommends. */
-async function inspect({ cluster, s3 }: Demo): Promise<readonly string[]> {
-  const types = join(cluster.runDir, "types.yaml");
-  writeFileSync(types, (await cluster.kubectl(["get", "nodetypes", "-o", "yaml"])).stdout);
+async function inspect({ cluster, s3 }: Demo): Promise<readonly [table: string, recommended: string]> {
+  const { stdout: input } = await cluster.kubectl(["get", "nodetypes", "-o", "yaml"]);
   const place = `s3://${buckets.source}/${longModelName}`;
   const env = {
     AWS_ENDPOINT_URL: s3.endpoint,
@@ -49,8 +48,8 @@ async function inspect({ cluster, s3 }: Demo): Promise<readonly string[]> {
     AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
     NODE_OPTIONS: "--disable-warning=ExperimentalWarning",
   };
-  const args = [...berthProgram(), "inspect", place, "--context", "4m", "--node-types", types];
-  const { code, stdout, stderr } = await run(process.execPath, args, { env });
+  const args = [...berthProgram(), "inspect", place, "--context", "4m", "--node-types", "-"];
+  const { code, stdout, stderr } = await run(process.execPath, args, { env, input });
   if (code !== 0) throw new Error(`berth inspect failed: ${stderr.trim()}`);
   const [, , , table = "", recommended = ""] = stdout.split("\n\n");
   return [table, recommended];
@@ -89,12 +88,14 @@ export const fit: Chapter = {
     table.catch(() => undefined); // It is awaited below.
     const proposed = await showRefusal(demo);
     screen.say("No pool, no node, no cost. The same numbers without a cluster, from kilobytes of headers:");
-    screen.command("kubectl get nodetypes -o yaml > types.yaml");
-    screen.command(`berth inspect s3://${buckets.source}/${longModelName} --context 4m --node-types types.yaml`);
-    for (const part of await table) screen.output(part);
+    const place = `s3://${buckets.source}/${longModelName}`;
+    screen.command(`kubectl get nodetypes -o yaml |\n    berth inspect ${place} --context 4m --node-types -`);
+    const [rows, recommended] = await table;
+    screen.output(rows);
+    for (const line of recommended.split("\n")) screen.say(line);
     screen.say(`The deployment again, on the node type that the refusal proposes:`);
     const change = `s/${nodeTypeName}/${proposed}/`;
-    screen.command(`sed ${change} examples/sizing/4-deployment.yaml | kubectl replace --force -f -`);
+    screen.command(`sed ${change} examples/sizing/4-deployment.yaml |\n    kubectl replace --force -f -`);
     const manifest = readFileSync(join(demo.examples.sizing, "4-deployment.yaml"), "utf8");
     const input = manifest.replace(`nodeType: ${nodeTypeName}`, `nodeType: ${proposed}`);
     await kubectl(demo, ["replace", "--force", "-f", "-"], { input });

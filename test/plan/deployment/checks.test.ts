@@ -112,7 +112,15 @@ const blocked: readonly Case[] = [
     ready: "False AcceptanceRequired",
     phase: "Error",
     stalled: true,
-    says: /llama3\.1 \(https:\/\/x\.example\/l\): read it and set spec\.acceptLicense/,
+    says: /llama3\.1 \(https:\/\/x\.example\/l\): read it and set spec\.acceptLicense to llama3\.1$/,
+  },
+  {
+    name: "the acceptance of another licence",
+    seen: { model: licensed, deployment: deploymentOf({ acceptLicense: "llama3.2" }) },
+    ready: "False AcceptanceRequired",
+    phase: "Error",
+    stalled: true,
+    says: /, and spec\.acceptLicense names llama3\.2: read it and set spec\.acceptLicense to llama3\.1$/,
   },
   {
     name: "weights beyond the node's memory",
@@ -189,7 +197,7 @@ describe("before money", () => {
   test("an accepted licence, an allowed account and room in the quota let it begin", () => {
     const plan = planDeployment(
       observed({
-        deployment: deploymentOf({ acceptLicense: true, billing: { account: "finance" } }),
+        deployment: deploymentOf({ acceptLicense: "llama3.1", billing: { account: "finance" } }),
         model: licensed,
         namespace: {
           metadata: { name: "team", uid: "n", annotations: { [annotations.billingAccounts]: "ops, finance" } },

@@ -53,7 +53,6 @@ export function deploymentOf(
     },
     spec: {
       model: { name: "llama", kind: "Model" },
-      acceptLicense: false,
       nodeType: "l4",
       replicas: 1,
       engine: {},

@@ -47,7 +47,7 @@ describe("a pinned template", () => {
     ["suspend", { suspend: true }],
     ["deletionProtection", { deletionProtection: true }],
     ["billing", { billing: { tags: { project: "x" } } }],
-    ["acceptLicense", { acceptLicense: true }],
+    ["acceptLicense", { acceptLicense: "llama3.1" }],
   ];
   for (const [name, spec] of same) {
     test(`is kept when ${name} changes, even where Berth and the model are newer`, () => {

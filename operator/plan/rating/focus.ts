@@ -1,0 +1,123 @@
+/** Rated lines as rows of FOCUS: a charge of category Usage a line, final once its window is sealed. */
+import type { UsageRecord } from "../../api/ledger.ts";
+import { canonicalJson } from "../metering/canonical.ts";
+import { instantOfSeconds, secondsOf } from "../metering/windows.ts";
+import { periodOf } from "../metering/groups.ts";
+import { csvText } from "./csv.ts";
+import type { CsvRow } from "./csv.ts";
+import { focusColumns } from "./focuscolumns.ts";
+import type { FocusVersion } from "./focuscolumns.ts";
+import type { RatedLine } from "./rate.ts";
+
+/** What the ledger does not know. */
+export interface FocusParties {
+  /** Who sells the capacity and writes the invoice. */
+  readonly provider: string;
+  readonly regionId?: string;
+}
+
+const ownColumns = ["x_Kind", "x_PriceList", "x_PriceVersion", "x_RecordId"] as const;
+const units: Readonly<Record<RatedLine["unit"], string>> = {
+  "node-second": "Node-Seconds",
+  "node-minute": "Node-Minutes",
+  "node-hour": "Node-Hours",
+  "gpu-second": "GPU-Seconds",
+  "gpu-minute": "GPU-Minutes",
+  "gpu-hour": "GPU-Hours",
+};
+
+export interface Charge {
+  readonly record: UsageRecord;
+  readonly line: RatedLine;
+}
+
+/** A file with all mandatory columns of the version; the order of rows is that of the charges. */
+export function focusCsv(version: FocusVersion, charges: readonly Charge[], parties: FocusParties): string {
+  const rows = charges.map((charge) => focusRow(charge, parties));
+  const known = focusColumns(version).filter(({ name, mandatory }) => mandatory || emitted.has(name));
+  return csvText([...known.map(({ name }) => name), ...ownColumns], rows);
+}
+
+/** Values of all versions; the version's columns choose. Nothing is discounted: list, contracted, effective and billed cost are one. */
+function focusRow({ record, line }: Charge, parties: FocusParties): CsvRow {
+  return { ...costs(line), ...whoAndWhere(record, parties), ...whatAndWhen(record, line), ...ownValues(line) };
+}
+
+function costs(line: RatedLine): CsvRow {
+  return {
+    BilledCost: line.cost,
+    ContractedCost: line.cost,
+    EffectiveCost: line.cost,
+    ListCost: line.cost,
+    ContractedUnitPrice: line.unitPrice,
+    ListUnitPrice: line.unitPrice,
+    BillingCurrency: line.currency,
+    PricingCategory: "Standard",
+    PricingQuantity: line.quantity,
+    PricingUnit: units[line.unit],
+    // What is charged up to a minimum was not used.
+    ConsumedQuantity: line.kind === "usage" ? String(line.seconds) : "0",
+    ConsumedUnit: line.unit.startsWith("gpu") ? "GPU-Seconds" : "Node-Seconds",
+  };
+}
+
+function whoAndWhere(record: UsageRecord, { provider, regionId }: FocusParties): CsvRow {
+  const tags = Object.keys(record.tags).length === 0 ? null : canonicalJson(record.tags);
+  return {
+    BillingAccountId: record.account === "" ? `namespace/${record.namespace}` : record.account,
+    BillingAccountName: record.account === "" ? null : record.account,
+    SubAccountId: record.namespace,
+    SubAccountName: record.namespace,
+    InvoiceIssuerName: provider,
+    ProviderName: provider,
+    PublisherName: provider,
+    ServiceProviderName: provider,
+    HostProviderName: null,
+    RegionId: regionId ?? null,
+    RegionName: regionId ?? null,
+    ResourceId: `//berth.dev/clusters/${record.cluster}/modeldeployments/${record.deploymentUID}`,
+    ResourceName: record.deploymentName,
+    ResourceType: "ModelDeployment",
+    Tags: tags,
+  };
+}
+
+function whatAndWhen(record: UsageRecord, line: RatedLine): CsvRow {
+  const month = periodOf(secondsOf(record.windowStart), "month");
+  // Stable over versions of the list, as FOCUS asks: a new price is the same price of a SKU at another time.
+  const price = line.skuPriceId === `${record.sku}/${line.priceVersion}` ? record.sku : line.skuPriceId;
+  const gpus = line.unit.startsWith("gpu") ? 1 : record.gpus;
+  return {
+    BillingPeriodStart: instantOfSeconds(month.start),
+    BillingPeriodEnd: instantOfSeconds(month.end),
+    ChargePeriodStart: record.windowStart,
+    ChargePeriodEnd: record.windowEnd,
+    ChargeCategory: "Usage",
+    ChargeClass: null,
+    ChargeFrequency: "Usage-Based",
+    ChargeDescription: describe(record, line),
+    ServiceCategory: "AI and Machine Learning",
+    ServiceSubcategory: "Generative AI",
+    ServiceName: "Dedicated model deployments",
+    SkuId: record.sku,
+    SkuMeter: `${line.basis} capacity`,
+    SkuPriceId: line.tier === 0 ? price : `${price}/tier-${String(line.tier)}`,
+    SkuPriceDetails: canonicalJson({ GpuCount: gpus }),
+  };
+}
+
+function describe({ sku, deploymentName, namespace }: UsageRecord, { kind, basis }: RatedLine): string {
+  const what = kind === "usage" ? `${basis} capacity` : "minimum of a capacity session";
+  return `${sku}: ${what} of ${namespace}/${deploymentName}`;
+}
+
+function ownValues(line: RatedLine): CsvRow {
+  const { kind, priceList, priceVersion, recordId } = line;
+  return { x_Kind: kind, x_PriceList: priceList, x_PriceVersion: priceVersion, x_RecordId: recordId };
+}
+
+const emitted = new Set([
+  ..."ConsumedQuantity,ConsumedUnit,ContractedUnitPrice,ListUnitPrice,PricingCategory,ChargeFrequency".split(","),
+  ..."RegionId,RegionName,ResourceId,ResourceName,ResourceType,ServiceSubcategory,Tags".split(","),
+  ..."SkuId,SkuMeter,SkuPriceDetails,SkuPriceId,SubAccountId,SubAccountName".split(","),
+]);
