@@ -299,7 +299,7 @@ test("sealed hours and the open one, to those who may get the deployments, and t
       const file = join(folder, `${version}.csv`);
       await writeFile(file, text);
       assert.equal(await checked(file, version), 0);
-      await writeFile(file, text.replace("2.0625", "2.0626"));
+      await writeFile(file, text.replaceAll("2.0625", "2.0626"));
       assert.equal(await checked(file, version), 3);
     }
     assert.match((await run(...month)).said, /--provider/);
