@@ -107,10 +107,15 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   job.observer.inspected(facts);
   const found = await findRevisions(store, owner);
   const now = clock.now();
-  const same = found.at(-1)?.fingerprint === sha256Digest(fingerprintText(listing.files));
+  const newest = found.at(-1);
+  const same = newest?.fingerprint === sha256Digest(fingerprintText(listing.files));
   const known = found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
-  if (same) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
+  if (same) {
+    // Whoever wrote the manifest may have been killed before it took away what only the copying needed.
+    await removeLeftovers(store, revisionFolder(owner, newest.number), newest.manifest.files);
+    return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
+  }
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
   const added = await copyRevision(job, retry, listing, facts, nextNumber(found)).finally(release);

@@ -136,8 +136,10 @@ function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNe
     securityContext: CONFINED,
     resources: engineResources(pool, needs),
     startupProbe: { ...health, periodSeconds: 10, failureThreshold: startupFailures(needs, 10) },
-    readinessProbe: { ...health, periodSeconds: 2, failureThreshold: 2 },
-    // A busy server answers late; only one that is silent for 100 s is restarted.
+    // A busy server answers late and still answers: taken out of the Service for that, it would leave its requests to a
+    // pod that is told to end, which kube-proxy falls back to when no endpoint is ready. A closed port counts after 6 s.
+    readinessProbe: { ...health, periodSeconds: 2, timeoutSeconds: 10, failureThreshold: 3 },
+    // Only one that is silent for 100 s is restarted.
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 10 },
     lifecycle: { preStop: { sleep: { seconds: PRE_STOP_SECONDS } } },
     volumeMounts: [
