@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { openStore } from "../../operator/adapters/store/open.ts";
+import { recordKey } from "../../operator/plan/model/manifest.ts";
 import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { emptyModel } from "../../operator/transfer/revisions.ts";
@@ -59,6 +60,19 @@ for (const kind of kinds) {
     assert.equal(again.copied, false, "an unchanged source is not copied again");
     assert.ok((await emptyModel(store, { namespaceUID: "ns-uid", modelUID: "model-uid" })) > paths.length);
     for await (const object of store.list("")) assert.fail(`${object.key} was left behind`);
+  });
+
+  test(`what a writer killed after its manifest left in a ${kind} store is gone after the next import`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const source = newSource(t, s3, "source");
+    const folder = "models/ns-uid/model-uid/1/";
+    const keys = async (): Promise<string[]> =>
+      (await Array.fromAsync(store.list(folder))).map(({ key }) => key).sort();
+    await importModel(jobFor({ source, store, prefix: "models/llama" }));
+    const clean = await keys();
+    await store.put(folder + recordKey("config.json"), new Uint8Array(1));
+    await importModel(jobFor({ source, store, prefix: "models/llama" }));
+    assert.deepEqual(await keys(), clean);
   });
 }
 
