@@ -35,7 +35,20 @@ export interface Charge {
 export function focusCsv(version: FocusVersion, charges: readonly Charge[], parties: FocusParties): string {
   const rows = charges.map((charge) => focusRow(charge, parties));
   const known = focusColumns(version).filter(({ name, mandatory }) => mandatory || emitted.has(name));
-  return csvText([...known.map(({ name }) => name), ...ownColumns], rows);
+  const decimals = known.filter(({ type }) => type === "decimal").map(({ name }) => name);
+  return csvText(
+    [...known.map(({ name }) => name), ...ownColumns],
+    rows.map((row) => withFractions(row, decimals)),
+  );
+}
+
+/** 1 as 1.0: readers that tell a column's type by its text (the FinOps Foundation's validator does) take it for decimals then. */
+function withFractions(row: CsvRow, decimals: readonly string[]): CsvRow {
+  const changed = decimals.flatMap((name) => {
+    const cell = row[name] ?? null;
+    return cell === null || cell.includes(".") ? [] : [[name, `${cell}.0`]];
+  });
+  return { ...row, ...Object.fromEntries(changed) };
 }
 
 /** Values of all versions; the version's columns choose. Nothing is discounted: list, contracted, effective and billed cost are one. */
@@ -55,6 +68,8 @@ function costs(line: RatedLine): CsvRow {
     PricingCategory: "Standard",
     PricingQuantity: line.quantity,
     PricingUnit: units[line.unit],
+    // No commitments are sold; the column stands there since rules of ConsumedQuantity look at it.
+    CommitmentDiscountStatus: null,
     // What is charged up to a minimum was not used.
     ConsumedQuantity: line.kind === "usage" ? String(line.seconds) : "0",
     ConsumedUnit: line.unit.startsWith("gpu") ? "GPU-Seconds" : "Node-Seconds",
@@ -65,9 +80,11 @@ function whoAndWhere(record: UsageRecord, { provider, regionId }: FocusParties):
   const tags = Object.keys(record.tags).length === 0 ? null : canonicalJson(record.tags);
   return {
     BillingAccountId: record.account === "" ? `namespace/${record.namespace}` : record.account,
-    BillingAccountName: record.account === "" ? null : record.account,
+    BillingAccountName: record.account === "" ? record.namespace : record.account,
     SubAccountId: record.namespace,
     SubAccountName: record.namespace,
+    // The invoice is written elsewhere; its number is not known here.
+    InvoiceId: null,
     InvoiceIssuerName: provider,
     ProviderName: provider,
     PublisherName: provider,
@@ -117,7 +134,9 @@ function ownValues(line: RatedLine): CsvRow {
 }
 
 const emitted = new Set([
-  ..."ConsumedQuantity,ConsumedUnit,ContractedUnitPrice,ListUnitPrice,PricingCategory,ChargeFrequency".split(","),
-  ..."RegionId,RegionName,ResourceId,ResourceName,ResourceType,ServiceSubcategory,Tags".split(","),
+  ..."CommitmentDiscountStatus,ConsumedQuantity,ConsumedUnit,ContractedUnitPrice,ListUnitPrice,PricingCategory,ChargeFrequency".split(
+    ",",
+  ),
+  ..."InvoiceId,RegionId,RegionName,ResourceId,ResourceName,ResourceType,ServiceSubcategory,Tags".split(","),
   ..."SkuId,SkuMeter,SkuPriceDetails,SkuPriceId,SubAccountId,SubAccountName".split(","),
 ]);

@@ -82,7 +82,7 @@ test("a charge: hour, month, quantity, price, and whose it is", () => {
   ]);
   assert.deepEqual(
     ["ConsumedQuantity", "ConsumedUnit", "PricingQuantity", "PricingUnit", "ListUnitPrice", "BilledCost"].map(cell),
-    ["1200", "Node-Seconds", "0.333333333333", "Node-Hours", "2.75", "0.91666666666575"],
+    ["1200.0", "Node-Seconds", "0.333333333333", "Node-Hours", "2.75", "0.91666666666575"],
   );
   assert.deepEqual(
     ["BillingAccountId", "SubAccountId", "ResourceName", "SkuId", "SkuPriceId", "SkuPriceDetails", "Tags"].map(cell),
@@ -107,7 +107,7 @@ test("tiers are prices of their own; a minimum is charged and not consumed, also
   const records = session.map((choice): UsageLine => ({ ...aRecord(choice), open: false }));
   const { csv } = focusExport(records, { from, list: { ...list, versions }, version: "1.2", parties });
   assert.deepEqual(columnOf(csv, "x_Kind"), ["usage", "minimum"]);
-  assert.deepEqual(columnOf(csv, "ConsumedQuantity"), ["600", "0"]);
+  assert.deepEqual(columnOf(csv, "ConsumedQuantity"), ["600.0", "0.0"]);
   assert.equal(sumOf(columnOf(csv, "PricingQuantity")), "0.833333333334");
   assert.deepEqual(focusFindings("1.2", csv), []);
 });
