@@ -1,7 +1,7 @@
 /** What the pods themselves say: how many serve, how many run the newest template, and what keeps the others from serving. */
 import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.ts";
 import { crashWords, endingOf } from "./crashwords.ts";
-import { explainFailure, type FailureContext } from "../engine/failures.ts";
+import { explainEnding, explainFailure, type FailureContext } from "../engine/failures.ts";
 import type { Seen } from "./seen.ts";
 import { byCost } from "../sizing/proposal.ts";
 import { isLiving } from "./size.ts";
@@ -146,7 +146,7 @@ function containerFailure(
 /** What to change, where the failure is a known one, before the program's own words. */
 function endOf({ exitCode, reason, message }: EndedContainer, context: FailureContext): string {
   const own = crashWords(message) ?? (isSignal(exitCode) ? undefined : lastLine(message));
-  const known = explainFailure(message ?? "", context);
+  const known = explainFailure(message ?? "", context) ?? explainEnding(reason);
   const words = known ? `${known.message}${own ? ` (${own})` : ""}` : own;
   return `${endingOf(exitCode, reason)}${words ? `: ${words}` : ""}`;
 }

@@ -129,7 +129,7 @@ function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNe
     name: "vllm",
     image,
     args,
-    env: engineEnv([...(env ?? []).filter(({ name }) => name !== readyTimeout(needs).name), readyTimeout(needs)]),
+    env: engineEnv([...(env ?? []), readyTimeout(needs)]),
     ports: [{ name: "http", containerPort: SERVING_PORT, protocol: "TCP" }],
     // What ended it goes into the pod's status; without last words of its own, the end of its log does.
     terminationMessagePolicy: "FallbackToLogsOnError",

@@ -57,7 +57,9 @@ const OWNED: Listing = [
       "cpu-offload-gb cpu-offload-params offload-backend offload-group-size offload-num-in-group offload-params " +
       "offload-prefetch-step disable-sliding-window disable-hybrid-kv-cache-manager mamba-block-size mamba-cache-dtype " +
       "mamba-cache-mode mamba-ssm-cache-dtype kv-cache-dtype-skip-layers enable-dbo ubatch-size " +
-      "dbo-decode-token-threshold dbo-prefill-token-threshold speculative-config spec-method spec-model spec-tokens",
+      "dbo-decode-token-threshold dbo-prefill-token-threshold speculative-config spec-method spec-model spec-tokens " +
+      "block-size enable-chunked-prefill enable-eplb eplb-config mm-encoder-tp-mode use-replayssm replayssm-buffer-len " +
+      "enable-mamba-fine-grained-prefix-cache enable-mamba-shared-prefix-checkpoint",
   ],
   [
     LORA,
@@ -111,15 +113,15 @@ const FORBIDDEN: Listing = [
 
 const ALLOWED =
   "aggregate-engine-logging all2all-backend allow-credentials allowed-headers allowed-methods allowed-origins " +
-  "anthropic-disabled-thinking-effort async-scheduling attention-backend attention-config block-size " +
+  "anthropic-disabled-thinking-effort async-scheduling attention-backend attention-config " +
   "chat-template-content-format cohere-format cohere-is-reasoning-model compilation-config cpu-distributed-timeout-seconds " +
   "cudagraph-capture-sizes cudagraph-metrics custom-histogram-buckets default-chat-template-kwargs disable-cascade-attn " +
   "disable-chunked-mm-input disable-custom-all-reduce disable-nccl-for-dp-synchronization distributed-timeout-seconds " +
-  "dtype enable-batch-sharded-sampling enable-bf16x3-router-gemm enable-chunked-prefill enable-ep-weight-filter " +
-  "enable-eplb enable-flash-late-interaction enable-flashinfer-autotune enable-hc-sp enable-logging-iteration-details " +
-  "enable-mamba-cache-stochastic-rounding enable-mamba-fine-grained-prefix-cache enable-mamba-shared-prefix-checkpoint enable-mfu-metrics " +
+  "dtype enable-batch-sharded-sampling enable-bf16x3-router-gemm enable-ep-weight-filter " +
+  "enable-flash-late-interaction enable-flashinfer-autotune enable-hc-sp enable-logging-iteration-details " +
+  "enable-mamba-cache-stochastic-rounding enable-mfu-metrics " +
   "enable-per-request-metrics enable-prefix-caching enable-prompt-tokens-details enable-request-id-headers " +
-  "enable-server-load-tracking enforce-eager eplb-config exclude-tools-when-tool-choice-none expert-placement-strategy " +
+  "enable-server-load-tracking enforce-eager exclude-tools-when-tool-choice-none expert-placement-strategy " +
   "fingerprint-mode fingerprint-value gdn-prefill-backend generation-config h11-max-header-count " +
   "h11-max-incomplete-event-size interleave-mm-strings jit-monitor-mode jit-monitor-verbose kda-decode-backend " +
   "kda-prefill-backend kernel-config kv-cache-dtype kv-cache-metrics kv-cache-metrics-sample kv-sharing-fast-prefill " +
@@ -127,14 +129,14 @@ const ALLOWED =
   "long-prefill-token-threshold-adaptive mamba-backend mamba-cache-philox-rounds mamba-ssu-algorithm " +
   "max-cudagraph-capture-size max-logprobs max-num-active-seqs max-num-batched-tokens max-num-queued-reqs " +
   "max-num-queued-tokens max-num-scheduled-tokens max-num-seqs media-io-kwargs mm-device-do-normalize " +
-  "mm-encoder-attn-backend mm-encoder-attn-dtype mm-encoder-tp-mode mm-hasher-algorithm mm-processor-cache-gb " +
+  "mm-encoder-attn-backend mm-encoder-attn-dtype mm-hasher-algorithm mm-processor-cache-gb " +
   "mm-processor-kwargs model-impl moe-backend optimization-level override-generation-config " +
   "per-request-spec-decode-metrics performance-mode pooler-config prefill-schedule-interval " +
   "prefix-cache-retention-interval prefix-caching-hash-algo prefix-match-unit reasoning-config renderer-num-workers " +
-  "replayssm-buffer-len response-role return-sampling-mask return-tokens-as-token-ids safetensors-load-strategy " +
+  "response-role return-sampling-mask return-tokens-as-token-ids safetensors-load-strategy " +
   "safetensors-prefetch-block-size safetensors-prefetch-num-threads scheduler-reserve-full-isl scheduling-policy seed " +
   "show-hidden-metrics-for-version sparse-indexer-topk-backend sse-keep-alive-interval stream-interval " +
-  "structured-outputs-config swa-bounded-replay tool-strict-level use-fp64-gumbel use-replayssm use-tqdm-on-load " +
+  "structured-outputs-config swa-bounded-replay tool-strict-level use-fp64-gumbel use-tqdm-on-load " +
   "uvicorn-log-level video-pruning-method video-pruning-rate watermark";
 
 /** Full flag names as classed; exported for the test that no flag of a profile is missing or classed twice. */

@@ -1,6 +1,7 @@
 /** Arguments of the user's own: which of them may reach the engine, and what they amount to. */
 import { classOf } from "./classes.ts";
-import { beyondPlan, jsonPolicies, wrongValue, type Planned } from "./limits.ts";
+import { jsonPolicies, wrongValue } from "./limits.ts";
+import { beyondPlan, type Planned } from "./planned.ts";
 import { profileOf, noProfile, type EngineProfile } from "./profile.ts";
 import { parseWords, type Plain, type Setting } from "./words.ts";
 
@@ -24,13 +25,15 @@ export function extraArguments(words: readonly string[], version: string, planne
   const parsed = parseWords(words, profile);
   if ("problem" in parsed) return refused(`spec.engine.extraArgs: ${parsed.problem}`);
   for (const setting of parsed.settings) {
-    const problem = judge(setting, planned, profile);
+    const problem = judge(setting, profile);
     if (problem) return { problem };
   }
-  return merged(parsed.settings);
+  const all = merged(parsed.settings);
+  const beyond = "values" in all ? beyondPlan(all.values, planned) : undefined;
+  return beyond === undefined ? all : { problem: conflict(`spec.engine.extraArgs: ${beyond}`) };
 }
 
-function judge({ flag, value, word }: Setting, planned: Planned, profile: EngineProfile): ArgumentProblem | undefined {
+function judge({ flag, value, word }: Setting, profile: EngineProfile): ArgumentProblem | undefined {
   const named = word.startsWith(flag) ? flag : `${flag} (written ${JSON.stringify(word.slice(0, 80))})`;
   const found = classOf(flag);
   if (found.kind === "owned") return conflict(`spec.engine.extraArgs: ${named} is set by Berth: ${found.instead}`);
@@ -39,9 +42,7 @@ function judge({ flag, value, word }: Setting, planned: Planned, profile: Engine
   if (word.startsWith(`${flag}.`) && !(flag in jsonPolicies))
     return refused(`spec.engine.extraArgs: ${flag} takes no keys in vLLM ${profile.version}`).problem;
   const wrong = wrongValue(flag, value);
-  if (wrong !== undefined) return refused(`spec.engine.extraArgs: ${named} ${wrong}`).problem;
-  const beyond = beyondPlan(flag, value, planned);
-  return beyond === undefined ? undefined : conflict(`spec.engine.extraArgs: ${named} ${beyond}`);
+  return wrong === undefined ? undefined : refused(`spec.engine.extraArgs: ${named} ${wrong}`).problem;
 }
 
 /** Later wins; dotted keys of one flag come together. A flag given as a whole and by keys is refused: the parser would drop one of the two. */

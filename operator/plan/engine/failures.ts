@@ -88,6 +88,17 @@ const KNOWN: readonly (readonly [reason: string, words: RegExp, explain: Explain
     () => "this engine version does not serve the model's architecture: set spec.engine.version to one that does",
   ],
   [
+    "ArchitectureUnsupported",
+    /was supported in vLLM until v(\d[\d.]{0,12}\d)/,
+    (match) =>
+      `vLLM dropped the model's architecture after ${match[1]}: set spec.engine.version to ${match[1]} or older`,
+  ],
+  [
+    "PipelineUnsupported",
+    /Pipeline parallelism is not supported for this model/,
+    (_, context) => `the model's layers cannot be spread over groups of GPUs: ${LARGER(context)} whose GPUs are linked`,
+  ],
+  [
     "CustomCode",
     /trust_remote_code=True|requires you to execute the configuration file/,
     () =>
@@ -109,6 +120,12 @@ const KNOWN: readonly (readonly [reason: string, words: RegExp, explain: Explain
     /World size \((\d+)\) is larger than the number of available GPUs \((\d+)\)/,
     (match) =>
       `${match[1]} GPUs are needed, the container sees ${match[2]}: ask the platform to look at the node's device plugin`,
+  ],
+  [
+    "GPUsMissing",
+    /No CUDA GPUs are available|No HIP GPUs are available|Failed to infer device type|Found no NVIDIA driver/,
+    () =>
+      "the container sees no GPU: ask the platform to look at the node's driver, device plugin and container runtime",
   ],
   [
     "DriverTooOld",
@@ -171,6 +188,9 @@ const KNOWN: readonly (readonly [reason: string, words: RegExp, explain: Explain
   ],
 ];
 
+/** Every reason that can be found. */
+export const failureReasons: ReadonlySet<string> = new Set(KNOWN.map(([reason]) => reason));
+
 /** Longest text that is looked at: a container's last 64 KiB. */
 const MOST_TEXT = 65_536;
 
@@ -182,6 +202,16 @@ export function explainFailure(text: string, context: FailureContext = {}): Fail
     if (match) return { reason, message: explain(match, context) };
   }
   return undefined;
+}
+
+/** What to change where the kubelet alone knows why a container ended. */
+export function explainEnding(reason: string | undefined): Failure | undefined {
+  if (reason !== "OOMKilled") return undefined;
+  return {
+    reason: "OutOfHostMemory",
+    message:
+      "the node's own memory ran out, not the GPU's: use a node type with more memory, or ask the platform what else runs on the node",
+  };
 }
 
 function grouped(count: number): string {

@@ -1,4 +1,4 @@
-/** Which values an allowed flag may have: words, keys of its JSON, and the most that was planned for. */
+/** Which values an allowed flag may have: words, numbers, keys of its JSON. What the plan of the memory bounds: planned.ts. */
 import type { Plain } from "./words.ts";
 
 /** Flags whose value is a JSON object, with the keys that may be set (a key stands for everything below it). */
@@ -17,7 +17,6 @@ export const jsonPolicies: Readonly<Record<string, JsonPolicy>> = {
   "--custom-histogram-buckets": { except: [] },
   // vLLM refuses these two in a request; here they would replace the model's own template.
   "--default-chat-template-kwargs": { except: ["chat_template", "tokenize", "tools", "documents"] },
-  "--eplb-config": { only: ["window_size", "step_interval", "log_balancedness"] },
   "--kernel-config": { only: ["moe_backend", "linear_backend", "enable_flashinfer_autotune"] },
   "--limit-mm-per-prompt": { only: ["image", "video", "audio"] },
   "--media-io-kwargs": { only: ["video.num_frames", "video.fps", "image.rgba_background_color"] },
@@ -68,10 +67,15 @@ interface Words {
 const WORDS: Readonly<Record<string, Words>> = {
   "--dtype": { only: ["auto", "bfloat16", "float16", "half"], because: "32-bit weights were not planned for" },
   "--generation-config": { only: ["auto", "vllm"], because: "other values name a folder" },
-  "--model-impl": {
-    only: ["auto", "vllm", "transformers"],
-    because: "others load code that is not part of the engine",
+  "--kv-cache-dtype": {
+    only: ["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"],
+    because: "the memory is planned for 16 or 8 bits of cache",
   },
+  "--model-impl": {
+    only: ["auto", "vllm"],
+    because: "the memory was planned for vLLM's own classes, and others load code",
+  },
+  "--optimization-level": { only: ["0", "1", "2", "3"], because: "vLLM has no other level" },
   "--prefix-caching-hash-algo": {
     only: ["sha256", "sha256_cbor"],
     because: "with a hash that collides, one user's prompt could answer another's",
@@ -89,38 +93,79 @@ const WORDS: Readonly<Record<string, Words>> = {
   "--mamba-backend": { only: ["triton", "flashinfer"], because: "others load code" },
 };
 
-/** What was planned for; a user's number may be smaller. */
-export interface Planned {
-  readonly maxSequences?: number;
-  readonly maxBatchedTokens?: number;
+/** Names of vLLM's own tables; a path or a dotted class is none. */
+const NAMES: ReadonlySet<string> = new Set(["--attention-backend", "--mm-encoder-attn-backend", "--cohere-format"]);
+
+interface Range {
+  readonly least: number;
+  readonly most: number;
+  readonly because: string;
 }
+
+const CAPTURE: Range = { least: 1, most: 512, because: "the graphs of larger batches were not planned for" };
+const ALIVE: Range = { least: 1, most: 1e12, because: "the engine needs at least one" };
+
+/** Numbers, also those of a list. */
+const RANGES: Readonly<Record<string, Range>> = {
+  "--cudagraph-capture-sizes": CAPTURE,
+  "--max-cudagraph-capture-size": CAPTURE,
+  "--max-logprobs": { least: 0, most: 100, because: "an answer would carry much of the vocabulary for each token" },
+  "--max-num-seqs": ALIVE,
+  "--max-num-batched-tokens": ALIVE,
+  "--max-num-scheduled-tokens": ALIVE,
+  "--mm-processor-cache-gb": { least: 0, most: 4, because: "the pod's memory request counts on it" },
+  "--renderer-num-workers": { least: 1, most: 4, because: "the pod's CPUs count on it" },
+};
+
+const DECODED = "it bounds what one request can make the server decode";
+
+/** Numbers inside of JSON by flag and path: nothing else may stand there. */
+const INNER: Readonly<Record<string, Readonly<Record<string, Range>>>> = {
+  "--compilation-config": { cudagraph_capture_sizes: CAPTURE, max_cudagraph_capture_size: CAPTURE },
+  "--limit-mm-per-prompt": {
+    image: { least: 0, most: 8, because: DECODED },
+    video: { least: 0, most: 1, because: DECODED },
+    audio: { least: 0, most: 8, because: DECODED },
+  },
+  "--media-io-kwargs": {
+    "video.num_frames": { least: 1, most: 128, because: DECODED },
+    "video.fps": { least: 1, most: 30, because: DECODED },
+  },
+};
 
 /** The sentence about what is wrong with an allowed flag's value; undefined if nothing is. */
 export function wrongValue(flag: string, value: Plain): string | undefined {
   const words = WORDS[flag];
   if (words && !words.only.includes(String(value)))
     return `may be ${words.only.join(", ")} only, since ${words.because}`;
-  if (flag === "--mm-processor-cache-gb" && !(Number(value) <= 4))
-    return "may be 4 at most: the pod's memory request counts on it";
-  if (flag === "--renderer-num-workers" && !(Number(value) <= 4)) return "may be 4 at most: the pod's CPUs count on it";
+  if (NAMES.has(flag) && !/^[A-Za-z][A-Za-z0-9_]{0,63}$/.test(String(value)))
+    return "is a name out of vLLM's own table: letters, digits and '_'";
+  const range = RANGES[flag];
+  if (range) return outOf(range, value);
   const policy = jsonPolicies[flag];
-  return policy ? wrongKeys(policy, value) : undefined;
+  return policy ? (wrongKeys(policy, value) ?? wrongInner(INNER[flag], value)) : undefined;
 }
 
-/** A number beyond what the promised context was computed with: a conflict, not a forbidden value. */
-export function beyondPlan(flag: string, value: Plain, planned: Planned): string | undefined {
-  const most =
-    flag === "--max-num-seqs"
-      ? planned.maxSequences
-      : flag === "--max-num-batched-tokens" || flag === "--max-num-scheduled-tokens"
-        ? planned.maxBatchedTokens
-        : undefined;
-  if (most === undefined || Number(value) <= most) return undefined;
-  return `is ${String(value)}, but the memory was planned for ${most}: set ${most} or less, or a smaller spec.contextLength on a larger node type`;
+function outOf({ least, most, because }: Range, value: Plain): string | undefined {
+  const numbers = Array.isArray(value) ? value : [value];
+  const isRight = (one: Plain): boolean =>
+    /^\d{1,13}(\.\d+)?$/.test(String(one)) && Number(one) >= least && Number(one) <= most;
+  if (numbers.length > 0 && numbers.every(isRight)) return undefined;
+  const bounds = most === ALIVE.most ? `${String(least)} or more` : `from ${String(least)} to ${String(most)}`;
+  return `may be ${bounds}: ${because}`;
+}
+
+function wrongInner(ranges: Readonly<Record<string, Range>> | undefined, value: Plain): string | undefined {
+  for (const [path, leaf] of leavesOf(value)) {
+    const key = ranges && Object.keys(ranges).find((name) => path === name || path.startsWith(`${name}.`));
+    const wrong = ranges && key !== undefined ? outOf(ranges[key] ?? ALIVE, path === key ? leaf : {}) : undefined;
+    if (wrong !== undefined) return `has the key ${JSON.stringify(path.slice(0, 80))}, which ${wrong}`;
+  }
+  return undefined;
 }
 
 function wrongKeys(policy: JsonPolicy, value: Plain): string | undefined {
-  const paths = leaves(value);
+  const paths = leavesOf(value).map(([path]) => path);
   const under = (path: string, keys: readonly string[]): boolean =>
     keys.some((key) => path === key || path.startsWith(`${key}.`));
   const bad =
@@ -133,10 +178,10 @@ function wrongKeys(policy: JsonPolicy, value: Plain): string | undefined {
     : `has the key ${JSON.stringify(bad.slice(0, 80))}, which may not be set`;
 }
 
-/** Dotted paths of everything that is no object; an empty object is its own leaf. */
-function leaves(value: Plain, prefix = ""): string[] {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return [prefix];
+/** Everything that is no object by its dotted path; an empty object is its own leaf. */
+function leavesOf(value: Plain, prefix = ""): [path: string, leaf: Plain][] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return [[prefix, value]];
   const entries = Object.entries(value as Readonly<Record<string, Plain>>);
-  if (entries.length === 0) return prefix === "" ? [] : [prefix];
-  return entries.flatMap(([key, inner]) => leaves(inner, prefix === "" ? key : `${prefix}.${key}`));
+  if (entries.length === 0) return prefix === "" ? [] : [[prefix, value]];
+  return entries.flatMap(([key, inner]) => leavesOf(inner, prefix === "" ? key : `${prefix}.${key}`));
 }

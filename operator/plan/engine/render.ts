@@ -5,6 +5,7 @@
 import type { ModelStatus } from "../../api/model.ts";
 import { GPU_MEMORY_UTILIZATION, type Capacity } from "../sizing/fit.ts";
 import { extraArguments, type ArgumentProblem } from "./extra.ts";
+import type { Planned } from "./planned.ts";
 import { parserProblem, parsersFor, type Parsers } from "./parsers.ts";
 import { noProfile, profileOf, type EngineProfile } from "./profile.ts";
 import type { Plain } from "./words.ts";
@@ -70,9 +71,7 @@ export function engineLine(input: EngineInput): EngineLine {
     parserProblem("reasoningParser", input.reasoningParser, profile);
   if (wrong !== undefined) return refused(wrong);
   const { settings } = input;
-  const extra = extraArguments(input.extraArgs ?? [], version, {
-    ...(settings ? { maxSequences: settings.maxNumSeqs, maxBatchedTokens: settings.maxNumBatchedTokens } : {}),
-  });
+  const extra = extraArguments(input.extraArgs ?? [], version, settings ? plannedFor(input, settings) : {});
   if ("problem" in extra) return extra;
   const flags = new Map<string, EngineArgument>();
   for (const [flag, value, why] of [...promised(input), ...shared(input), ...spoken(input, profile)])
@@ -81,6 +80,15 @@ export function engineLine(input: EngineInput): EngineLine {
   const model = { flag: undefined, words: [input.modelPath ?? MODEL_PATH], why: "the model's files" };
   const named = [...flags.values()].sort((a, b) => ((a.flag ?? "") < (b.flag ?? "") ? -1 : 1));
   return { line: [model, ...named] };
+}
+
+function plannedFor({ task, capacity }: EngineInput, { maxNumSeqs, maxNumBatchedTokens }: EngineChoice): Planned {
+  const least = isPooling(task) ? capacity.contextLength : undefined;
+  return {
+    maxSequences: maxNumSeqs,
+    maxBatchedTokens: Math.max(maxNumBatchedTokens, least ?? 0),
+    ...(least === undefined ? {} : { leastBatchedTokens: least }),
+  };
 }
 
 type Derived = readonly [flag: string, value: Plain, why: string];

@@ -138,6 +138,9 @@ class Reading {
 
 function checkWord(word: string): void {
   if (/\p{Cc}/u.test(word)) throw new Refusal(`${shown(word)} holds a control character such as a line break`);
+  // Expanded after this judgement, a variable's value could be a flag of its own.
+  if (/\$[($]/.test(word))
+    throw new Refusal(`${shown(word)} holds $(…) or $$, which Kubernetes would replace before the engine sees it`);
   if (Buffer.byteLength(word) > LONGEST_WORD) throw new Refusal(`${shown(word)} is longer than ${LONGEST_WORD} bytes`);
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { explainFailure } from "../../../operator/plan/engine/failures.ts";
+import { explainEnding, explainFailure, failureReasons } from "../../../operator/plan/engine/failures.ts";
 
 const known: readonly (readonly [text: string, reason: string, says: RegExp])[] = [
   [
@@ -93,6 +93,48 @@ const known: readonly (readonly [text: string, reason: string, says: RegExp])[] 
     "ServiceLinks",
     /rename that Service/,
   ],
+  [
+    "ValueError: Model architecture MllamaForConditionalGeneration was supported in vLLM until v0.10.2, and is not supported anymore.",
+    "ArchitectureUnsupported",
+    /after 0\.10\.2: set spec\.engine\.version to 0\.10\.2 or older/,
+  ],
+  [
+    "NotImplementedError: Pipeline parallelism is not supported for this model. Supported models implement the `SupportsPP` interface.",
+    "PipelineUnsupported",
+    /use node type h100-1 whose GPUs are linked/,
+  ],
+  ["RuntimeError: No CUDA GPUs are available", "GPUsMissing", /sees no GPU/],
+  ["RuntimeError: Failed to infer device type, please set the environment variable", "GPUsMissing", /sees no GPU/],
+  [
+    "RuntimeError: Unexpected error from cudaGetDeviceCount(). Error 804: forward compatibility was attempted on non supported HW",
+    "DriverTooOld",
+    /older one/,
+  ],
+  [
+    "NCCL WARN Error while creating shared memory segment /dev/shm/nccl-Qd2 (size 9637888)",
+    "SharedMemory",
+    /shared memory ran out/,
+  ],
+  ["OSError: [Errno 28] No space left on device: '/dev/shm/psm_1'", "SharedMemory", /shared memory ran out/],
+  ["RuntimeError: unable to write to file </torch_7_1>: No space left", "SharedMemory", /shared memory ran out/],
+  [
+    "jinja2.exceptions.TemplateSyntaxError: unexpected 'end of template'",
+    "ChatTemplateBroken",
+    /chat template cannot be read/,
+  ],
+  [
+    "ValueError: The supplied chat template (/etc/berth/x.jinja) appears path-like, but doesn't exist!",
+    "ChatTemplateBroken",
+    /chat template cannot be read/,
+  ],
+  ['KeyboardInterrupt("terminated")', "StartTooSlow", /slower than planned/],
+  ["KeyboardInterrupt: terminated", "StartTooSlow", /slower than planned/],
+  [
+    "requires you to execute the configuration file in that repo on your local machine. set the option `trust_remote_code=True`",
+    "CustomCode",
+    /never runs/,
+  ],
+  ["torch.OutOfMemoryError: HIP out of memory. Tried to allocate 1 GiB", "OutOfGPUMemory", /did not suffice/],
   ["RuntimeError: NCCL error: unhandled system error", "NCCLFailed", /talk to each other/],
   ["OSError: [Errno 28] No space left on device: '/cache/vllm/x'", "DiskFull", /disk is full/],
   ["vllm serve: error: unrecognized arguments: --swap-space 4", "ArgumentRefused", /does not know --swap-space/],
@@ -142,6 +184,20 @@ describe("known failures", () => {
         assert.doesNotMatch(found.message, /SECRET-PROMPT/);
         assert.ok(found.message.length < 400);
       }),
+    );
+  });
+
+  test("of the node's memory are known by the kubelet's word alone", () => {
+    assert.match(explainEnding("OOMKilled")?.message ?? "", /node type with more memory/);
+    for (const other of ["Error", "Completed", "ContainerCannotRun", undefined])
+      assert.equal(explainEnding(other), undefined);
+  });
+
+  test("each have a text in this table", () => {
+    const tested = new Set([...known.map(([, reason]) => reason), "OutOfHostMemory"]);
+    assert.deepEqual(
+      [...failureReasons].filter((reason) => !tested.has(reason)),
+      [],
     );
   });
 
