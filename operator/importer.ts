@@ -17,6 +17,7 @@ import type { SourceOrigin } from "./plan/model/manifest.ts";
 import type { Delays } from "./plan/model/plan.ts";
 import type { Clock, EventRecorder, ObjectSource, ObjectStore } from "./ports.ts";
 import type { newKubeClient } from "./runtime/client.ts";
+import { VERSION } from "./process.ts";
 import { newApplier } from "./runtime/apply.ts";
 import { feedController, newController } from "./runtime/controller.ts";
 import { newReflector } from "./runtime/reflector.ts";
@@ -83,7 +84,7 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
   return {
     async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
       const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard);
-      const job = { source, store, owner, origin, maxSizeBytes, copy, clock, signal, observer };
+      const job = { source, store, owner, origin, version: VERSION, maxSizeBytes, copy, clock, signal, observer };
       return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),

@@ -7,7 +7,7 @@ import type { StorePlace } from "./adapters/store/open.ts";
 import type { StoreGrant, StoreRefusal } from "./api/store.ts";
 import { serve } from "./http/serve.ts";
 import { createStoreApp, type ServedRevision, type StoreAppDeps } from "./http/store.ts";
-import { MANIFEST, MAX_MANIFEST_BYTES, digestText, parseManifest } from "./plan/model/manifest.ts";
+import { MANIFEST, MAX_MANIFEST_BYTES, digestText, objectKey, parseManifest } from "./plan/model/manifest.ts";
 import type { Clock, Log, ObjectStore } from "./ports.ts";
 import type { newKubeClient } from "./runtime/client.ts";
 import { newAuthorize } from "./storegrants.ts";
@@ -73,7 +73,7 @@ async function readRevision(
     manifest,
     file(sha256) {
       const found = files.get(sha256);
-      return found && { key: folder + found.path, sizeBytes: found.sizeBytes };
+      return found && { key: objectKey(folder, found), sizeBytes: found.sizeBytes };
     },
   };
 }

@@ -7,6 +7,7 @@ import { openStore } from "../adapters/store/open.ts";
 import type { SourceOrigin } from "../plan/model/manifest.ts";
 import type { ImportResult } from "../plan/model/importing.ts";
 import type { ObjectStore } from "../ports.ts";
+import { VERSION } from "../process.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { importModel } from "../transfer/import.ts";
@@ -126,6 +127,7 @@ async function run(flags: Flags, io: ImportIO): Promise<number> {
       store,
       owner: { namespaceUID: "local", modelUID: name },
       origin: originOf(place, flags.from, io.env),
+      version: VERSION,
       maxSizeBytes: flags.maxSize ?? 2048 * 2 ** 30,
       copy: flags.dryRun !== true,
       clock: systemClock,

@@ -88,6 +88,9 @@ export function newBar(
         if (copied) course.copiedBytes += count;
         draw();
       },
+      reused(count) {
+        course.bytes += count;
+      },
       file() {
         course.files++;
         draw();

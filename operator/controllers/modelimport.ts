@@ -202,6 +202,10 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
         writer.tell("Resumed", "going on where an earlier attempt ended: its finished files are not copied again");
       }
     },
+    reused(count) {
+      course.bytes += count;
+      deps.metrics.bytes.inc({ outcome: "reused" }, count);
+    },
     file: () => void course.files.done++,
     committing: () => void (course.phase = "Committing"),
     retried: () => deps.metrics.partsRetried.inc(),

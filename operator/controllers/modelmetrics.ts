@@ -12,7 +12,7 @@ export function newImportMetrics(registry: Registry) {
   const metrics = {
     bytes: new Counter({
       name: "berth_import_bytes_total",
-      help: "Bytes of model files: copied into the store, or resumed because an earlier attempt had copied them",
+      help: "Bytes of model files: copied into the store, resumed because an earlier attempt had copied them, or reused because an earlier revision holds them",
       labelNames,
       registers,
     }),
@@ -34,7 +34,7 @@ export function newImportMetrics(registry: Registry) {
       registers,
     }),
   };
-  for (const outcome of ["copied", "resumed"]) metrics.bytes.inc({ outcome }, 0);
+  for (const outcome of ["copied", "resumed", "reused"]) metrics.bytes.inc({ outcome }, 0);
   for (const outcome of importOutcomes) metrics.seconds.zero({ outcome });
   return metrics;
 }

@@ -5,9 +5,10 @@
 import { createHash } from "node:crypto";
 import type { ObjectSource, ObjectStore, ObjectUpload } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
-import { MANIFEST, parseRecord, recordKey, recordText } from "../plan/model/manifest.ts";
+import { numberOf, parseRecord, recordKey, recordText, secondPlace } from "../plan/model/manifest.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
+import { sha256Hex } from "./hash.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { Slots } from "./slots.ts";
@@ -38,21 +39,37 @@ function partBytesOf(sizeBytes: number): number {
   return Math.max(PART_BYTES, least);
 }
 
-/** The record of an earlier (or concurrent) attempt, if its file is the one wanted now, whole and in its place. */
-async function findDone(job: CopyJob, file: ModelFile): Promise<FileRecord | undefined> {
-  const bytes = await job.store.get(job.folder + recordKey(file.path), maxRecordBytes);
-  const record = bytes && parseRecord(new TextDecoder().decode(bytes));
-  if (record?.path !== file.path || record.etag !== file.etag || record.sizeBytes !== file.sizeBytes) return undefined;
-  return (await job.store.head(job.folder + file.path))?.sizeBytes === file.sizeBytes ? record : undefined;
+/** A place for a file of the revision: below its folder, with the record of what stands there or will. */
+interface FilePlace {
+  /** Path below the folder. */
+  readonly at: string;
+  readonly record: FileRecord | undefined;
 }
 
-/** Takes away what stands here without a matching record: of a killed attempt, or of an earlier state of the source. */
-async function clearPlace(job: CopyJob, file: ModelFile): Promise<void> {
-  if (await job.store.head(job.folder + MANIFEST)) {
-    throw new RetryError(new TerminalError("StoreError", `another import completed ${job.folder} meanwhile`));
-  }
-  await job.store.remove(job.folder + recordKey(file.path));
-  await job.store.remove(job.folder + file.path);
+async function recordAt(job: CopyJob, at: string): Promise<FileRecord | undefined> {
+  const bytes = await job.store.get(job.folder + recordKey(at), maxRecordBytes);
+  return bytes && parseRecord(new TextDecoder().decode(bytes));
+}
+
+const isOf = (record: FileRecord, file: ModelFile): boolean =>
+  record.path === file.path && record.etag === file.etag && record.sizeBytes === file.sizeBytes;
+
+/**
+ * Where a file goes. Nothing that stands in the folder is ever removed or overwritten before the revision is complete, so that a writer
+ * which takes itself for the only one breaks nothing of another's: what is in the way (another state of the source) stays, and
+ * the file goes to a place of its own.
+ */
+async function placeOf(job: CopyJob, file: ModelFile): Promise<FilePlace> {
+  const record = await recordAt(job, file.path);
+  const isFree = record ? isOf(record, file) : !(await job.store.head(job.folder + file.path));
+  if (isFree) return { at: file.path, record };
+  const at = secondPlace(file.path, sha256Hex(JSON.stringify([file.etag, file.sizeBytes])).slice(0, 16));
+  return { at, record: await recordAt(job, at) };
+}
+
+/** Whether the object of a record is in its place already: of an earlier (or concurrent) attempt. */
+async function isDone(job: CopyJob, { at, record }: FilePlace): Promise<boolean> {
+  return record !== undefined && (await job.store.head(job.folder + at))?.sizeBytes === record.sizeBytes;
 }
 
 interface Part {
@@ -117,30 +134,36 @@ async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
   if (failure) throw failure.reason;
 }
 
-async function copyFile(job: CopyJob, file: ModelFile): Promise<FileRecord> {
-  const key = job.folder + file.path;
-  const partBytes = partBytesOf(file.sizeBytes);
-  await clearPlace(job, file);
-  const upload = await withRetries(job.retry, () => job.store.upload(key, file.sizeBytes, partBytes));
-  let sha256: string;
+/** Says what will stand at a place, before it does. Whoever is first says it for all: other bytes may not come there. */
+async function announce(job: CopyJob, at: string, record: FileRecord): Promise<void> {
+  const bytes = new TextEncoder().encode(recordText(record));
+  const put = await job.store.put(job.folder + recordKey(at), bytes, { ifAbsent: true });
+  if (put === "written") return;
+  const stored = await recordAt(job, at);
+  if (stored && recordText(stored) === recordText(record)) return;
+  const what = `${job.folder}${at} is being written by another import from another state of the source`;
+  throw new RetryError(new TerminalError("StoreError", what));
+}
+
+async function copyFile(job: CopyJob, file: ModelFile, { at }: FilePlace): Promise<FileRecord> {
+  const { path, sizeBytes, etag } = file;
+  const partBytes = partBytesOf(sizeBytes);
+  const upload = await withRetries(job.retry, () => job.store.upload(job.folder + at, sizeBytes, partBytes));
   try {
-    sha256 = await moveParts(job, file, upload, partBytes);
+    const sha256 = await moveParts(job, file, upload, partBytes);
     if (file.sha256 !== undefined && sha256 !== file.sha256) {
-      const differs = `${file.path.slice(0, 200)} has SHA-256 ${sha256}, but the source states ${file.sha256}`;
+      const differs = `${path.slice(0, 200)} has SHA-256 ${sha256}, but the source states ${file.sha256}`;
       throw new RetryError(new TerminalError("ChecksumMismatch", differs));
     }
-    if ((await upload.commit()) === "exists") {
-      throw new RetryError(new TerminalError("StoreError", `another import wrote ${key} at the same time`));
-    }
+    const record = { path, sizeBytes, sha256, etag, key: `${String(numberOf(job.folder))}/${at}` };
+    await withRetries(job.retry, () => announce(job, at, record));
+    // "exists": the same bytes, by the record. Another import was first, or the answer to an earlier try was lost.
+    if ((await upload.commit()) === "exists") await upload.abort().catch(() => undefined);
+    return record;
   } catch (error) {
     await upload.abort().catch(() => undefined);
     throw error;
   }
-  const record = { path: file.path, sizeBytes: file.sizeBytes, sha256, etag: file.etag };
-  await withRetries(job.retry, () =>
-    job.store.put(job.folder + recordKey(file.path), new TextEncoder().encode(recordText(record))),
-  );
-  return record;
 }
 
 /** Copies what is not there yet and returns the record of every file, in the order of `files`. */
@@ -152,9 +175,10 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
     const release = await files.take(job.retry.signal);
     try {
       if (failed) return undefined;
-      const done = await findDone(job, file);
+      const place = await placeOf(job, file);
+      const done = (await isDone(job, place)) ? place.record : undefined;
       if (done) job.onBytes(file.sizeBytes, false);
-      const result = done ?? (await copyFile(job, file));
+      const result = done ?? (await copyFile(job, file, place));
       job.onFile();
       return result;
     } catch (error) {

@@ -9,15 +9,17 @@ import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf } from "../plan/model/listing.ts";
 import type { Listing } from "../plan/model/listing.ts";
-import { fingerprintText, nextNumber, revisionFolder } from "../plan/model/manifest.ts";
-import type { FoundRevision, ImportRecord, StoreOwner } from "../plan/model/manifest.ts";
+import { fingerprintText, revisionFolder } from "../plan/model/manifest.ts";
+import type { FileRecord, FoundRevision, SourceOrigin, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
+import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
 import { copyFiles } from "./copy.ts";
 import { sha256Digest } from "./hash.ts";
 import { inspectSource } from "./headers.ts";
 import { listSource } from "./listing.ts";
 import type { RetryOptions } from "./retry.ts";
-import { commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
+import { claimEarlier, commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
+import type { StoredRevisions } from "./revisions.ts";
 import type { Slots } from "./slots.ts";
 
 export interface ImportJob {
@@ -25,10 +27,14 @@ export interface ImportJob {
   readonly store: ObjectStore;
   readonly owner: StoreOwner;
   /** Where the source is, for the record beside the manifest. */
-  readonly origin: ImportRecord["source"];
+  readonly origin: SourceOrigin;
+  /** Of this Berth, for the same record. */
+  readonly version: string;
   readonly maxSizeBytes: number;
   /** False: list and inspect only. */
   readonly copy: boolean;
+  /** Reads every byte from the source and writes it, whatever the store holds of it already. */
+  readonly anew?: boolean;
   readonly clock: Clock;
   /** Places for parts in memory, shared by all imports of the process. */
   readonly slots: Slots;
@@ -41,50 +47,59 @@ export interface ImportJob {
 }
 
 /** A revision as the Model's status lists it. */
-function revisionOf(found: FoundRevision, now: number): ModelRevision {
+function revisionOf({ number, manifest, record }: FoundRevision, now: number): ModelRevision {
   return {
-    number: found.number,
-    digest: found.manifest.digest,
-    sizeBytes: found.manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    importedAt: found.importedAt ?? instantOf(now),
-    ...(found.fingerprint === undefined ? {} : { sourceFingerprint: found.fingerprint }),
-    ...(found.commit === undefined ? {} : { sourceCommit: found.commit }),
+    number,
+    digest: manifest.digest,
+    sizeBytes: manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+    importedAt: record?.importedAt ?? instantOf(now),
+    ...(record === undefined ? {} : { sourceFingerprint: record.fingerprint }),
+    ...(record && "commit" in record.source ? { sourceCommit: record.source.commit } : {}),
   };
 }
 
+const storedFileOf = ({ path, sizeBytes, sha256, key }: FileRecord) => ({ path, sizeBytes, sha256, key });
+
+/** Copies what no earlier revision holds; the others are pointed at. */
 async function copyRevision(
   job: ImportJob,
   retry: RetryOptions,
   listing: Listing,
   facts: ModelFacts,
-  number: number,
+  { found, next }: StoredRevisions,
 ): Promise<FoundRevision> {
-  const { source, store, owner, slots, observer, clock, origin } = job;
-  const folder = revisionFolder(owner, number);
-  const onBytes = (bytes: number, copied: boolean): void => observer.bytes(bytes, copied);
+  const { source, store, owner, slots, observer, clock, origin, version } = job;
+  const folder = revisionFolder(owner, next);
+  const isFirst = found.length === 0 || job.anew === true;
+  const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
+  const reused = reusable(listing.files, origin, earlier);
+  for (const { sizeBytes } of reused.values()) {
+    observer.reused(sizeBytes);
+    observer.file();
+  }
   const records = await copyFiles({
     source,
     store,
     folder,
-    files: listing.files,
+    files: listing.files.filter(({ path }) => !reused.has(path)),
     retry,
     slots,
-    onBytes,
-    onFile: observer.file,
+    onBytes: observer.bytes.bind(observer),
+    onFile: observer.file.bind(observer),
   });
   observer.committing();
-  const fingerprint = sha256Digest(fingerprintText(listing.files));
-  const importedAt = instantOf(clock.now());
-  const etags = Object.fromEntries(listing.files.map((file) => [file.path, file.etag]));
-  const manifest = await commitRevision(store, folder, records, {
-    fingerprint,
+  const files = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
+  const record = {
+    fingerprint: sha256Digest(fingerprintText(listing.files)),
     source: origin,
-    importedAt,
+    importedAt: instantOf(clock.now()),
+    version,
     facts,
-    etags,
-  });
+    etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
+  };
+  const manifest = await commitRevision(store, folder, files, record);
   await removeLeftovers(store, folder, manifest.files);
-  return { number, manifest, fingerprint, importedAt, ...("commit" in origin ? { commit: origin.commit } : {}) };
+  return { number: next, manifest, record: { digest: manifest.digest, ...record } };
 }
 
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
@@ -105,19 +120,19 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const facts = await inspectSource({ source, retry }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
   job.observer.inspected(facts);
-  const found = await findRevisions(store, owner);
+  const stored = await findRevisions(store, owner);
   const now = clock.now();
-  const newest = found.at(-1);
-  const same = newest?.fingerprint === sha256Digest(fingerprintText(listing.files));
-  const known = found.map((revision) => revisionOf(revision, now));
+  const newest = stored.found.at(-1);
+  const same = job.anew !== true && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
+  const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
-  if (same) {
+  if (newest && same) {
     // Whoever wrote the manifest may have been killed before it took away what only the copying needed.
     await removeLeftovers(store, revisionFolder(owner, newest.number), newest.manifest.files);
     return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   }
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
-  const added = await copyRevision(job, retry, listing, facts, nextNumber(found)).finally(release);
+  const added = await copyRevision(job, retry, listing, facts, stored).finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true, ...pinned };
 }

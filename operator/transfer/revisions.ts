@@ -2,13 +2,17 @@
 import type { ObjectStore } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import {
+  CLAIM_KEY,
   IMPORT_KEY,
   MANIFEST,
   MAX_MANIFEST_BYTES,
   digestText,
   importText,
+  isRemoved,
   manifestText,
   modelFolder,
+  nextNumber,
+  objectKey,
   parseImport,
   parseManifest,
   revisionFolder,
@@ -19,51 +23,97 @@ import { sha256Digest } from "./hash.ts";
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 
-async function readRevision(store: ObjectStore, owner: StoreOwner, number: number): Promise<FoundRevision | undefined> {
-  const folder = revisionFolder(owner, number);
+const damaged = (what: string): RetryError =>
+  new RetryError(new TerminalError("StoreError", `${what} in the store is damaged`));
+
+/** What stands in the folder of a revision: undefined where no manifest does. */
+async function readRevision(
+  store: ObjectStore,
+  folder: string,
+  number: number,
+): Promise<FoundRevision | "removed" | undefined> {
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   if (!bytes) return undefined;
-  const manifest = parseManifest(decode(bytes));
-  if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) {
-    throw new RetryError(new TerminalError("StoreError", `${folder}${MANIFEST} in the store is damaged`));
-  }
+  const text = decode(bytes);
+  if (isRemoved(text)) return "removed";
+  const manifest = parseManifest(text);
+  if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) throw damaged(folder + MANIFEST);
   const beside = await store.get(folder + IMPORT_KEY, MAX_MANIFEST_BYTES);
-  const record = beside && parseImport(decode(beside));
-  const { fingerprint, importedAt, commit } = record ?? {};
-  return { number, manifest, fingerprint, importedAt, commit };
+  return { number, manifest, record: beside && parseImport(decode(beside), manifest.digest) };
 }
 
-/** All complete revisions of a model, oldest first. Numbers have no gaps, so the search ends at the first one missing. */
-export async function findRevisions(store: ObjectStore, owner: StoreOwner): Promise<FoundRevision[]> {
-  const found: FoundRevision[] = [];
-  for (;;) {
-    const revision = await readRevision(store, owner, found.length + 1);
-    if (!revision) return found;
-    found.push(revision);
+export interface StoredRevisions {
+  /** All complete revisions, oldest first. */
+  readonly found: readonly FoundRevision[];
+  /** Number that the next import writes under. */
+  readonly next: number;
+}
+
+/** What is there of a model. Numbers may have gaps: revisions that were removed as garbage. */
+export async function findRevisions(store: ObjectStore, owner: StoreOwner): Promise<StoredRevisions> {
+  const parent = modelFolder(owner);
+  const numbers: number[] = [];
+  for await (const { key } of store.list(parent)) {
+    const number = /^([1-9]\d{0,8})\/MANIFEST\.json$/.exec(key.slice(parent.length))?.[1];
+    if (number !== undefined) numbers.push(Number(number));
   }
+  numbers.sort((a, b) => a - b);
+  const found: FoundRevision[] = [];
+  for (const number of numbers) {
+    const revision = await readRevision(store, revisionFolder(owner, number), number);
+    if (revision && revision !== "removed") found.push(revision);
+  }
+  return { found, next: nextNumber(numbers) };
 }
 
-/** Writes the manifest of a revision whose files are all in the store. Whoever is first wins; different bytes are an error. */
+/**
+ * Says in the folder of the coming revision that earlier ones are being pointed at, and reads them again: whoever collects garbage
+ * first takes a revision's manifest away and then looks for such claims, so one of the two always sees the other.
+ */
+export async function claimEarlier(
+  store: ObjectStore,
+  owner: StoreOwner,
+  next: number,
+): Promise<readonly FoundRevision[]> {
+  const folder = revisionFolder(owner, next);
+  await store.put(folder + CLAIM_KEY, encode("{}\n"), { ifAbsent: false });
+  const again = await findRevisions(store, owner);
+  if (again.next !== next) throw wasCompleted(folder);
+  return again.found;
+}
+
+const wasCompleted = (folder: string): RetryError =>
+  new RetryError(new TerminalError("StoreError", `another import completed ${folder} meanwhile`));
+
+/**
+ * Writes the manifest of a revision whose files are all in the store, and reads it back. Whoever is first wins; the same files in
+ * other places are the same revision, other files are an error.
+ */
 export async function commitRevision(
   store: ObjectStore,
   folder: string,
   files: readonly StoredFile[],
-  record: ImportRecord,
+  record: Omit<ImportRecord, "digest">,
 ): Promise<Manifest> {
-  const manifest = { digest: sha256Digest(digestText(files)), files };
-  await store.put(folder + IMPORT_KEY, encode(importText(record)), { ifAbsent: false });
-  const bytes = encode(manifestText(manifest));
-  if ((await store.put(folder + MANIFEST, bytes, { ifAbsent: true })) === "written") return manifest;
-  const stored = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
-  if (stored && decode(stored) === decode(bytes)) return manifest;
-  throw new RetryError(
-    new TerminalError("StoreError", `${folder}${MANIFEST} was written by another import with other files`),
-  );
+  const digest = sha256Digest(digestText(files));
+  const text = manifestText({ digest, files });
+  await store.put(folder + IMPORT_KEY, encode(importText({ digest, ...record })), { ifAbsent: false });
+  const put = await store.put(folder + MANIFEST, encode(text), { ifAbsent: true });
+  const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
+  const stored = bytes && decode(bytes);
+  if (stored === text) return { digest, files };
+  if (put === "written") throw damaged(`${folder}${MANIFEST}, as it was just written and read back,`);
+  const other = stored === undefined ? undefined : parseManifest(stored);
+  if (other?.digest === digest && sha256Digest(digestText(other.files)) === digest) return other;
+  throw wasCompleted(folder);
 }
 
-/** Removes what no manifest of the folder names: files of an abandoned attempt, and the records that served the copy. */
+/**
+ * Removes what no manifest names from the folder of a complete revision: files of an abandoned attempt, and the records that
+ * served the copy. Later revisions point only at objects that this one's manifest names, and no other import can be completed here.
+ */
 export async function removeLeftovers(store: ObjectStore, folder: string, files: readonly StoredFile[]): Promise<void> {
-  const kept = new Set([...files.map((file) => folder + file.path), folder + MANIFEST, folder + IMPORT_KEY]);
+  const kept = new Set([...files.map((file) => objectKey(folder, file)), folder + MANIFEST, folder + IMPORT_KEY]);
   for await (const object of store.list(folder)) if (!kept.has(object.key)) await store.remove(object.key);
 }
 

@@ -46,6 +46,7 @@ export function newSource(t: TestContext, s3: S3Server, bucket: string, endpoint
 export interface Seen extends ImportObserver {
   copiedBytes: number;
   skippedBytes: number;
+  reusedBytes: number;
   files: number;
   retries: number;
 }
@@ -54,6 +55,7 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
   const seen: Seen = {
     copiedBytes: 0,
     skippedBytes: 0,
+    reusedBytes: 0,
     files: 0,
     retries: 0,
     retried: () => void seen.retries++,
@@ -65,6 +67,7 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
       else seen.skippedBytes += count;
       on.bytes?.(count, copied);
     },
+    reused: (count) => void (seen.reusedBytes += count),
     file: () => {
       seen.files++;
       on.file?.();
@@ -81,6 +84,7 @@ export function jobFor(
   return {
     owner: { namespaceUID: "ns-uid", modelUID: "model-uid" },
     origin: { endpoint: "http://test", bucket: "source", prefix },
+    version: "0.0.0-test",
     maxSizeBytes: 1e12,
     copy: true,
     clock: systemClock,

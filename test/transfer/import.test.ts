@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { PutObjectCommand } from "@aws-sdk/client-s3";
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  PutObjectCommand,
+  UploadPartCommand,
+} from "@aws-sdk/client-s3";
 import { openStore } from "../../operator/adapters/store/open.ts";
-import { recordKey } from "../../operator/plan/model/manifest.ts";
+import { parseManifest, recordKey } from "../../operator/plan/model/manifest.ts";
+import type { ObjectStore } from "../../operator/ports.ts";
 import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { emptyModel } from "../../operator/transfer/revisions.ts";
@@ -27,6 +36,12 @@ after(() => s3.stop());
 
 async function stored(store: Awaited<ReturnType<typeof newStore>>, key: string): Promise<string> {
   return new TextDecoder().decode(await store.get(key, 1 << 24));
+}
+
+async function keysOf(store: ObjectStore, below: string): Promise<string[]> {
+  const keys: string[] = [];
+  for await (const { key } of store.list(below)) keys.push(key.slice(below.length));
+  return keys.sort();
 }
 
 for (const kind of kinds) {
@@ -66,8 +81,7 @@ for (const kind of kinds) {
     const store = await newStore(t, s3, kind);
     const source = newSource(t, s3, "source");
     const folder = "models/ns-uid/model-uid/1/";
-    const keys = async (): Promise<string[]> =>
-      (await Array.fromAsync(store.list(folder))).map(({ key }) => key).sort();
+    const keys = (): Promise<string[]> => keysOf(store, folder);
     await importModel(jobFor({ source, store, prefix: "models/llama" }));
     const clean = await keys();
     await store.put(folder + recordKey("config.json"), new Uint8Array(1));
@@ -178,6 +192,101 @@ test("a changed source becomes a revision beside the old one", async (t) => {
   assert.deepEqual(two.revisions[0], one.revisions[0]);
   assert.equal(await stored(store, "models/ns-uid/model-uid/2/LICENSE"), "another");
 });
+
+for (const kind of kinds) {
+  test(`a ${kind} store keeps what two revisions share once: unread by its ETag, or read and found equal`, async (t) => {
+    const client = s3.client();
+    t.after(() => client.destroy());
+    const prefix = `shared-${kind}/`;
+    await uploadFolder(client, "source", prefix, llamaFolder());
+    const store = await newStore(t, s3, kind);
+    const source = newSource(t, s3, "source");
+    const first = await importModel(jobFor({ source, store, prefix }));
+    assert.ok(first.kind === "imported");
+    const shard = filesBelow(llamaFolder()).find((path) => path.endsWith(".safetensors")) ?? "";
+    const Body = await readFile(join(llamaFolder(), shard));
+    // The same bytes in parts have another ETag: only reading tells that they are the same.
+    const upload = { Bucket: "source", Key: prefix + shard };
+    const { UploadId } = await client.send(new CreateMultipartUploadCommand(upload));
+    const { ETag } = await client.send(new UploadPartCommand({ ...upload, UploadId, PartNumber: 1, Body }));
+    const MultipartUpload = { Parts: [{ PartNumber: 1, ETag }] };
+    await client.send(new CompleteMultipartUploadCommand({ ...upload, UploadId, MultipartUpload }));
+    await client.send(new PutObjectCommand({ Bucket: "source", Key: `${prefix}LICENSE`, Body: "another" }));
+    const observer = newObserver();
+    const second = await importModel(jobFor({ source, store, prefix, observer }));
+    assert.ok(second.kind === "imported");
+    assert.deepEqual([observer.copiedBytes, observer.skippedBytes], [Body.length + "another".length, 0]);
+    assert.equal(observer.reusedBytes + observer.copiedBytes, second.facts.sizeBytes);
+    const folder = "models/ns-uid/model-uid/";
+    assert.deepEqual(await keysOf(store, `${folder}2/`), [".berth/import.json", "LICENSE", "MANIFEST.json"]);
+    const manifest = parseManifest(await stored(store, `${folder}2/MANIFEST.json`));
+    for (const file of manifest?.files ?? []) {
+      assert.equal(file.key, file.path === "LICENSE" ? "2/LICENSE" : `1/${file.path}`);
+      assert.equal((await store.head(folder + file.key))?.sizeBytes, file.sizeBytes);
+    }
+    const third = newObserver();
+    const anew = await importModel(jobFor({ source, store, prefix, observer: third, anew: true }));
+    assert.ok(anew.kind === "imported");
+    assert.equal(third.copiedBytes, anew.facts.sizeBytes, "an import anew reads every byte");
+    assert.deepEqual(
+      anew.revisions.map(({ number, digest }) => [number, digest]),
+      [
+        [1, first.revisions[0]?.digest],
+        [2, second.revisions[1]?.digest],
+        [3, second.revisions[1]?.digest],
+      ],
+    );
+  });
+
+  test(`an import that lost its Lease and slept breaks nothing of the revision that another completed in a ${kind} store`, async (t) => {
+    const client = s3.client();
+    t.after(() => client.destroy());
+    const prefix = `stolen-${kind}/`;
+    await uploadFolder(client, "source", prefix, llamaFolder());
+    const source = newSource(t, s3, "source");
+    const inner = await newStore(t, s3, kind);
+    const folder = "models/ns-uid/model-uid/1/";
+    // A state of the source that nobody finished: its file is in the way of both importers.
+    await client.send(new PutObjectCommand({ Bucket: "source", Key: `${prefix}LICENSE`, Body: "an older state" }));
+    const stop = new AbortController();
+    const halfway = newObserver({ file: () => halfway.files === 5 && stop.abort() });
+    await assert.rejects(importModel(jobFor({ source, store: inner, prefix, observer: halfway, signal: stop.signal })));
+    assert.equal(await stored(inner, `${folder}LICENSE`), "an older state");
+    await client.send(new PutObjectCommand({ Bucket: "source", Key: `${prefix}LICENSE`, Body: "the newer state" }));
+    // The sleeper asks for every key that it finds taken or free, and each answer reaches it only after the other is done.
+    const done = Promise.withResolvers<void>();
+    let asked = 0;
+    const sleepy: ObjectStore = {
+      ...inner,
+      head: async (key) => {
+        const answer = await inner.head(key);
+        if (asked++ >= 3) await done.promise;
+        return answer;
+      },
+    };
+    const sleeper = importModel(jobFor({ source, store: sleepy, prefix })).catch((error: unknown) => error);
+    let winner = await importModel(jobFor({ source, store: inner, prefix })).catch((error: unknown) => error);
+    for (let tries = 0; winner instanceof Error && tries < 5; tries++)
+      winner = await importModel(jobFor({ source, store: inner, prefix }));
+    done.resolve();
+    await sleeper;
+    const manifest = parseManifest(await stored(inner, `${folder}MANIFEST.json`));
+    assert.equal(manifest?.files.length, filesBelow(llamaFolder()).length);
+    for (const { key = "", sha256 } of manifest?.files ?? []) {
+      const bytes = await inner.get(`models/ns-uid/model-uid/${key}`, 1 << 28);
+      assert.equal(
+        createHash("sha256")
+          .update(bytes ?? "")
+          .digest("hex"),
+        sha256,
+        key,
+      );
+    }
+    await importModel(jobFor({ source, store: inner, prefix }));
+    const named = manifest?.files.map(({ key = "" }) => key.slice(2)) ?? [];
+    assert.deepEqual(await keysOf(inner, folder), [...named, ".berth/import.json", "MANIFEST.json"].sort());
+  });
+}
 
 test("two imports of one model at once end with one manifest", async (t) => {
   const store = await newStore(t, s3, "s3");

@@ -11,6 +11,8 @@ export interface ImportObserver {
   inspected(facts: ModelFacts): void;
   /** Bytes that are safely in the store; `copied` is false for those that an earlier attempt had brought. */
   bytes(count: number, copied: boolean): void;
+  /** Bytes of a file that an earlier revision holds: neither read nor written. */
+  reused(count: number): void;
   file(): void;
   committing(): void;
   /** A request to source or store failed in a way that passes, and is made again. */

@@ -1,9 +1,11 @@
 /**
  * Places and records of the store. A revision stands below `models/<namespace UID>/<model UID>/<n>/` (`models/cluster/…`
- * for a ClusterModel) under the paths that its files had below the source's prefix. MANIFEST.json is written last and is
- * the only proof that a revision is complete; its bytes are a function of the files alone. What was learnt on the way
- * (source, ETags, times, facts) lies beside it in `.berth/`, a folder that no imported path can name.
+ * for a ClusterModel) under the paths that its files had below the source's prefix; a file whose bytes an earlier revision of
+ * the same model holds stays where it is, and the manifest names that object. MANIFEST.json is written last and is the only
+ * proof that a revision is complete. What was learnt on the way (source, ETags, times, facts) lies beside it in `.berth/`, a
+ * folder that no imported path can name.
  */
+import { canonicalJson } from "../metering/canonical.ts";
 import type { ModelFacts } from "./inspect.ts";
 import { isJson } from "./config.ts";
 import { comparePaths } from "./listing.ts";
@@ -11,6 +13,8 @@ import type { ModelFile } from "./listing.ts";
 
 export const MANIFEST = "MANIFEST.json";
 export const MANIFEST_FORMAT = "berth.dev/manifest/v1";
+/** Stands in the place of a manifest whose revision was removed, or was never finished and is given up: for good. */
+const REMOVED_FORMAT = "berth.dev/removed/v1";
 /** 10,000 files with paths of 768 bytes stay below this. */
 export const MAX_MANIFEST_BYTES = 16 << 20;
 
@@ -42,6 +46,13 @@ export function recordKey(path: string): string {
 }
 export const RECORDS = ".berth/files";
 export const IMPORT_KEY = ".berth/import.json";
+/** Says that an import means to point at objects of earlier revisions: nobody may remove them while it runs. */
+export const CLAIM_KEY = ".berth/importing";
+
+/** Place below the revision's folder for a file whose own place another state of the source has taken; the same for the same state. */
+export function secondPlace(path: string, stateId: string): string {
+  return `.berth/objects/${stateId}/${path}`;
+}
 
 /** One file of a manifest. */
 export interface StoredFile {
@@ -49,6 +60,28 @@ export interface StoredFile {
   readonly sizeBytes: number;
   /** 64 hex digits over the file's bytes. */
   readonly sha256: string;
+  /** Where the bytes lie, below the model's folder: `<n>/<path>`. Absent: below the revision's own folder, under the path. */
+  readonly key?: string;
+}
+
+/** Key of a file's object below the model's folder; it may lie in an earlier revision's. */
+export function objectKeyBelow(number: number, { key, path }: Pick<StoredFile, "key" | "path">): string {
+  return key ?? `${String(number)}/${path}`;
+}
+
+/** The same in the store, for the revision in `folder`. */
+export function objectKey(folder: string, file: Pick<StoredFile, "key" | "path">): string {
+  return parentFolder(folder) + objectKeyBelow(numberOf(folder), file);
+}
+
+/** `models/a/b/` of `models/a/b/3/`. */
+function parentFolder(folder: string): string {
+  return folder.slice(0, folder.lastIndexOf("/", folder.length - 2) + 1);
+}
+
+/** The number at the end of a revision's folder. */
+export function numberOf(folder: string): number {
+  return Number(folder.slice(parentFolder(folder).length, -1));
 }
 
 export interface Manifest {
@@ -72,17 +105,37 @@ export function fingerprintText(files: readonly ModelFile[]): string {
   return JSON.stringify(files.map((file) => [file.path, file.sizeBytes, file.etag]));
 }
 
-/** The manifest's bytes as text: the same files give the same text, whoever writes it. */
+/** The manifest as canonical JSON: the same files in the same places give the same text, whoever writes it. */
 export function manifestText(manifest: Manifest): string {
-  const files = sorted(manifest.files).map((f) => ({ path: f.path, size: f.sizeBytes, sha256: f.sha256 }));
-  return `${JSON.stringify({ format: MANIFEST_FORMAT, digest: manifest.digest, files }, undefined, 1)}\n`;
+  const files = sorted(manifest.files).map(({ path, sizeBytes, sha256, key }) => ({
+    path,
+    size: sizeBytes,
+    sha256,
+    key,
+  }));
+  return `${canonicalJson({ format: MANIFEST_FORMAT, digest: manifest.digest, files })}\n`;
+}
+
+/** What takes a manifest's place for good, so that no number is used twice and no writer that slept can complete it. */
+export function removedText(): string {
+  return `${canonicalJson({ format: REMOVED_FORMAT })}\n`;
+}
+export function isRemoved(text: string): boolean {
+  return parse(text)?.["format"] === REMOVED_FORMAT;
+}
+
+/** `<n>/` and a path that stays below it. */
+function isSoundKey(key: unknown): key is string {
+  if (typeof key !== "string" || !/^[1-9]\d{0,8}\//.test(key) || /[\\\p{Cc}]/u.test(key)) return false;
+  return key.split("/").every((segment) => segment !== "" && segment !== "." && segment !== "..");
 }
 
 function storedFile(value: unknown): StoredFile | undefined {
   if (!isJson(value)) return undefined;
-  const { path, size, sha256 } = value;
+  const { path, size, sha256, key } = value;
   const sound = typeof path === "string" && Number.isSafeInteger(size) && typeof sha256 === "string";
-  return sound ? { path, sizeBytes: size as number, sha256 } : undefined;
+  if (!sound || (key !== undefined && !isSoundKey(key))) return undefined;
+  return { path, sizeBytes: size as number, sha256, ...(key === undefined ? {} : { key }) };
 }
 
 /** A manifest out of its text; undefined where it is none. Whether the digest fits the files is the caller's to check. */
@@ -132,9 +185,13 @@ function isSoundPath(path: string, segments: readonly string[]): boolean {
   );
 }
 
-/** Proof that one file of one state of the source is in the store: a restarted import skips it. */
+/**
+ * What stands, or will ever stand, at one key: written once, before the object itself and never changed, so that whoever finds
+ * both may take the object for a file of that state of the source. A restarted import skips it.
+ */
 export interface FileRecord extends StoredFile {
   readonly etag: string;
+  readonly key: string;
 }
 
 /** A file's record as text, and back; undefined where the text is none. */
@@ -143,9 +200,9 @@ export function recordText(record: FileRecord): string {
 }
 export function parseRecord(text: string): FileRecord | undefined {
   const json = parse(text);
-  const { path, sizeBytes, sha256, etag } = json ?? {};
-  const sound = typeof path === "string" && typeof sha256 === "string" && typeof etag === "string";
-  return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag } : undefined;
+  const { path, sizeBytes, sha256, etag, key } = json ?? {};
+  const sound = typeof path === "string" && typeof sha256 === "string" && typeof etag === "string" && isSoundKey(key);
+  return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag, key } : undefined;
 }
 
 /** Where a revision came from: a folder of a bucket, or a commit of a repository. */
@@ -155,27 +212,40 @@ export type SourceOrigin =
 
 /** What lies beside a manifest: how the revision came to be, and what its headers said. */
 export interface ImportRecord {
+  /** Of the manifest that it belongs to: a record that an import left which did not come first counts for nothing. */
+  readonly digest: string;
   /** SHA-256 of `fingerprintText`, with `sha256:` before it. */
   readonly fingerprint: string;
   readonly source: SourceOrigin;
   /** RFC 3339, seconds. */
   readonly importedAt: string;
+  /** Of the Berth that wrote it. */
+  readonly version: string;
   readonly facts: ModelFacts;
+  /** Of the source's objects, by path. */
   readonly etags: Readonly<Record<string, string>>;
+  /** Of a versioned bucket's objects, by path. */
+  readonly versionIds?: Readonly<Record<string, string>>;
 }
 
 export function importText(record: ImportRecord): string {
   return JSON.stringify(record);
 }
-export function parseImport(
-  text: string,
-): (Pick<ImportRecord, "fingerprint" | "importedAt" | "facts"> & { readonly commit?: string }) | undefined {
+
+function isOrigin(value: unknown): value is SourceOrigin {
+  if (!isJson(value) || typeof value["endpoint"] !== "string") return false;
+  const { bucket, prefix, repo, commit } = value;
+  const isBucket = typeof bucket === "string" && typeof prefix === "string";
+  return isBucket || (typeof repo === "string" && typeof commit === "string");
+}
+
+/** The record out of its text; undefined where it is none, or belongs to another manifest. */
+export function parseImport(text: string, digest: string): ImportRecord | undefined {
   const json = parse(text);
-  const { fingerprint, importedAt, facts, source } = json ?? {};
-  const sound = typeof fingerprint === "string" && typeof importedAt === "string" && isJson(facts);
-  const commit = isJson(source) ? source["commit"] : undefined;
-  if (!sound) return undefined;
-  return { fingerprint, importedAt, facts: facts as ModelFacts, ...(typeof commit === "string" ? { commit } : {}) };
+  const { fingerprint, importedAt, facts, source, etags } = json ?? {};
+  const sound = typeof fingerprint === "string" && typeof importedAt === "string" && isJson(facts) && isJson(etags);
+  if (!sound || !isOrigin(source) || json?.["digest"] !== digest) return undefined;
+  return json as unknown as ImportRecord;
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> | undefined {
@@ -191,13 +261,10 @@ function parse(text: string): Readonly<Record<string, unknown>> | undefined {
 export interface FoundRevision {
   readonly number: number;
   readonly manifest: Manifest;
-  readonly fingerprint: string | undefined;
-  readonly importedAt: string | undefined;
-  /** Of a repository's revision. */
-  readonly commit?: string | undefined;
+  readonly record?: ImportRecord | undefined;
 }
 
-/** Number of the revision that an import writes: the first one without a manifest, so that a restart finds its own files. */
-export function nextNumber(found: readonly FoundRevision[]): number {
-  return found.reduce((highest, revision) => Math.max(highest, revision.number), 0) + 1;
+/** Number of the revision that an import writes: above every one that was ever finished, so that a restart finds its own files. */
+export function nextNumber(numbers: readonly number[]): number {
+  return numbers.reduce((highest, number) => Math.max(highest, number), 0) + 1;
 }
