@@ -45,6 +45,7 @@ export interface OperatorConfig extends CommonConfig {
   readonly storeService: string;
   readonly nodeTypesFile?: string;
   readonly sinksFile?: string;
+  readonly priceListFile?: string;
   readonly ledgerSigningKeyFile?: string;
   /** Absent where the platform wants none. */
   readonly catalogue?: CatalogueConfig;
@@ -164,6 +165,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     storeService: read.url("store-service", "http", "https"),
     nodeTypesFile: read.text("node-types-file"),
     sinksFile: read.text("sinks-file"),
+    priceListFile: read.text("price-list-file"),
     ledgerSigningKeyFile: read.text("ledger-signing-key-file"),
     catalogue: catalogueChoice(read),
     usagePort: read.whole("usage-port", 0, 65_535),

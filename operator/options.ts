@@ -64,6 +64,7 @@ export const operatorOptions: readonly Option[] = [
     "60",
   ),
   option("sinks-file", "file", "JSON or YAML list of sinks that sealed hours are delivered to"),
+  option("price-list-file", "file", "price list (YAML or JSON) that sinks of type focus rate sealed hours by"),
   option("window-seconds", "s", "length of a metering window", "3600"),
   option("seal-grace-seconds", "s", "how long after its end a window is sealed at the earliest", "300"),
   option("seal-spread-seconds", "s", "over how many seconds sealing is spread", "300"),

@@ -247,10 +247,18 @@ export type TrustedKeys = ReadonlyMap<string, (bytes: Uint8Array, signature: Uin
 /** What a sink said to a batch. `refused`: it will never take these records as they are; the words are the receiver's. */
 export type SinkAnswer = { readonly accepted: true } | { readonly accepted: false; readonly refused: string };
 
+/** The sealed window that a batch comes from; in whole seconds since the epoch. */
+export interface SinkWindow {
+  readonly start: number;
+  readonly end: number;
+  /** End of the window that was sealed before; undefined for the first one. */
+  readonly previousEnd: number | undefined;
+}
+
 /** A receiver of sealed records. At least once: whoever receives tells repeats by their ids. */
 export interface SinkTarget<T> {
   /** Throws RetryError for what may pass by itself, or what is wrong with the sink as a whole (address, credentials). */
-  deliver(records: readonly T[]): Promise<SinkAnswer>;
+  deliver(records: readonly T[], window: SinkWindow): Promise<SinkAnswer>;
   close(): void;
 }
 

@@ -21,7 +21,7 @@ import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
 import { listen } from "./listeners.ts";
-import { openSinks, parseSinks } from "./sinks.ts";
+import { openSinks, parseSinks, priceListIn } from "./sinks.ts";
 import type { SinkConfig } from "./api/sinks.ts";
 import { keyOf } from "./runtime/store.ts";
 import { newBase, type Base, type Running } from "./process.ts";
@@ -53,7 +53,8 @@ export async function startOperator(
     ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
   ];
   const seals = sealer(base, caches, config, books, seen);
-  const sinks = openSinks(base, ledger, await listedSinks(config));
+  const { priceListFile } = config;
+  const sinks = openSinks(base, { ledger, configs: await listedSinks(config), priceListFile });
   const silence = await listen(base, config, reflectors, {
     port: config.usagePort,
     app: usageApp(base, caches, config, books),
@@ -155,10 +156,12 @@ async function nodeTypeOffer(
   return () => applyNodeTypes({ applier, store: caches.nodeTypes.store, log: base.log }, list);
 }
 
-/** Read at the start, so that a wrong list ends it with every problem named. */
-async function listedSinks({ sinksFile }: OperatorConfig): Promise<readonly SinkConfig[]> {
+/** Read at the start, so that a wrong list of sinks or of prices ends it with every problem named. */
+async function listedSinks({ sinksFile, priceListFile }: OperatorConfig): Promise<readonly SinkConfig[]> {
+  if (priceListFile !== undefined) await priceListIn(priceListFile)();
   if (sinksFile === undefined) return [];
-  const { sinks, problems } = parseSinks(parse(await readFile(sinksFile, "utf8")));
+  const given: unknown = parse(await readFile(sinksFile, "utf8"));
+  const { sinks, problems } = parseSinks(given, { hasPrices: priceListFile !== undefined });
   if (problems.length > 0) throw new ConfigError(problems);
   return sinks;
 }

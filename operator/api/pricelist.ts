@@ -15,6 +15,8 @@ const quantity = z.string().regex(/^\d{1,12}$/, 'write a whole number of units a
 const token = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/, "write letters, digits, '.', '_', '/' and '-'");
 
 export const priceUnits = ["node-second", "node-minute", "node-hour", "gpu-second", "gpu-minute", "gpu-hour"] as const;
+/** Versions of the FinOps Open Cost and Usage Specification that files are written in. */
+export const focusVersions = ["1.2", "1.4"] as const;
 export const billingBases = ["billable", "ready", "claimed", "desired"] as const;
 
 const tier = z.strictObject({
@@ -54,3 +56,4 @@ export type PriceList = z.infer<typeof priceList>;
 export type PriceVersion = z.infer<typeof version>;
 export type SkuPrice = z.infer<typeof skuPrice>;
 export type BillingBasis = (typeof billingBases)[number];
+export type FocusVersion = (typeof focusVersions)[number];

@@ -1,6 +1,8 @@
 /** Where sealed records are delivered to, as the chart writes it (a JSON list). Secrets are named by file, never by value. */
 import { z } from "zod";
 
+import { focusVersions } from "./pricelist.ts";
+
 const name = z
   .string()
   .regex(/^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$/, "write lower-case letters, digits and dashes, at most 40");
@@ -22,16 +24,37 @@ const http = {
   timeoutSeconds: z.int().min(1).max(300).default(30),
 };
 
+/** A folder of this process or of a bucket. */
+const folder = {
+  url: z.string().regex(/^(file:\/\/\/|s3:\/\/[a-z0-9])[^\s]+$/, "begin it with file:/// or s3://"),
+  /** S3 only: URL of the server (AWS itself where it is absent) and region. */
+  endpoint: z
+    .string()
+    .regex(/^https?:\/\/[^\s]+$/, "begin it with https://")
+    .optional(),
+  s3Region: z.string().min(1).max(63).optional(),
+  /** S3 only: files that hold the keys; read at each delivery, so that rotated ones are taken up. */
+  accessKeyIdFile: file.optional(),
+  secretAccessKeyFile: file.optional(),
+};
+
 export const sinkConfig = z.discriminatedUnion("type", [
   /** CloudEvents 1.0 in batches; `tokenFile` holds a bearer token. */
   z.strictObject({ type: z.literal("cloudevents"), ...http, tokenFile: file.optional() }),
   /** The same events as a JSON object, signed as Standard Webhooks do; `secretFile` holds one secret a line, newest first. */
   z.strictObject({ type: z.literal("webhook"), ...http, secretFile: file }),
-  /** A file of JSON lines a window, in a folder of this process. */
+  /** A file of JSON lines a batch. */
+  z.strictObject({ type: z.literal("jsonl"), ...common, ...folder }),
+  /** A FOCUS Cost and Usage file a window, rated by the platform's price list. */
   z.strictObject({
-    type: z.literal("jsonl"),
-    ...common,
-    url: z.string().regex(/^file:\/\/\/[^\s]+$/, "begin it with file:///"),
+    type: z.literal("focus"),
+    name,
+    startAt: startAt.optional(),
+    ...folder,
+    version: z.enum(focusVersions).default("1.2"),
+    /** Who sells the capacity and writes the invoice. */
+    provider: z.string().trim().min(1).max(120),
+    region: z.string().min(1).max(63).optional(),
   }),
 ]);
 
@@ -56,4 +79,14 @@ export const quarantined = z.object({
   recordId: z.string(),
   manifest: z.string(),
   reason: z.string().max(500),
+});
+
+/** A version of a price list as a sink first used it: later edits of it are refused. */
+export const pinnedPrices = z.object({
+  schema: z.literal("berth.dev/sink-prices.v1"),
+  sink: name,
+  priceList: z.string(),
+  version: z.string(),
+  /** SHA-256 of its canonical content, without its end. */
+  sha256: z.string(),
 });

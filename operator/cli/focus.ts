@@ -4,10 +4,11 @@ import { readFile } from "node:fs/promises";
 
 import type { PriceList } from "../api/pricelist.ts";
 import type { UsageLine } from "../api/usage.ts";
-import { focusCsv } from "../plan/rating/focus.ts";
+import { secondsOf } from "../plan/metering/windows.ts";
+import { chargesOf, focusCsv } from "../plan/rating/focus.ts";
 import type { Charge, FocusParties } from "../plan/rating/focus.ts";
-import { focusVersions } from "../plan/rating/focuscolumns.ts";
-import type { FocusVersion } from "../plan/rating/focuscolumns.ts";
+import { focusVersions } from "../api/pricelist.ts";
+import type { FocusVersion } from "../api/pricelist.ts";
 import { focusFindings } from "../plan/rating/focusrules.ts";
 import { freshRating, rateWindow } from "../plan/rating/rate.ts";
 
@@ -41,11 +42,7 @@ export function focusExport(
     ({ state } = rated);
     if (windowStart < about.from) continue;
     for (const { sku } of rated.unpriced) unpriced.add(sku);
-    const byId = new Map(window.map((record) => [record.id, record]));
-    for (const line of rated.lines) {
-      const record = byId.get(line.recordId);
-      if (record) charges.push({ record, line });
-    }
+    charges.push(...chargesOf(window, rated.lines, secondsOf(windowStart)));
   }
   const open = records.filter((record) => record.open && record.windowStart >= about.from).length;
   return { csv: focusCsv(about.version, charges, about.parties), open, unpriced: [...unpriced].sort() };

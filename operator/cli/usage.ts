@@ -7,7 +7,7 @@ import { parse } from "yaml";
 import type { PriceList } from "../api/pricelist.ts";
 import { usageReport } from "../api/usage.ts";
 import type { UsageLine, UsageReport } from "../api/usage.ts";
-import type { FocusVersion } from "../plan/rating/focuscolumns.ts";
+import type { FocusVersion } from "../api/pricelist.ts";
 import { parsePriceList } from "../plan/rating/pricelist.ts";
 import { estimateOf } from "./estimate.ts";
 import { focusExport, focusVersionOption } from "./focus.ts";

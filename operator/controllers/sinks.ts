@@ -15,7 +15,7 @@ import {
   replayPrefix,
   replayedKey,
 } from "../plan/sinks/keys.ts";
-import type { Clock, Ledger, Log, SinkTarget } from "../ports.ts";
+import type { Clock, Ledger, Log, SinkTarget, SinkWindow } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import type { SinkMetrics } from "./sinkmetrics.ts";
 import { readSealed, sealedKeys } from "./segments.ts";
@@ -24,6 +24,7 @@ import type { SealedWindow } from "./segments.ts";
 export interface SinkDeps {
   readonly name: string;
   readonly startAt?: string;
+  /** Records a delivery; Infinity for a sink that takes whole windows only. */
   readonly batchSize: number;
   readonly target: SinkTarget<UsageRecord>;
   readonly ledger: Ledger;
@@ -121,7 +122,7 @@ function newDelivery(deps: SinkDeps) {
   };
 }
 
-type Send = (records: readonly UsageRecord[]) => Promise<readonly Refusal[]>;
+type Send = (records: readonly UsageRecord[], window: SinkWindow) => Promise<readonly Refusal[]>;
 
 interface Refusal {
   readonly record: UsageRecord;
@@ -145,7 +146,7 @@ async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWi
     const end = Math.min(records.length, start + batchSize);
     const batch = records.slice(start, end).filter((_, i) => !isDone(start + i));
     if (batch.length === 0) continue;
-    kept.push(...(await deliverBatch(deps, send, { key, batch })));
+    kept.push(...(await deliverBatch(deps, send, { key, batch, sealed })));
     if (records.length > batchSize)
       await ledger.putOnce(partKey(name, key, { start, end }), canonicalBytes({ quarantined: kept }));
   }
@@ -153,13 +154,18 @@ async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWi
   await ledger.putOnce(ackKey(name, key), canonicalBytes({ schema: "berth.dev/sink-ack.v1", ...ack }));
 }
 
+export function sinkWindowOf({ window, manifest }: SealedWindow): SinkWindow {
+  const { previousWindowEnd } = manifest;
+  return { ...window, previousEnd: previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd) };
+}
+
 /** Sends one batch; ids of the records that the sink will never take. They lie in the ledger when this resolves. */
 async function deliverBatch(
   { ledger, name, metrics, log }: SinkDeps,
   send: Send,
-  { key, batch }: { readonly key: string; readonly batch: readonly UsageRecord[] },
+  { key, batch, sealed }: OwedWindow & { readonly batch: readonly UsageRecord[] },
 ): Promise<string[]> {
-  const refusals = await send(batch);
+  const refusals = await send(batch, sinkWindowOf(sealed));
   for (const { record, reason } of refusals) {
     const body = { sink: name, recordId: record.id, manifest: key, reason };
     const stored = quarantined.parse({ schema: "berth.dev/sink-quarantine.v1", ...body });
@@ -175,8 +181,8 @@ async function deliverBatch(
 function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): Send {
   let everAccepted = false;
   let loneRefusals = 0;
-  async function halves(records: readonly UsageRecord[]): Promise<Refusal[]> {
-    const answer = await target.deliver(records);
+  async function halves(records: readonly UsageRecord[], window: SinkWindow): Promise<Refusal[]> {
+    const answer = await target.deliver(records, window);
     if (answer.accepted) {
       everAccepted = true;
       return [];
@@ -184,10 +190,10 @@ function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): Send {
     const [only] = records;
     if (only && records.length === 1) return [{ record: only, reason: answer.refused.slice(0, 500) }];
     const middle = Math.ceil(records.length / 2);
-    return [...(await halves(records.slice(0, middle))), ...(await halves(records.slice(middle)))];
+    return [...(await halves(records.slice(0, middle), window)), ...(await halves(records.slice(middle), window))];
   }
-  return async (records) => {
-    const refusals = await halves(records);
+  return async (records, window) => {
+    const refusals = await halves(records, window);
     if (refusals.length < records.length || records.length === 0) return refusals;
     loneRefusals += 1;
     const suspicious = records.length > 1 || (!everAccepted && loneRefusals < patientRefusals);
@@ -206,10 +212,11 @@ async function replay(deps: SinkDeps, send: Send, ended: () => boolean): Promise
     const { from, to } = sinkReplay.parse(JSON.parse(Buffer.from((await ledger.get(request)) ?? []).toString()));
     for (const key of await sealedKeys(ledger, secondsOf(from), secondsOf(to))) {
       if (ended()) return windows;
-      const { records } = await readSealed(ledger, key);
+      const sealed = await readSealed(ledger, key);
+      const { records } = sealed;
       for (let at = 0; at < records.length; at += deps.batchSize) {
         const batch = records.slice(at, at + deps.batchSize);
-        const refused = new Set(await deliverBatch(deps, send, { key, batch }));
+        const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed }));
         const taken = batch.filter(({ id }) => !refused.has(id));
         for (const { id } of taken) await ledger.remove(quarantineKey(name, id));
       }

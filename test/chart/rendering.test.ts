@@ -5,7 +5,9 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { parse, parseAllDocuments, stringify } from "yaml";
 import { commonOptions, importerOptions, operatorOptions, storeOptions } from "../../operator/config.ts";
+import { parsePriceList } from "../../operator/plan/rating/pricelist.ts";
 import { parseSinks } from "../../operator/sinks.ts";
+import { aPriceList } from "../plan/rating/samples.ts";
 import { run } from "../cluster/cluster.ts";
 import type { CommandResult } from "../cluster/cluster.ts";
 import { repoDir } from "../cluster/paths.ts";
@@ -267,6 +269,7 @@ test("the flags are those of the program, and every one that has no default is g
     metering: {
       signing: { existingSecret: "ledger-key" },
       sinks: [{ name: "meter", type: "cloudevents", url: "https://meter.example.com" }],
+      priceList: { existingConfigMap: "prices" },
     },
   };
   const own = { operator: operatorOptions, importer: importerOptions, store: storeOptions };
@@ -487,6 +490,36 @@ test("sinks reach the operator as a file that it understands, secrets as mounts 
     assert.ok(mounts.includes(path), path);
 });
 
+test("files of charges: prices from the values or from a ConfigMap of the platform's, a bucket's keys from its Secret", async () => {
+  const sinks = [
+    {
+      name: "focus",
+      type: "focus",
+      url: "s3://costs/berth",
+      existingSecret: "costs",
+      provider: "Example",
+      version: "1.4",
+    },
+  ];
+  const list = aPriceList();
+  const prices = await found("ConfigMap", "berth-prices", { metering: { sinks, priceList: { list } } });
+  assert.deepEqual(parsePriceList(JSON.parse(prices.data?.["prices.yaml"] ?? "")).list, list);
+  const config = await found("ConfigMap", "berth-sinks", { metering: { sinks, priceList: { list } } });
+  const parsed = parseSinks(JSON.parse(config.data?.["sinks.json"] ?? ""));
+  assert.deepEqual(parsed.problems, []);
+  const [sink] = parsed.sinks;
+  assert.ok(sink?.type === "focus");
+  assert.equal(sink.secretAccessKeyFile, "/etc/berth/sink-secrets/focus/secret-access-key");
+  const theirs = { existingConfigMap: "price-list", key: "list.yaml" };
+  const pod = (await found("Deployment", "berth-operator", { metering: { sinks, priceList: theirs } })).spec?.template
+    ?.spec;
+  assert.ok(pod?.containers[0]?.args.includes("--price-list-file=/etc/berth/prices/list.yaml"));
+  assert.deepEqual(
+    pod?.volumes?.find(({ name }) => name === "prices"),
+    { name: "prices", configMap: { name: "price-list" } },
+  );
+});
+
 test("the key that signs sealed hours is mounted from its Secret, as one file, and only where one is named", async () => {
   const signing = { existingSecret: "ledger-key", key: "ed25519" };
   const operator = await found("Deployment", "berth-operator", { metering: { signing } });
@@ -506,6 +539,9 @@ test("sinks that cannot be meant are refused with the remedy", async () => {
     [{ name: "a", type: "webhook", url: https }, /webhook a has no existingSecret/],
     [{ name: "a", type: "jsonl", url: "file:///x" }, /no existingClaim/],
     [{ name: "a", type: "jsonl", url: https, existingClaim: "c" }, /cannot have the url/],
+    [{ name: "a", type: "jsonl", url: "s3://bucket" }, /writes to a bucket and has no existingSecret/],
+    [{ name: "a", type: "focus", url: "s3://bucket", existingSecret: "s" }, /has no provider/],
+    [{ name: "a", type: "focus", url: "s3://b", existingSecret: "s", provider: "Example" }, /needs prices/],
     [{ name: "a", type: "cloudevents", url: "http://meter" }, /no TLS/],
     [{ name: "a", type: "cloudevents", url: https, token: "secret" }, /token/],
   ];

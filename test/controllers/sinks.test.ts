@@ -1,64 +1,15 @@
 /** Delivery to a real receiver process that forgets, falls silent, refuses one of 25 for ever; over a real directory ledger. */
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { readFile, readdir, writeFile } from "node:fs/promises";
 import { createHmac } from "node:crypto";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
-import { Registry } from "prom-client";
 
-import { openLedger } from "../../operator/adapters/ledger/open.ts";
-import { openSink } from "../../operator/adapters/sinks/open.ts";
-import { sinkConfig } from "../../operator/api/sinks.ts";
-import { sealWindow } from "../../operator/controllers/segments.ts";
-import { newSinkMetrics } from "../../operator/controllers/sinkmetrics.ts";
-import { newSink } from "../../operator/controllers/sinks.ts";
 import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
-import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { quarantinePrefix, replayPrefix } from "../../operator/plan/sinks/keys.ts";
-import type { Ledger, Log } from "../../operator/ports.ts";
-import { eventForms } from "../../operator/sinks.ts";
-import { aRecord } from "../plan/rating/samples.ts";
 import { receiver } from "./sinkbed.ts";
-import { newManualClock } from "../runtime/manualclock.ts";
-
-const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
-
-const names = Array.from({ length: 25 }, (_, i) => `d${String(i).padStart(2, "0")}`);
-const idOf = (name: string, hour = 10): string => aRecord({ name, hour }).id;
-
-/** A ledger with the hours 10 to `last` of 25 deployments. */
-async function sealed(t: TestContext, last = 10): Promise<{ ledger: Ledger; folder: string }> {
-  const folder = await mkdtemp(join(tmpdir(), "berth-sinks-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  const ledger = openLedger({ url: pathToFileURL(join(folder, "ledger")).href });
-  for (let hour = 10; hour <= last; hour++) await sealHour(ledger, hour);
-  return { ledger, folder };
-}
-
-async function sealHour(ledger: Ledger, hour: number): Promise<void> {
-  const records = names.map((name) => aRecord({ name, hour }));
-  const start = secondsOf("2026-11-21T00:00:00Z") + hour * 3600;
-  const sealedThrough = hour === 10 ? undefined : start;
-  await sealWindow(ledger, { window: { start, end: start + 3600 }, records, clusterId: "c1", sealedThrough });
-}
-
-function sinkOn(ledger: Ledger, given: Readonly<Record<string, unknown>>) {
-  const config = sinkConfig.parse({
-    name: "billing",
-    ...(given["type"] === "jsonl" ? {} : { plainHttp: true, timeoutSeconds: 1 }),
-    batchSize: 25,
-    ...given,
-  });
-  const clock = newManualClock(Date.parse("2026-11-21T13:00:00Z"));
-  const registry = new Registry();
-  const metrics = newSinkMetrics(registry);
-  const { name, batchSize, startAt } = config;
-  const target = openSink(config, eventForms, clock);
-  return { sink: newSink({ name, batchSize, startAt, target, ledger, clock, log, metrics }), registry };
-}
+import { idOf, names, sealHour, sealed, sinkOn } from "./sinkrig.ts";
 
 test("every record once, in order of time, as CloudEvents in OpenMeter's exact content type", async (t) => {
   const there = await receiver(t);

@@ -23,7 +23,7 @@ import { serve } from "../../operator/http/serve.ts";
 import { focusCommand } from "../../operator/cli/focus.ts";
 import { runUsage } from "../../operator/cli/usage.ts";
 import { parseCsv } from "../../operator/plan/rating/csv.ts";
-import { focusVersions } from "../../operator/plan/rating/focuscolumns.ts";
+import { focusVersions } from "../../operator/api/pricelist.ts";
 import { focusFindings } from "../../operator/plan/rating/focusrules.ts";
 import { tally } from "../cluster/audit.ts";
 import { requires, testCluster, testNamespace } from "../cluster/session.ts";

@@ -37,14 +37,26 @@
 {{- if and (eq .type "webhook") (not .existingSecret) }}
 {{- fail (printf "metering.sinks: webhook %s has no existingSecret: name a Secret in namespace %s that holds its signing secret under the key secret (or secretKey)" .name $.Release.Namespace) }}
 {{- end }}
-{{- if and (eq .type "jsonl") (not .existingClaim) }}
+{{- $files := has .type (list "jsonl" "focus") }}
+{{- if ne $files (or (hasPrefix "file:///" .url) (hasPrefix "s3://" .url)) }}
+{{- fail (printf "metering.sinks: %s of type %s cannot have the url %s: write file:///path or s3://bucket/prefix for jsonl and focus, https://… otherwise" .name .type .url) }}
+{{- end }}
+{{- if and (hasPrefix "file:" .url) (not .existingClaim) }}
 {{- fail (printf "metering.sinks: %s writes files, but has no existingClaim: name a PersistentVolumeClaim in namespace %s" .name $.Release.Namespace) }}
 {{- end }}
-{{- if and (eq .type "jsonl") .existingSecret }}
+{{- if and (hasPrefix "file:" .url) .existingSecret }}
 {{- fail (printf "metering.sinks: %s writes files and takes no existingSecret: leave it out" .name) }}
 {{- end }}
-{{- if ne (eq .type "jsonl") (hasPrefix "file:///" .url) }}
-{{- fail (printf "metering.sinks: %s of type %s cannot have the url %s: write file:///path for jsonl, https://… otherwise" .name .type .url) }}
+{{- if and (hasPrefix "s3:" .url) (not .existingSecret) }}
+{{- fail (printf "metering.sinks: %s writes to a bucket and has no existingSecret: name a Secret in namespace %s with access-key-id and secret-access-key" .name $.Release.Namespace) }}
+{{- end }}
+{{- if eq .type "focus" }}
+{{- if not .provider }}
+{{- fail (printf "metering.sinks: %s has no provider: say who sells the capacity and writes the invoice" .name) }}
+{{- end }}
+{{- if not (include "berth.priceListConfigMap" $) }}
+{{- fail (printf "metering.sinks: %s of type focus needs prices: set metering.priceList.list or metering.priceList.existingConfigMap" .name) }}
+{{- end }}
 {{- end }}
 {{- if and (hasPrefix "http://" .url) (not .plainHttp) }}
 {{- fail (printf "metering.sinks: %s has no TLS (%s): use https, or set plainHttp inside your own network" .name .url) }}

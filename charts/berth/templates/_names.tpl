@@ -214,14 +214,25 @@ Argument: the pod spec as `lookup` returns it.
 {{- if $refused }}true{{ end }}
 {{- end }}
 
+{{/* Name of the ConfigMap that holds the price list; empty without one. */}}
+{{- define "berth.priceListConfigMap" -}}
+{{- with .Values.metering.priceList }}
+{{- if .existingConfigMap }}{{ .existingConfigMap }}{{ else if .list }}{{ $.Release.Name }}-prices{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* The sinks as the operator reads them: secrets by the path at which they are mounted, never by value. */}}
 {{- define "berth.sinks" -}}
 {{- $sinks := list }}
 {{- range .Values.metering.sinks }}
-{{- $sink := omit . "existingSecret" "secretKey" "existingClaim" }}
-{{- if .existingSecret }}
-{{- $file := printf "/etc/berth/sink-secrets/%s/%s" .name (.secretKey | default (ternary "token" "secret" (eq .type "cloudevents"))) }}
-{{- $sink = set $sink (ternary "tokenFile" "secretFile" (eq .type "cloudevents")) $file }}
+{{- $sink := omit . "existingSecret" "secretKey" "existingClaim" "accessKeyIdKey" "secretAccessKeyKey" }}
+{{- $folder := printf "/etc/berth/sink-secrets/%s" .name }}
+{{- if hasPrefix "s3:" .url }}
+{{- $_ := set $sink "accessKeyIdFile" (printf "%s/%s" $folder (.accessKeyIdKey | default "access-key-id")) }}
+{{- $_ := set $sink "secretAccessKeyFile" (printf "%s/%s" $folder (.secretAccessKeyKey | default "secret-access-key")) }}
+{{- else if .existingSecret }}
+{{- $file := printf "%s/%s" $folder (.secretKey | default (ternary "token" "secret" (eq .type "cloudevents"))) }}
+{{- $_ := set $sink (ternary "tokenFile" "secretFile" (eq .type "cloudevents")) $file }}
 {{- end }}
 {{- $sinks = append $sinks $sink }}
 {{- end }}

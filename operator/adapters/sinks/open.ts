@@ -1,11 +1,9 @@
 /** The target behind a sink's configuration. What events look like comes from the caller: adapters know no plan. */
-import { fileURLToPath } from "node:url";
-
 import type { UsageRecord } from "../../api/ledger.ts";
 import type { SinkConfig } from "../../api/sinks.ts";
 import type { Clock, SinkTarget } from "../../ports.ts";
-import { newDirectoryLedger } from "../ledger/directory.ts";
 import { newFileSink } from "./files.ts";
+import { openFolder } from "./folder.ts";
 import { bearer, newHttpSink, signed } from "./http.ts";
 
 export interface Forms {
@@ -15,9 +13,12 @@ export interface Forms {
   readonly lines: (records: readonly UsageRecord[]) => string;
 }
 
+/** FOCUS files are rated on their way and have a target of their own (controllers/focussink.ts). */
+export type PlainSink = Exclude<SinkConfig, { readonly type: "focus" }>;
+
 /** Opens without a request. */
-export function openSink(config: SinkConfig, forms: Forms, clock: Clock): SinkTarget<UsageRecord> {
-  if (config.type === "jsonl") return newFileSink(newDirectoryLedger(fileURLToPath(config.url)), forms.lines);
+export function openSink(config: PlainSink, forms: Forms, clock: Clock): SinkTarget<UsageRecord> {
+  if (config.type === "jsonl") return newFileSink(openFolder(config), forms.lines);
   const { name, url, timeoutSeconds } = config;
   const common = { name, url, timeoutSeconds };
   if (config.type === "cloudevents") {

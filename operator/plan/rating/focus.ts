@@ -6,7 +6,7 @@ import { periodOf } from "../metering/groups.ts";
 import { csvText } from "./csv.ts";
 import type { CsvRow } from "./csv.ts";
 import { focusColumns } from "./focuscolumns.ts";
-import type { FocusVersion } from "./focuscolumns.ts";
+import type { FocusVersion } from "../../api/pricelist.ts";
 import type { RatedLine } from "./rate.ts";
 
 /** What the ledger does not know. */
@@ -29,6 +29,23 @@ const units: Readonly<Record<RatedLine["unit"], string>> = {
 export interface Charge {
   readonly record: UsageRecord;
   readonly line: RatedLine;
+  /** Begin in seconds of the month in which a charge of a former month is written; absent where it is the charge's own. */
+  readonly billedIn?: number;
+}
+
+/** Charges of the records that became known with the window that begins at `start`: what belongs to a former month corrects it. */
+export function chargesOf(
+  records: readonly UsageRecord[],
+  lines: readonly RatedLine[],
+  start: number,
+): readonly Charge[] {
+  const byId = new Map(records.map((record) => [record.id, record]));
+  const month = periodOf(start, "month");
+  return lines.flatMap((line): Charge[] => {
+    const record = byId.get(line.recordId);
+    if (!record) return [];
+    return [{ record, line, ...(secondsOf(record.windowStart) < month.start ? { billedIn: month.start } : {}) }];
+  });
 }
 
 /** A file with all mandatory columns of the version; the order of rows is that of the charges. */
@@ -52,8 +69,9 @@ function withFractions(row: CsvRow, decimals: readonly string[]): CsvRow {
 }
 
 /** Values of all versions; the version's columns choose. Nothing is discounted: list, contracted, effective and billed cost are one. */
-function focusRow({ record, line }: Charge, parties: FocusParties): CsvRow {
-  return { ...costs(line), ...whoAndWhere(record, parties), ...whatAndWhen(record, line), ...ownValues(line) };
+function focusRow({ record, line, billedIn }: Charge, parties: FocusParties): CsvRow {
+  const what = { ...whatAndWhen(record, line), ...billing(record, billedIn) };
+  return { ...costs(line), ...whoAndWhere(record, parties), ...what, ...ownValues(line) };
 }
 
 function costs(line: RatedLine): CsvRow {
@@ -99,18 +117,24 @@ function whoAndWhere(record: UsageRecord, { provider, regionId }: FocusParties):
   };
 }
 
+/** A charge of a month that was billed before is a correction in the month in which it becomes known. */
+function billing({ windowStart }: UsageRecord, billedIn: number | undefined): CsvRow {
+  const month = periodOf(billedIn ?? secondsOf(windowStart), "month");
+  return {
+    BillingPeriodStart: instantOfSeconds(month.start),
+    BillingPeriodEnd: instantOfSeconds(month.end),
+    ChargeClass: billedIn === undefined ? null : "Correction",
+  };
+}
+
 function whatAndWhen(record: UsageRecord, line: RatedLine): CsvRow {
-  const month = periodOf(secondsOf(record.windowStart), "month");
   // Stable over versions of the list, as FOCUS asks: a new price is the same price of a SKU at another time.
   const price = line.skuPriceId === `${record.sku}/${line.priceVersion}` ? record.sku : line.skuPriceId;
   const gpus = line.unit.startsWith("gpu") ? 1 : record.gpus;
   return {
-    BillingPeriodStart: instantOfSeconds(month.start),
-    BillingPeriodEnd: instantOfSeconds(month.end),
     ChargePeriodStart: record.windowStart,
     ChargePeriodEnd: record.windowEnd,
     ChargeCategory: "Usage",
-    ChargeClass: null,
     ChargeFrequency: "Usage-Based",
     ChargeDescription: describe(record, line),
     ServiceCategory: "AI and Machine Learning",
@@ -123,8 +147,10 @@ function whatAndWhen(record: UsageRecord, line: RatedLine): CsvRow {
   };
 }
 
-function describe({ sku, deploymentName, namespace }: UsageRecord, { kind, basis }: RatedLine): string {
-  const what = kind === "usage" ? `${basis} capacity` : "minimum of a capacity session";
+function describe(record: UsageRecord, { kind, basis }: RatedLine): string {
+  const { sku, deploymentName, namespace } = record;
+  const adjusted = record.kind === "usage" ? "" : ", adjusted";
+  const what = kind === "usage" ? `${basis} capacity${adjusted}` : "minimum of a capacity session";
   return `${sku}: ${what} of ${namespace}/${deploymentName}`;
 }
 

@@ -2,8 +2,7 @@
  * Columns of FOCUS (FinOps Open Cost and Usage Specification), dataset Cost and Usage, as far as a file can be checked by them.
  * Facts: specification 1.2 (specification/columns), and the published data model of 1.4. Custom columns begin with x_.
  */
-export const focusVersions = ["1.2", "1.4"] as const;
-export type FocusVersion = (typeof focusVersions)[number];
+import type { FocusVersion } from "../../api/pricelist.ts";
 
 export interface FocusColumn {
   readonly name: string;

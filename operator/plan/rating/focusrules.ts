@@ -6,7 +6,8 @@ import Big from "big.js";
 
 import { parseCsv } from "./csv.ts";
 import { focusColumns } from "./focuscolumns.ts";
-import type { FocusColumn, FocusVersion } from "./focuscolumns.ts";
+import type { FocusVersion } from "../../api/pricelist.ts";
+import type { FocusColumn } from "./focuscolumns.ts";
 
 export interface FocusFinding {
   /** Counted from 1 below the heading; 0 is the heading. */

@@ -33,15 +33,18 @@ export interface RatedLine {
 }
 
 export interface RatingState {
-  /** UTC month that `used` counts, like 2026-11. */
-  readonly month: string;
-  /** Seconds by account, SKU and version of this month. */
-  readonly used: ReadonlyMap<string, number>;
+  /** Seconds by UTC month (like 2026-11), and in it by account, SKU and version. */
+  readonly used: ReadonlyMap<string, ReadonlyMap<string, number>>;
   /** Seconds charged to sessions that have not ended. */
   readonly sessions: ReadonlyMap<string, number>;
 }
 
-export const freshRating: RatingState = { month: "", used: new Map(), sessions: new Map() };
+export const freshRating: RatingState = { used: new Map(), sessions: new Map() };
+
+/** Only months from this one on are counted further; what is forgotten cannot be corrected any more without rating it again. */
+export function fromMonth(state: RatingState, month: string): RatingState {
+  return { ...state, used: new Map([...state.used].filter(([one]) => one >= month)) };
+}
 
 export interface RatedWindow {
   readonly lines: readonly RatedLine[];
@@ -50,10 +53,12 @@ export interface RatedWindow {
   readonly state: RatingState;
 }
 
-/** `records` are those of one window, in the ledger's order; windows are rated in order of time. */
+/**
+ * `records` are those of one window, in the ledger's order; windows are rated in order of time. An adjustment to an earlier hour
+ * is rated by itself, by the price of that hour and the tiers of its month; minimums see usage only.
+ */
 export function rateWindow(before: RatingState, records: readonly UsageRecord[], list: PriceList): RatedWindow {
-  const month = records[0]?.windowStart.slice(0, 7) ?? before.month;
-  const used = new Map(month === before.month ? before.used : []);
+  const used = new Map([...before.used].map(([month, counted]) => [month, new Map(counted)]));
   const sessions = new Map(before.sessions);
   const lines: RatedLine[] = [];
   const unpriced: UsageRecord[] = [];
@@ -63,19 +68,22 @@ export function rateWindow(before: RatingState, records: readonly UsageRecord[],
       unpriced.push(record);
       continue;
     }
-    const extra = minimumSeconds(record, found.price, sessions);
+    const extra = record.kind === "usage" ? minimumSeconds(record, found.price, sessions) : 0;
+    const month = record.windowStart.slice(0, 7);
+    const counted = used.get(month) ?? new Map<string, number>();
+    used.set(month, counted);
     const key = JSON.stringify([record.account, record.sku, found.version.version]);
     for (const [kind, seconds] of [
       ["usage", basisSeconds(record, found.price)],
       ["minimum", extra],
     ] as const) {
       if (kind === "minimum" && seconds === 0) continue;
-      const start = used.get(key) ?? 0;
+      const start = counted.get(key) ?? 0;
       for (const slice of tierSlices(found.price, start, seconds)) lines.push(lineOf(record, kind, slice, found, list));
-      used.set(key, start + seconds);
+      counted.set(key, start + seconds);
     }
   }
-  return { lines, unpriced, state: { month, used, sessions } };
+  return { lines, unpriced, state: { used, sessions } };
 }
 
 /** Seconds of the record by the price's basis: nodes, or GPUs where the unit says so. */

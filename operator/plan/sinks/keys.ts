@@ -1,4 +1,6 @@
 /** Keys of a sink in the ledger. Written once like everything there; the cursor is the newest acknowledgement. */
+import { sha256Hex } from "../metering/identity.ts";
+import { instantOfSeconds } from "../metering/windows.ts";
 
 export const SINKS_PREFIX = "sinks/";
 
@@ -44,4 +46,16 @@ export function replayPrefix(sink: string): string {
 /** There once the replay of that name is done. */
 export function replayedKey(sink: string, requestKey: string): string {
   return `${SINKS_PREFIX}${sink}/replayed/${requestKey.slice(replayPrefix(sink).length)}`;
+}
+
+/** Where the prices of a list's version are kept as the sink first used them; names of lists may hold characters that keys may not. */
+export function pricesKey(sink: string, list: string, version: string): string {
+  const digest = sha256Hex(Buffer.from(JSON.stringify([list, version])));
+  return `${SINKS_PREFIX}${sink}/prices/${digest.slice(0, 32)}.json`;
+}
+
+/** Name of a window's FOCUS file: by the month in which it is billed, the day and the second of its begin. */
+export function focusFileKey({ start }: { readonly start: number }): string {
+  const [day = "", time = ""] = instantOfSeconds(start).slice(0, -1).split("T");
+  return `period=${day.slice(0, 7)}/dt=${day}/hr=${time.replaceAll(":", "")}.csv`;
 }
