@@ -1,7 +1,7 @@
 /** Model (a tenant's own import) and ClusterModel (the platform's catalogue): schemas and types. */
 import { z } from "zod";
 import { cataloguedShape } from "./catalogued.ts";
-import { cacheLayers, nodeSupport, shape, weights } from "./modelfacts.ts";
+import { cacheLayers, nodeSupport, parsers, shape, weights } from "./modelfacts.ts";
 import type { KubeObject, ObjectMeta } from "../ports.ts";
 import {
   atomicList,
@@ -124,6 +124,14 @@ const modelSpecShape = {
     })
     .optional()
     .describe("Licence that the model comes under, shown to users."),
+  chatTemplate: z
+    .string()
+    .min(1)
+    .max(65_536)
+    .optional()
+    .describe(
+      "Chat template as Jinja text, in place of the one in the model's files or where they have none; deployments take it at their next rollout.",
+    ),
   maxSize: byteQuantity
     .default("2Ti")
     .describe("Largest total size of the source's files; a larger source is refused before a byte is copied."),
@@ -221,6 +229,7 @@ export const modelStatus = z
       .max(64)
       .optional()
       .describe("File that the chat template is read from; absent where the model has none."),
+    parsers: parsers.optional(),
     ropeScaling: z
       .string()
       .max(64)

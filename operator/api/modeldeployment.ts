@@ -144,12 +144,12 @@ export const modelDeploymentSpec = z
         toolCallParser: parserName
           .optional()
           .describe(
-            "vLLM's parser for the model's tool calls, or none; by default the one of the model's family, where that is sure.",
+            "vLLM's parser for the model's tool calls, or none; by default the one that the ClusterModel recommends, else the one of the model's chat template or family, where that is sure.",
           ),
         reasoningParser: parserName
           .optional()
           .describe(
-            "vLLM's parser that tells the model's reasoning from its answer, or none; by default the one of the model's family, where that is sure.",
+            "vLLM's parser that tells the model's reasoning from its answer, or none; by default the one that the ClusterModel recommends, else the one of the model's chat template or family, where that is sure.",
           ),
       })
       .default({})

@@ -76,6 +76,14 @@ const quantizationSupport = z
   })
   .describe("One number of bits on one node type.");
 
+export const parsers = z
+  .object({
+    toolCallParser: z.string().max(64).optional().describe("vLLM's parser of the model's tool calls; absent for none."),
+    reasoningParser: z.string().max(64).optional().describe("vLLM's parser of the model's reasoning; absent for none."),
+    because: z.string().max(256).describe("What the choice rests on: the chat template or the architecture."),
+  })
+  .describe("Parsers that deployments take where neither spec.engine nor the ClusterModel's recommendation names one.");
+
 export const nodeSupport = z
   .object({
     nodeType: z.string().max(253).describe("Name of the NodeType."),
@@ -83,4 +91,5 @@ export const nodeSupport = z
   })
   .describe("What one node of an enabled NodeType can do with this model.");
 
+export type ModelParsers = z.infer<typeof parsers>;
 export type NodeSupport = z.infer<typeof nodeSupport>;

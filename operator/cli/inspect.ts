@@ -98,14 +98,13 @@ async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO
   const place = await openPlace(text, env);
   try {
     const source = counted(place.source, reads);
-    const { facts, chatTemplate, warnings } = await readModel(source, place.prefix);
+    const { facts, warnings } = await readModel(source, place.prefix);
     const { rows, recommendation } = reportOf({
       facts,
       nodeTypes,
       wish: { context, concurrency, engineVersion },
       servedName: nameOf(place.name),
       modelPath: "/model",
-      chatTemplate,
     });
     const seconds = Math.round(performance.now() - before) / 1000;
     return {

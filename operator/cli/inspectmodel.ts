@@ -9,7 +9,6 @@ import { inspectSource } from "../transfer/headers.ts";
 
 export interface InspectedModel {
   readonly facts: ModelFacts;
-  readonly chatTemplate: string | undefined;
   /** What an import would refuse, though the facts can be told. */
   readonly warnings: readonly string[];
 }
@@ -20,7 +19,7 @@ export async function readModel(source: ObjectSource, prefix: string): Promise<I
   const retry = { clock: systemClock, tries: 3, baseMs: 200 };
   const facts = await inspectSource({ source, retry }, listing);
   if (isProblem(facts)) throw refused(facts);
-  return { facts, chatTemplate: await templateOf(source, listing), warnings };
+  return { facts, warnings };
 }
 
 async function everything(source: ObjectSource, prefix: string): Promise<SourceObject[]> {
@@ -47,24 +46,4 @@ function listed(objects: readonly SourceObject[], prefix: string): { listing: Li
 
 function refused({ reason, message }: ModelProblem): TerminalError {
   return new TerminalError(reason, message);
-}
-
-/** chat_template.jinja wins over tokenizer_config.json, as in transformers. */
-async function templateOf(source: ObjectSource, { files }: Listing): Promise<string | undefined> {
-  const find = (path: string): Listing["files"][number] | undefined => files.find((file) => file.path === path);
-  const own = find("chat_template.jinja");
-  if (own && own.sizeBytes > 0 && own.sizeBytes < 1 << 20) return textOf(await source.read(own, 0, own.sizeBytes));
-  const config = find("tokenizer_config.json");
-  if (!config || config.sizeBytes === 0 || config.sizeBytes > 16 << 20) return undefined;
-  const json: unknown = JSON.parse(textOf(await source.read(config, 0, config.sizeBytes)));
-  const template = (json as { chat_template?: unknown }).chat_template;
-  if (typeof template === "string") return template;
-  if (!Array.isArray(template)) return undefined;
-  const named = template as readonly { name?: unknown; template?: unknown }[];
-  const chosen = named.find(({ name }) => name === "tool_use") ?? named.find(({ name }) => name === "default");
-  return typeof chosen?.template === "string" ? chosen.template : undefined;
-}
-
-function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
 }

@@ -6,6 +6,7 @@ import { annotations, fieldManagers, finalizers } from "../api/keys.ts";
 import { namespaces } from "../api/kubernetes.ts";
 import type { ModelReason } from "../api/reasons.ts";
 import { modelReasons } from "../api/reasons.ts";
+import { SPEC_TEMPLATE, templateProblem } from "../plan/model/chattemplate.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { StoreOwner } from "../plan/model/manifest.ts";
@@ -240,6 +241,9 @@ async function importFrom(
     await answerRefresh(deps, request.resource, writer.live);
     return problem.retryable ? "failed" : "done";
   };
+  const { chatTemplate } = model.spec;
+  const unsafe = chatTemplate === undefined ? undefined : templateProblem(SPEC_TEMPLATE, chatTemplate);
+  if (unsafe) return refuse(unsafe);
   const access = await accessTo(deps.kube, model, deps.settings);
   if (isProblem(access)) return refuse(access);
   const watch = follow(deps, writer, access);

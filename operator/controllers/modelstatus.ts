@@ -46,6 +46,7 @@ const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration
   kvBytesPerToken: undefined,
   tokenizer: undefined,
   chatTemplate: undefined,
+  parsers: undefined,
   ropeScaling: undefined,
   effectiveBits: undefined,
   dtypes: undefined,

@@ -6,7 +6,7 @@ import { annotations } from "../../api/keys.ts";
 import { findCondition } from "../../api/conditions.ts";
 import { chooseImage } from "../engine/args.ts";
 import { refusedVariable } from "../engine/environment.ts";
-import { extraArguments } from "../engine/extra.ts";
+import { extraArguments, wishesOf } from "../engine/extra.ts";
 import { engineLine } from "../engine/render.ts";
 import type { Problem } from "../plan.ts";
 import { fitOneNode, type Fit, type FitOptions } from "../sizing/fit.ts";
@@ -112,11 +112,13 @@ export function fitOf(seen: Seen, more: FitOptions = {}): Fit | undefined {
   return fitOneNode(facts, gpu, seen.deployment.spec.contextLength, { ...fitOptions(seen), ...more });
 }
 
-function fitOptions({ deployment, settings }: Seen): FitOptions {
+function fitOptions({ deployment, settings, model }: Seen): FitOptions {
   const { quantization, engine } = deployment.spec;
   const engineVersion = chooseImage(settings.engineImages, engine.version)?.version;
   const bits = quantization?.bits;
+  const wishes = wishesOf(engine.extraArgs ?? [], engineVersion ?? "", model?.status ?? {});
   return {
+    ...(Object.keys(wishes).length > 0 ? { engine: wishes } : {}),
     ...(bits === undefined ? {} : { bits }),
     ...(engineVersion === undefined ? {} : { engineVersion }),
   };

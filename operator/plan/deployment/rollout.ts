@@ -83,6 +83,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     image,
     args,
     env: deployment.spec.engine.env,
+    chatTemplate: model.spec.chatTemplate,
     quantizes: fit.engine.bits < fit.engine.nativeBits,
     berthImage: settings.berthImage,
     storeService: settings.storeService,

@@ -5,7 +5,8 @@ import type { ModelStatus } from "../../api/model.ts";
 import type { NodeTypeSpec } from "../../api/nodetype.ts";
 import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
 import type { EnvironmentVariable } from "../engine/environment.ts";
-import { LOGGING_FILE, LOGGING_FOLDER, engineLogging } from "../engine/logging.ts";
+import { CHAT_TEMPLATE_FILE, FILES_FOLDER, LOGGING_FILE } from "../engine/files.ts";
+import { engineLogging } from "../engine/logging.ts";
 import { podNeeds, readyTimeout, startupFailures, zoneSpread, type PodNeeds } from "../engine/podneeds.ts";
 import type { PinnedTemplate } from "./seen.ts";
 
@@ -20,6 +21,8 @@ export interface TemplateInput {
   readonly args: readonly string[];
   /** spec.engine.env. */
   readonly env?: readonly EnvironmentVariable[] | undefined;
+  /** Text of the model's spec.chatTemplate. */
+  readonly chatTemplate?: string | undefined;
   /** True where 16-bit weights are quantized at load, which takes longer. */
   readonly quantizes?: boolean;
   readonly berthImage: string;
@@ -31,8 +34,9 @@ export interface TemplateInput {
 /** Label on pods: hash of what they run. Ready needs every serving pod to carry the newest; the rollout adds it. */
 export const REVISION_LABEL = "berth.dev/revision";
 
-/** The engine's logging configuration, which reaches it as a file. */
+/** Annotations that reach the engine as files. */
 const LOGGING = "berth.dev/engine-logging";
+const CHAT_TEMPLATE = "berth.dev/chat-template";
 /**
  * Seconds for which a pod that was asked to end goes on taking requests: so long may the news take to reach every
  * kube-proxy and load balancer. vLLM refuses new requests from SIGTERM on, also those on connections that were kept open.
@@ -66,7 +70,11 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         [labels.poolUID]: input.pool.metadata.uid ?? "",
       },
       // Karpenter must not move a server whose start takes many minutes; Berth itself decides when it goes.
-      annotations: { "karpenter.sh/do-not-disrupt": "true", [LOGGING]: engineLogging() },
+      annotations: {
+        "karpenter.sh/do-not-disrupt": "true",
+        [LOGGING]: engineLogging(),
+        ...(input.chatTemplate === undefined ? {} : { [CHAT_TEMPLATE]: input.chatTemplate }),
+      },
     },
     spec: {
       ...placement(input.pool),
@@ -84,7 +92,7 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
       terminationGracePeriodSeconds: graceOf(input.drainSeconds),
       initContainers: [fetchStep(input)],
       containers: [engineContainer(input, needs)],
-      volumes: volumes(needs),
+      volumes: volumes(needs, input.chatTemplate !== undefined),
     },
   };
 }
@@ -147,7 +155,7 @@ function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNe
       { name: "shm", mountPath: "/dev/shm" },
       { name: "cache", mountPath: "/cache" },
       { name: "tmp", mountPath: "/tmp" },
-      { name: "logging", mountPath: LOGGING_FOLDER, readOnly: true },
+      { name: "logging", mountPath: FILES_FOLDER, readOnly: true },
     ],
   };
 }
@@ -173,17 +181,18 @@ function engineResources(pool: GPUNodePool, { cpuMillis, memoryBytes }: PodNeeds
   return { requests: { cpu: `${cpuMillis}m`, memory, ...gpus }, limits: gpus };
 }
 
-function volumes({ sharedMemoryBytes }: PodNeeds): object[] {
+const fileOf = (path: string, annotation: string): object => ({
+  path,
+  fieldRef: { fieldPath: `metadata.annotations['${annotation}']` },
+});
+
+function volumes({ sharedMemoryBytes }: PodNeeds, hasTemplate: boolean): object[] {
+  const files = [fileOf(LOGGING_FILE, LOGGING), ...(hasTemplate ? [fileOf(CHAT_TEMPLATE_FILE, CHAT_TEMPLATE)] : [])];
   return [
     { name: "model", emptyDir: {} },
     { name: "cache", emptyDir: {} },
     { name: "tmp", emptyDir: {} },
-    {
-      name: "logging",
-      downwardAPI: {
-        items: [{ path: LOGGING_FILE, fieldRef: { fieldPath: `metadata.annotations['${LOGGING}']` } }],
-      },
-    },
+    { name: "logging", downwardAPI: { items: files } },
     // NCCL needs more than a container's default 64 MiB.
     { name: "shm", emptyDir: { medium: "Memory", sizeLimit: `${sharedMemoryBytes / 2 ** 30}Gi` } },
     {

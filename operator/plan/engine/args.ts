@@ -1,6 +1,6 @@
 /** What vLLM is started with: its arguments as words, its environment, its image. */
 import type { EnvironmentVariable } from "./environment.ts";
-import { LOGGING_FILE, LOGGING_FOLDER } from "./logging.ts";
+import { FILES_FOLDER, LOGGING_FILE } from "./files.ts";
 import { engineLine, type EngineInput } from "./render.ts";
 
 export { MODEL_PATH, SERVING_PORT, type EngineInput } from "./render.ts";
@@ -24,7 +24,7 @@ export function engineEnv(own: readonly EnvironmentVariable[] = []): Environment
     { name: "HF_HUB_OFFLINE", value: "1" },
     { name: "HOME", value: "/cache" },
     { name: "VLLM_CACHE_ROOT", value: "/cache/vllm" },
-    { name: "VLLM_LOGGING_CONFIG_PATH", value: `${LOGGING_FOLDER}/${LOGGING_FILE}` },
+    { name: "VLLM_LOGGING_CONFIG_PATH", value: `${FILES_FOLDER}/${LOGGING_FILE}` },
     { name: "VLLM_NO_USAGE_STATS", value: "1" },
   ];
   const names = new Set(fixed.map(({ name }) => name));

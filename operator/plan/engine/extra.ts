@@ -1,4 +1,5 @@
 /** Arguments of the user's own: which of them may reach the engine, and what they amount to. */
+import type { EngineWishes, ModelFacts } from "../sizing/fit.ts";
 import { classOf } from "./classes.ts";
 import { jsonPolicies, wrongValue } from "./limits.ts";
 import { beyondPlan, type Planned } from "./planned.ts";
@@ -31,6 +32,18 @@ export function extraArguments(words: readonly string[], version: string, planne
   const all = merged(parsed.settings);
   const beyond = "values" in all ? beyondPlan(all.values, planned) : undefined;
   return beyond === undefined ? all : { problem: conflict(`spec.engine.extraArgs: ${beyond}`) };
+}
+
+/** What arguments that were taken change of the plan: an 8-bit cache, no graphs. A latent cache has layouts of its own in 8 bits: planned at 16. */
+export function wishesOf(words: readonly string[], version: string, facts: Pick<ModelFacts, "cache">): EngineWishes {
+  const extra = extraArguments(words, version);
+  if ("problem" in extra) return {};
+  const isLatent = facts.cache?.some(({ kind }) => kind === "Latent") === true;
+  const isShort = String(extra.values.get("--kv-cache-dtype") ?? "").startsWith("fp8") && !isLatent;
+  return {
+    ...(isShort ? { cacheElementBytes: 1 as const } : {}),
+    ...(extra.values.get("--enforce-eager") === true ? { enforceEager: true } : {}),
+  };
 }
 
 function judge({ flag, value, word }: Setting, profile: EngineProfile): ArgumentProblem | undefined {

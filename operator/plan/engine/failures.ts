@@ -204,11 +204,13 @@ export function explainFailure(text: string, context: FailureContext = {}): Fail
   return undefined;
 }
 
+const OUT_OF_HOST_MEMORY = "OutOfHostMemory";
+
 /** What to change where the kubelet alone knows why a container ended. */
 export function explainEnding(reason: string | undefined): Failure | undefined {
   if (reason !== "OOMKilled") return undefined;
   return {
-    reason: "OutOfHostMemory",
+    reason: OUT_OF_HOST_MEMORY,
     message:
       "the node's own memory ran out, not the GPU's: use a node type with more memory, or ask the platform what else runs on the node",
   };

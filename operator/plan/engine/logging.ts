@@ -4,8 +4,6 @@
  * into the pod's status. The end of the log would not do: after the error that says why, 0.32.0 prints two further
  * tracebacks of processes that only saw it, 5 KB in all, and the kubelet takes 2 KiB of a log.
  */
-export const LOGGING_FOLDER = "/etc/berth";
-export const LOGGING_FILE = "logging.json";
 /** The kubelet's default terminationMessagePath; it reads the last 4 KiB of it. */
 const TERMINATION_MESSAGE_PATH = "/dev/termination-log";
 

@@ -3,17 +3,13 @@
  * Source: vLLM's docs/features/tool_calling.md and reasoning_outputs.md at 017e9f4; the tokens are those that the named
  * parser looks for (vllm/tool_parsers). A chat template says it better than a class name, which families share.
  */
+import type { ModelParsers } from "../../api/modelfacts.ts";
 import type { EngineProfile } from "./profile.ts";
 
-export interface Parsers {
+interface Family {
+  readonly name: string;
   readonly tool?: string;
   readonly reasoning?: string;
-  /** What the choice rests on, for people. */
-  readonly because: string;
-}
-
-interface Family extends Omit<Parsers, "because"> {
-  readonly name: string;
 }
 
 /** Classes whose every checkpoint speaks the same language. Llama, DeepSeek V3 and Qwen 2 are shared by several: no entry. */
@@ -59,23 +55,71 @@ export interface Speaker {
 }
 
 /**
- * What is recommended, as far as the engine's version knows it; undefined where nothing is sure. A reasoning parser is
- * named only where every checkpoint of the family thinks: a wrong one takes whole answers for thoughts.
+ * What template and class say, for any version of the engine. A reasoning parser is named only where every checkpoint of the
+ * family thinks: a wrong one takes whole answers for thoughts.
  */
-export function parsersFor({ architecture, chatTemplate }: Speaker, profile: EngineProfile): Parsers | undefined {
+export function parsersOf({ architecture, chatTemplate }: Speaker): ModelParsers {
   const marked = BY_TEMPLATE.find(([marks]) => marks.every((mark) => chatTemplate?.includes(mark)));
-  if (marked) return known(marked[1], `the chat template writes as ${marked[1].name} does`, profile);
+  if (marked) return named(marked[1], `the chat template writes as ${marked[1].name} does`);
   // A template without any tool's tokens: naming a parser would promise calls that never come.
-  if (chatTemplate !== undefined && !chatTemplate.includes("tools")) return undefined;
-  const family = architecture === undefined ? undefined : BY_ARCHITECTURE[architecture];
-  return family && known(family, `${architecture} is of the family ${family.name}`, profile);
+  if (chatTemplate !== undefined && !chatTemplate.includes("tools"))
+    return { because: "the chat template has no tools" };
+  const family =
+    architecture !== undefined && Object.hasOwn(BY_ARCHITECTURE, architecture)
+      ? BY_ARCHITECTURE[architecture]
+      : undefined;
+  return family
+    ? named(family, `${String(architecture)} is of the family ${family.name}`)
+    : { because: "neither the chat template nor the architecture is one family's alone" };
 }
 
-function known({ tool, reasoning }: Family, because: string, profile: EngineProfile): Parsers | undefined {
-  const hasTool = tool !== undefined && profile.toolParsers.includes(tool);
-  const hasReasoning = reasoning !== undefined && profile.reasoningParsers.includes(reasoning);
-  if (!hasTool && !hasReasoning) return undefined;
-  return { ...(hasTool ? { tool } : {}), ...(hasReasoning ? { reasoning } : {}), because };
+function named({ tool, reasoning }: Family, because: string): ModelParsers {
+  return {
+    ...(tool === undefined ? {} : { toolCallParser: tool }),
+    ...(reasoning === undefined ? {} : { reasoningParser: reasoning }),
+    because,
+  };
+}
+
+/** Of the recommended parsers those that an engine's version has. */
+export function knownTo(
+  profile: EngineProfile,
+  { toolCallParser, reasoningParser, because }: ModelParsers,
+): ModelParsers {
+  return {
+    ...(toolCallParser !== undefined && profile.toolParsers.includes(toolCallParser) ? { toolCallParser } : {}),
+    ...(reasoningParser !== undefined && profile.reasoningParsers.includes(reasoningParser) ? { reasoningParser } : {}),
+    because,
+  };
+}
+
+/** What is known of a model's parsers, the stronger first; parts that one leaves open are the next one's. */
+export interface ParserSources {
+  /** spec.recommended of a ClusterModel. */
+  readonly recommended?:
+    { readonly toolCallParser?: string | undefined; readonly reasoningParser?: string | undefined } | undefined;
+  /** Text of spec.chatTemplate, which takes the place of the one that inspection read. */
+  readonly chatTemplate?: string | undefined;
+  /** status.parsers; absent where the model was inspected before there was this field. */
+  readonly inspected?: ModelParsers | undefined;
+  readonly architecture?: string | undefined;
+}
+
+export function recommendedParsers({
+  recommended,
+  chatTemplate,
+  inspected,
+  architecture,
+}: ParserSources): ModelParsers {
+  const found =
+    chatTemplate === undefined ? (inspected ?? parsersOf({ architecture })) : parsersOf({ architecture, chatTemplate });
+  if (recommended?.toolCallParser === undefined && recommended?.reasoningParser === undefined) return found;
+  const { toolCallParser = found.toolCallParser, reasoningParser = found.reasoningParser } = recommended;
+  return {
+    ...(toolCallParser === undefined ? {} : { toolCallParser }),
+    ...(reasoningParser === undefined ? {} : { reasoningParser }),
+    because: "the ClusterModel recommends it",
+  };
 }
 
 /** Why a parser that the user names cannot be taken; vLLM itself fails at start with a KeyError. */

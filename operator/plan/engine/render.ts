@@ -6,7 +6,10 @@ import type { ModelStatus } from "../../api/model.ts";
 import { GPU_MEMORY_UTILIZATION, type Capacity } from "../sizing/fit.ts";
 import { extraArguments, type ArgumentProblem } from "./extra.ts";
 import type { Planned } from "./planned.ts";
-import { parserProblem, parsersFor, type Parsers } from "./parsers.ts";
+import type { ModelParsers } from "../../api/modelfacts.ts";
+import { templateProblem } from "../model/chattemplate.ts";
+import { CHAT_TEMPLATE_PATH } from "./files.ts";
+import { knownTo, parserProblem, parsersOf } from "./parsers.ts";
 import { noProfile, profileOf, type EngineProfile } from "./profile.ts";
 import type { Plain } from "./words.ts";
 
@@ -29,6 +32,9 @@ export interface EngineInput {
   readonly settings?: EngineChoice | undefined;
   /** Class name in config.json, for the family's parsers. */
   readonly architecture?: string | undefined;
+  /** What is recommended for the model; by its architecture alone where absent. */
+  readonly parsers?: ModelParsers | undefined;
+  /** Text of the model's spec.chatTemplate, which the pod finds as a file. */
   readonly chatTemplate?: string | undefined;
   /** True for a model that takes images. */
   readonly vision?: boolean | undefined;
@@ -70,6 +76,9 @@ export function engineLine(input: EngineInput): EngineLine {
     parserProblem("toolCallParser", input.toolCallParser, profile) ??
     parserProblem("reasoningParser", input.reasoningParser, profile);
   if (wrong !== undefined) return refused(wrong);
+  const unsafe =
+    input.chatTemplate === undefined ? undefined : templateProblem("the model's spec.chatTemplate", input.chatTemplate);
+  if (unsafe) return refused(unsafe.message);
   const { settings } = input;
   const extra = extraArguments(input.extraArgs ?? [], version, settings ? plannedFor(input, settings) : {});
   if ("problem" in extra) return extra;
@@ -153,11 +162,13 @@ function isPooling(task: EngineInput["task"]): boolean {
 
 function spoken(input: EngineInput, profile: EngineProfile): Derived[] {
   if (input.task !== undefined && input.task !== "Generate") return [];
-  const found: Parsers | undefined = parsersFor(input, profile);
-  const tool = chosen(input.toolCallParser, found?.tool);
-  const reasoning = chosen(input.reasoningParser, found?.reasoning);
-  const because = found?.because ?? "";
+  const { architecture, parsers = parsersOf({ architecture }) } = input;
+  const found = knownTo(profile, parsers);
+  const tool = chosen(input.toolCallParser, found.toolCallParser);
+  const reasoning = chosen(input.reasoningParser, found.reasoningParser);
+  const { because } = found;
   return [
+    ...only(input.chatTemplate !== undefined, ["--chat-template", CHAT_TEMPLATE_PATH, "the model's spec.chatTemplate"]),
     ...(tool === undefined
       ? []
       : ([

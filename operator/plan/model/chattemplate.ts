@@ -20,8 +20,11 @@ export function isTemplatePath(path: string): boolean {
   return path === "chat_template.jinja" || /^additional_chat_templates\/[^/]+\.jinja$/.test(path);
 }
 
+/** Place of a template that the Model itself carries. */
+export const SPEC_TEMPLATE = "spec.chatTemplate";
+
 const unsafe = (where: string, what: string): ModelProblem => {
-  const remedy = "correct the template in the source";
+  const remedy = where.endsWith(SPEC_TEMPLATE) ? "correct it there" : "correct the template in the source";
   return refusal("ChatTemplateUnsafe", `the chat template in ${printable(where)} ${what}: ${remedy}`);
 };
 

@@ -16,7 +16,8 @@ import { isTemplatePath, templateProblem, templatesProblem } from "./chattemplat
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import type { Tensor } from "./safetensors.ts";
-import { wordsOf } from "./tokenizer.ts";
+import { chatTemplateOf, wordsOf } from "./tokenizer.ts";
+import { parsersOf } from "../engine/parsers.ts";
 import { cacheOf } from "./cache.ts";
 import { shapeOf } from "./shape.ts";
 import { loadedBytes, weightPartsOf } from "./weightparts.ts";
@@ -37,6 +38,7 @@ export type ModelFacts = Pick<
   | "kvBytesPerToken"
   | "tokenizer"
   | "chatTemplate"
+  | "parsers"
   | "ropeScaling"
   | "effectiveBits"
   | "dtypes"
@@ -173,7 +175,9 @@ export function inspect(
   const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
   const facts = factsOf(architecture, task, config, tensors);
   const contextLength = contextLengthOf(config, configs.get(sentencePath));
-  const words = { ...wordsOf(paths, configs.get("tokenizer_config.json")), ropeScaling: ropeTypeOf(config) };
+  const parsers =
+    task === "Generate" ? parsersOf({ architecture, chatTemplate: chatTemplateOf(texts, configs) }) : undefined;
+  const words = { ...wordsOf(paths, configs.get("tokenizer_config.json")), parsers, ropeScaling: ropeTypeOf(config) };
   return withoutUnknown({ sizeBytes: listing.sizeBytes, ...facts, contextLength, ...words }, task);
 }
 

@@ -48,6 +48,7 @@ const factKeys = [
   "kvBytesPerToken",
   "tokenizer",
   "chatTemplate",
+  "parsers",
   "ropeScaling",
   "effectiveBits",
   "dtypes",

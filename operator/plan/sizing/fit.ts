@@ -36,10 +36,18 @@ export interface EngineSettings extends Settings {
   readonly lowered: boolean;
 }
 
+/** What a user's own arguments change of what the engine takes. */
+export interface EngineWishes {
+  /** 1 for --kv-cache-dtype fp8. */
+  readonly cacheElementBytes?: 1 | 2;
+  readonly enforceEager?: boolean;
+}
+
 export interface FitOptions extends Instead {
   /** spec.quantization.bits; the checkpoint's own where absent. */
   readonly bits?: number;
   readonly engineVersion?: string;
+  readonly engine?: EngineWishes;
 }
 
 export type Fit =
@@ -114,6 +122,7 @@ function bestSettings(
     gpu,
     tensorParallel: gpu.count,
     bits,
+    ...options.engine,
     ...(engineVersion === undefined ? {} : { engineVersion }),
   };
   const first = capacityOf(common);
@@ -164,7 +173,7 @@ function nodesNeeded(
   facts: ModelFacts,
   gpu: GpuShape,
   context: number,
-  { bits, engineVersion, alone }: FitOptions & { readonly alone: TwoEstimates },
+  { bits, engineVersion, engine, alone }: FitOptions & { readonly alone: TwoEstimates },
 ): number | undefined {
   // No stage holds less than its share of what one node would hold.
   const least = Math.ceil(alone.expected.weightBytes / alone.budgetBytes);
@@ -175,6 +184,7 @@ function nodesNeeded(
       gpu,
       tensorParallel: gpu.count,
       pipelineParallel: nodes,
+      ...engine,
       ...(bits === undefined ? {} : { bits }),
       ...(engineVersion === undefined ? {} : { engineVersion }),
       settings: { maxNumSeqs: 16, maxNumBatchedTokens: 1024 },

@@ -46,6 +46,7 @@ export interface Report {
 export interface Served extends ModelFacts {
   readonly task?: Parameters<typeof engineLine>[0]["task"];
   readonly architecture?: string | undefined;
+  readonly parsers?: Parameters<typeof engineLine>[0]["parsers"];
 }
 
 export interface ReportInput {
@@ -54,7 +55,6 @@ export interface ReportInput {
   readonly wish: Wish;
   readonly servedName: string;
   readonly modelPath: string;
-  readonly chatTemplate?: string | undefined;
 }
 
 interface Candidate {
@@ -131,7 +131,7 @@ function better(a: Candidate, b: Candidate): number {
 
 function recommend({ row, type, fit }: Candidate, input: ReportInput, native: number): Recommendation | undefined {
   if (!fit) return undefined;
-  const { facts, wish, servedName, modelPath, chatTemplate } = input;
+  const { facts, wish, servedName, modelPath } = input;
   const rendered = engineLine({
     servedName,
     modelPath,
@@ -142,7 +142,7 @@ function recommend({ row, type, fit }: Candidate, input: ReportInput, native: nu
     version: wish.engineVersion,
     settings: fit.engine,
     architecture: facts.architecture,
-    chatTemplate,
+    parsers: facts.parsers,
     vision: (facts.shape?.visionTokens ?? 0) > 0,
   });
   const asked = `${wish.concurrency ?? 1} × ${fit.capacity.contextLength} tokens`;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
 import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
-import { deploymentOf, observed } from "./observed.ts";
+import { deploymentOf, modelOf, observed } from "./observed.ts";
 import { conditionOf, described, messageOf } from "./read.ts";
 
 const blocked: readonly (readonly [
@@ -54,4 +54,26 @@ describe("before money, of the engine", () => {
       assert.match(messageOf(plan), says);
     });
   }
+});
+
+describe("the plan of the memory", () => {
+  const capacityOf = (extraArgs: string[], model = modelOf()): number => {
+    const plan = planDeployment(observed({ deployment: deploymentOf({ engine: { extraArgs } }), model }));
+    return plan.status?.capacity?.kvCacheTokens ?? 0;
+  };
+
+  test("reads an 8-bit cache and the absence of graphs from the user's arguments", () => {
+    const plain = capacityOf([]);
+    const short = capacityOf(["--kv-cache-dtype", "fp8"]);
+    assert.ok(short > 1.9 * plain && short <= 2 * plain + 32, `${short} tokens of 8 bits where ${plain} of 16 fit`);
+    assert.ok(capacityOf(["--enforce-eager"]) > plain);
+    assert.equal(capacityOf(["--kv-cache-dtype", "bfloat16"]), plain);
+  });
+
+  test("takes an 8-bit latent cache for one of 16 bits: its layout is another", () => {
+    const cache = [{ kind: "Latent" as const, layers: 30, keySize: 576 }];
+    const latent = modelOf({ cache });
+    assert.equal(capacityOf(["--kv-cache-dtype", "fp8"], latent), capacityOf([], latent));
+    assert.ok(capacityOf([], latent) > 0);
+  });
 });

@@ -3,6 +3,7 @@
  * odd values that users can choose. A new branch or flag wants a line here.
  */
 import { engineArgs } from "../../../operator/plan/engine/args.ts";
+import { parsersOf } from "../../../operator/plan/engine/parsers.ts";
 import type { EngineInput } from "../../../operator/plan/engine/args.ts";
 
 const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
@@ -35,7 +36,10 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
   images: { ...chat, vision: true },
   "a family's parsers": { ...chat, architecture: "GptOssForCausalLM" },
   "parsers of the user's": { ...chat, toolCallParser: "qwen3_coder", reasoningParser: "qwen3" },
-  "parsers by the template": { ...chat, chatTemplate: "{% if tools %}<tool_call></tool_call>{% endif %}" },
+  "parsers by the template": {
+    ...chat,
+    parsers: parsersOf({ chatTemplate: "{% if tools %}<tool_call></tool_call>{% endif %}" }),
+  },
   "many arguments of the user's": {
     ...chat,
     settings,

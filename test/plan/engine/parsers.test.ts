@@ -1,7 +1,7 @@
 // Tool-call and reasoning parsers by family.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { parserProblem, parsersFor } from "../../../operator/plan/engine/parsers.ts";
+import { knownTo, parserProblem, parsersOf, recommendedParsers } from "../../../operator/plan/engine/parsers.ts";
 import { engineProfiles } from "../../../operator/plan/engine/profile.ts";
 
 const newest = engineProfiles.at(-1);
@@ -22,12 +22,12 @@ describe("parsers", () => {
   ];
   for (const [template, tool] of byTemplate)
     test(`${tool} by the chat template`, () =>
-      assert.equal(parsersFor({ chatTemplate: template }, profile)?.tool, tool));
+      assert.equal(knownTo(profile, parsersOf({ chatTemplate: template })).toolCallParser, tool));
 
   test("by the architecture where no template is known", () => {
-    assert.deepEqual(parsersFor({ architecture: "GptOssForCausalLM" }, profile), {
-      tool: "openai",
-      reasoning: "openai_gptoss",
+    assert.deepEqual(parsersOf({ architecture: "GptOssForCausalLM" }), {
+      toolCallParser: "openai",
+      reasoningParser: "openai_gptoss",
       because: "GptOssForCausalLM is of the family gpt-oss",
     });
   });
@@ -40,8 +40,35 @@ describe("parsers", () => {
       undefined,
       "__proto__",
     ])
-      assert.equal(parsersFor({ architecture }, profile), undefined, architecture);
-    assert.equal(parsersFor({ architecture: "Qwen3ForCausalLM", chatTemplate: "{{ messages }}" }, profile), undefined);
+      assert.deepEqual(Object.keys(parsersOf({ architecture })), ["because"], architecture);
+    assert.deepEqual(parsersOf({ architecture: "Qwen3ForCausalLM", chatTemplate: "{{ messages }}" }), {
+      because: "the chat template has no tools",
+    });
+  });
+
+  test("that the version lacks are left out", () => {
+    const wanted = { toolCallParser: "klingon", reasoningParser: "qwen3", because: "x" };
+    assert.deepEqual(knownTo(profile, wanted), { reasoningParser: "qwen3", because: "x" });
+  });
+
+  test("are the ClusterModel's, else those of the Model's own template, else what inspection found, else the architecture's", () => {
+    const inspected = { toolCallParser: "hermes", because: "the chat template writes as Hermes and Qwen does" };
+    const architecture = "GptOssForCausalLM";
+    const chatTemplate = "{{tools}}[TOOL_CALLS]";
+    const of = (sources: Parameters<typeof recommendedParsers>[0]): string | undefined =>
+      recommendedParsers(sources).toolCallParser;
+    const recommended = { toolCallParser: "pythonic" };
+    assert.equal(of({ recommended, chatTemplate, inspected, architecture }), "pythonic");
+    assert.equal(of({ recommended: {}, chatTemplate, inspected, architecture }), "mistral");
+    assert.equal(of({ inspected, architecture }), "hermes");
+    assert.equal(of({ inspected: { because: "the chat template has no tools" }, architecture }), undefined);
+    assert.equal(of({ architecture }), "openai");
+    const half = recommendedParsers({ recommended: { reasoningParser: "qwen3" }, inspected });
+    assert.deepEqual(half, {
+      toolCallParser: "hermes",
+      reasoningParser: "qwen3",
+      because: "the ClusterModel recommends it",
+    });
   });
 
   test("that are named exist in each version that has a profile", () => {
