@@ -19,6 +19,11 @@ export const shape = z
     expertsPerToken: z.int().min(0).optional().describe("Routed experts that each token passes."),
     expertSize: z.int().min(0).optional().describe("Width of one routed expert; the GPUs must divide it."),
     quantizationBlock: z.int().min(0).optional().describe("Rows that share one scale of a block-quantized checkpoint."),
+    rotaryBytes: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Bytes of the tables of rotary positions, which every GPU holds whole beside the weights."),
     visionTokens: z.int().min(0).optional().describe("Tokens of the largest image that the engine profiles with."),
     visionWidth: z
       .int()

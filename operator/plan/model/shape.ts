@@ -2,6 +2,7 @@
 import type { ModelStatus } from "../../api/model.ts";
 import { count, isJson, textConfig } from "./config.ts";
 import type { Json } from "./config.ts";
+import { rotaryBytesOf } from "./rotary.ts";
 import type { Tensor } from "./safetensors.ts";
 import { visionOf } from "./vision.ts";
 
@@ -58,12 +59,13 @@ export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
     "n_head",
   ]);
   const rows = rowsOf(tensors, /(^|\.)(q_proj|query)\.weight$/);
+  const headSize = headSizeOf(text, attentionHeads, hiddenSize, rows);
   const shape = {
     layers,
     hiddenSize,
     attentionHeads,
     keyValueHeads: keyValueHeadsOf(text, attentionHeads),
-    headSize: headSizeOf(text, attentionHeads, hiddenSize, rows),
+    headSize,
     vocabularySize: count(text, ["vocab_size", "padded_vocab_size"]) ?? rowsOf(tensors, /embed_tokens\.weight$/),
     intermediateSize: count(text, [
       ...decoder(text, "decoder_ffn_dim"),
@@ -75,6 +77,7 @@ export function shapeOf(config: Json, tensors: readonly Tensor[]): Shape {
     ]),
     ...expertsOf(text),
     quantizationBlock: quantizationBlockOf(config),
+    rotaryBytes: rotaryBytesOf(config, headSize),
     ...visionOf(config),
   };
   return Object.fromEntries(Object.entries(shape).filter(([, value]) => value !== undefined));

@@ -145,7 +145,7 @@ function bestSettings(
 
 /**
  * Nothing where the engine may not start with so many sequences: half of the blocks, since what a hybrid's graphs take is known least
- * (939 and 556 blocks were left on an RTX PRO 6000 where 1,060 and 660 were expected; docs/sizing.md).
+ * (939 and 556 blocks were left on an RTX PRO 6000 where 1,094 and 678 were expected; docs/sizing.md).
  */
 const longestOf = ({ settings, safe }: TwoEstimates, wanted: number): number =>
   settings.maxNumSeqs > safe.mostSequences / 2 ? 0 : safe.longest(wanted);

@@ -105,7 +105,8 @@ export function captureSizes({ maxNumSeqs, maxNumBatchedTokens }: Settings, larg
 
 /**
  * The first graph's pool and what each size more adds, for whole decodes and piecewise (profile_cudagraph_memory). Start-up logs of 0.19 to 0.27
- * say 1 to 6 MiB for each, and 6 to 43 MiB where layers keep states, whose kernels bring workspaces of their own.
+ * say 1 to 6 MiB for each, and 6 to 43 MiB where layers keep states, whose kernels bring workspaces of their own. Since 0.29 such models run on the
+ * second model runner too: both kinds share one pool and whole decodes are extrapolated from two (gpu/cudagraph_utils.py), 4 MiB by a log.
  */
 function graphBytes({ facts, settings, release, enforceEager, gpu }: ReserveInput): number {
   if (enforceEager === true || !atLeast(release, 0, 21)) return 0;
@@ -113,14 +114,17 @@ function graphBytes({ facts, settings, release, enforceEager, gpu }: ReserveInpu
   const pieces = captureSizes(settings, blackwell ? 1024 : 512);
   const whole = captureSizes({ ...settings, maxNumSeqs: settings.maxNumSeqs / 2 }, 512);
   const hasStates = facts.cache?.some(({ kind }) => kind === "State") === true;
-  return 128 * MiB + (pieces + whole) * (hasStates ? 20 : 3) * MiB;
+  return 128 * MiB + (pieces + whole) * (hasStates && !atLeast(release, 0, 29) ? 20 : 3) * MiB;
 }
 
 /**
- * Workspaces of cuBLAS and attention. Between linked GPUs NCCL's channels to each peer, whose number grows with the peers, and the
- * buffers of custom all-reduce; small where the GPUs are not linked (no custom all-reduce across PCIe: custom_all_reduce.py).
+ * Workspaces of cuBLAS and attention, more of them since 0.21, whose images came with CUDA 13; hipBLASLt's are larger (a log of a MI300X says 2.46 GiB
+ * beyond the weights). Between linked GPUs NCCL's channels to each peer, whose number grows with the peers, and the buffers of custom all-reduce;
+ * small where the GPUs are not linked (no custom all-reduce across PCIe: custom_all_reduce.py), but for Blackwell cards (1.7 GiB of four).
  */
-function otherBytes({ parallel: { tensor, pipeline }, gpu }: ReserveInput): number {
-  const between = gpu.linked ? 0.15 + 0.035 * tensor * (tensor - 1) : 0.02 * tensor;
-  return 0.1 * GiB + (tensor > 1 ? between * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
+function otherBytes({ parallel: { tensor, pipeline }, gpu, release }: ReserveInput): number {
+  const isBlackwellCard = Math.floor((gpu.computeCapability ?? 0) / 10) === 12;
+  const libraries = gpu.vendor === "amd" && gpu.linked ? 2 : atLeast(release, 0, 21) ? 0.25 : 0.1;
+  const between = gpu.linked ? 0.15 + 0.035 * tensor * (tensor - 1) : (isBlackwellCard ? 0.3 : 0.02) * tensor;
+  return libraries * GiB + (tensor > 1 ? between * GiB : 0) + (pipeline > 1 ? 0.3 * GiB : 0);
 }

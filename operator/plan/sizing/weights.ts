@@ -36,7 +36,8 @@ export function weightBytesPerGpu(
   // The pipeline's first stage holds the embeddings, its last the output layer: the fullest stage carries about half of both.
   const embedding =
     (weights.embeddingBytes * vocabularyPadding(facts)) / parallel.tensor / Math.min(2, parallel.pipeline);
-  return Math.ceil(divided / gpus + embedding + replicated + vision + repeatedHeads(facts, parallel, shrink));
+  const tables = facts.shape?.rotaryBytes ?? 0;
+  return Math.ceil(divided / gpus + embedding + replicated + vision + tables + repeatedHeads(facts, parallel, shrink));
 }
 
 /** vocab_parallel_embedding.py pads the vocabulary to a multiple of 64. */

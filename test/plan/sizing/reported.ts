@@ -44,6 +44,8 @@ export interface Report {
   /** Of model, GPU, version, utilization and length what the source does not state: such a report is shown and not counted. */
   readonly inferred?: readonly string[];
   readonly note?: string;
+  /** Found after the formulas and compared once before any of them was changed by it. */
+  readonly heldOut?: boolean;
   /** File of test/plan/model/configs whose shape the reported checkpoint has. */
   readonly config?: string;
 }
@@ -107,7 +109,10 @@ export function factsOf(report: Report): ModelFacts | undefined {
   const others = /mxfp4/.test(quantizationOf(config) ?? "") ? 2 : bytes;
   const visionBytes = report.textOnly === true ? 0 : (size?.vision ?? 0) * 2;
   const own = size && (size.matrices - size.experts) * others + size.experts * bytes + embeddingBytes + visionBytes;
-  const total = own ?? (report.modelLoadingGiB === undefined ? undefined : report.modelLoadingGiB * 2 ** 30 * gpus);
+  // The engine's number holds the tables of rotary positions, which every GPU has whole.
+  const tables = shape.rotaryBytes ?? 0;
+  const total =
+    own ?? (report.modelLoadingGiB === undefined ? undefined : (report.modelLoadingGiB * 2 ** 30 - tables) * gpus);
   if (total === undefined) return undefined;
   const weights = {
     embeddingBytes, linearBytes: 0, dividedBytes: Math.max(0, total - embeddingBytes - visionBytes), replicatedBytes: 0, visionBytes,
