@@ -84,8 +84,8 @@ function slimCondition({ type, status, reason, message, lastTransitionTime }: Ob
   return { type, status, reason, message, lastTransitionTime };
 }
 
-function slimContainer({ name, ready, restartCount, state, lastState }: ContainerStatus): ContainerStatus {
-  return { name, ready, restartCount, state, lastState };
+function slimContainer({ name, ready, started, restartCount, state, lastState }: ContainerStatus): ContainerStatus {
+  return { name, ready, started, restartCount, state, lastState };
 }
 
 /** Of the status only why pods could not be made. */

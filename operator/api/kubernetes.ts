@@ -34,6 +34,8 @@ export interface Node extends KubeObject {
 export interface ContainerStatus {
   readonly name: string;
   readonly ready?: boolean;
+  /** False until the startup probe has passed since the container's last start. */
+  readonly started?: boolean;
   readonly restartCount?: number;
   readonly state?: {
     readonly waiting?: { readonly reason?: string; readonly message?: string };

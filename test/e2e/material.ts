@@ -12,7 +12,7 @@ import { llamaFolder } from "../models/llama.ts";
 import { miniLmFolder } from "../models/minilm.ts";
 import { ensureNodeTools } from "../realnodes/build.ts";
 import { missingPrerequisites } from "../realnodes/prerequisites.ts";
-import { berthRepository, models, nextTag } from "./names.ts";
+import { berthRepository, longContext, models, nextTag } from "./names.ts";
 import type { ModelName } from "./names.ts";
 
 /** Paths on this machine. */
@@ -49,6 +49,7 @@ function llamas(): Record<Exclude<ModelName, "minilm">, string> {
     [models.other]: llamaFolder({ maxPositions, seed: "other" }),
     // vLLM 0.32.0 misses norms; a linear layer that lacks its weights it serves (docs/decisions).
     [models.incomplete]: llamaFolder({ without: "model.layers.3.input_layernorm.weight" }),
+    [models.long]: llamaFolder({ maxPositions: longContext }),
   };
 }
 

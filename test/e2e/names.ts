@@ -34,7 +34,11 @@ export const models = {
   llama: "llama",
   other: "llama-other",
   incomplete: "llama-incomplete",
+  /** Whose longest request needs more cache than the device plugin gives, and less than the node type says. */
+  long: "llama-long",
 } as const;
+/** Tokens: 1.75 GiB of cache for one request of the generated Llama, where the device plugin gives 1 GiB. */
+export const longContext = 262_144;
 export type ModelName = (typeof models)[keyof typeof models];
 
 /** What the journey shortens, beside the chart's defaults. */

@@ -11,7 +11,7 @@ import { protectNamespace } from "./protection.ts";
 import { currentRevision } from "./revisions.ts";
 import { revisionLabelOf } from "./rollout.ts";
 import { ownPool, uidOf, type Seen } from "./seen.ts";
-import { drainOf } from "./size.ts";
+import { drainOf, type Ending } from "./size.ts";
 
 type DeploymentPlan = Plan<ModelDeploymentStatus>;
 
@@ -21,7 +21,7 @@ export function planFinalize(seen: Seen): DeploymentPlan {
     return { steps: [], status: undefined, events: [], because: "the finalizer is off already" };
   }
   const drain = drainOf(seen, 0);
-  const end = drain.overdue.map(endNow);
+  const end = drain.endings.map(endSooner);
   if (workload || drain.remaining > 0) {
     const remove = workload && !workload.metadata.deletionTimestamp ? [removal(workloads, workload)] : [];
     const message =
@@ -49,14 +49,14 @@ function removal(resource: Resource, { metadata }: KubeObject): Write {
   return { op: "delete", resource, namespace, name, uid, propagationPolicy: "Background" };
 }
 
-export function endNow(pod: Seen["pods"][number]): Write {
+export function endSooner({ pod, graceSeconds }: Ending): Write {
   return {
     op: "delete",
     resource: pods,
     namespace: pod.metadata.namespace,
     name: pod.metadata.name,
     uid: pod.metadata.uid,
-    gracePeriodSeconds: 0,
+    gracePeriodSeconds: graceSeconds,
   };
 }
 

@@ -25,7 +25,7 @@ import {
   desiredWorkload,
   resizedPool,
 } from "./children.ts";
-import { endNow, planFinalize } from "./finalize.ts";
+import { endSooner, planFinalize } from "./finalize.ts";
 import { podFacts } from "./podfacts.ts";
 import { protectNamespace } from "./protection.ts";
 import { pruneRevisions } from "./revisions.ts";
@@ -72,7 +72,7 @@ function settle(seen: Seen, requeueAfterMs: number): Plan<ModelDeploymentStatus>
 }
 
 function stepsOf(seen: Seen, blocked: Problem | undefined, sizes: Sizes, rollout: Rollout): Write[][] {
-  const end = sizes.overdue.map(endNow);
+  const end = sizes.endings.map(endSooner);
   // A terminating namespace takes nothing new; its deployments are deleted one by one and finalized then.
   if (isTerminating(seen)) return [end];
   return [

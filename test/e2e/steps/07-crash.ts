@@ -2,7 +2,7 @@
 import { tally, writeVerbs } from "../../cluster/audit.ts";
 import { eventually } from "../../cluster/eventually.ts";
 import type { ContainerStatus } from "../../../operator/api/kubernetes.ts";
-import { broken, chat, models } from "../names.ts";
+import { broken, chat, longContext, models } from "../names.ts";
 import {
   applyDeployment,
   conditionOf,
@@ -78,17 +78,34 @@ async function killed(stage: Stage): Promise<void> {
   tour.say("the same pod serves again after one restart, and a Warning event PodFailing says why");
 }
 
+/** How long after the crash the condition came, in milliseconds; the kubelet writes whole seconds. */
+function latenessOf(at: number, engine: ReturnType<typeof engineOf>): number {
+  const ended = engine?.lastState?.terminated?.finishedAt ?? engine?.state?.terminated?.finishedAt ?? "";
+  const lateMs = at - Date.parse(ended);
+  if (!(lateMs <= PATIENCE_MS + 1000))
+    throw new Error(`the condition came ${String(lateMs)} ms after the crash at ${ended}`);
+  return Math.max(0, lateMs);
+}
+
+/** The device plugin gives 1 GiB of cache, the node type promises more: Berth lets it through, vLLM does not. */
+async function tooLong(stage: Stage): Promise<void> {
+  await applyDeployment(stage, broken, { model: models.long, contextLength: longContext });
+  const { at, message } = await said(stage, broken, /set spec\.contextLength to \d+ or less/, 180_000);
+  const [pod] = await servingPods(stage, broken);
+  const lateMs = latenessOf(at, pod && engineOf(pod));
+  stage.tour.say(
+    `a node with less memory than its type says, ${(lateMs / 1000).toFixed(0)} s after the crash: ${message}`,
+  );
+  await deleteDeployment(stage, broken);
+}
+
 async function refused(stage: Stage): Promise<void> {
   const { tour, cluster } = stage;
   await applyDeployment(stage, broken, { model: models.incomplete });
   const { at, message } = await said(stage, broken, /Following weights were not initialized/, 180_000);
   const [pod] = await servingPods(stage, broken);
   const engine = pod && engineOf(pod);
-  const ended = engine?.lastState?.terminated?.finishedAt ?? engine?.state?.terminated?.finishedAt ?? "";
-  const lateMs = at - Date.parse(ended);
-  // The kubelet writes whole seconds.
-  if (!(lateMs <= PATIENCE_MS + 1000))
-    throw new Error(`the condition came ${String(lateMs)} ms after the crash at ${ended}`);
+  const lateMs = latenessOf(at, engine);
   tour.say(`a model whose shard lacks a tensor: ${message}`);
   const mark = await cluster.audit.mark();
   const watchedMs = 45_000;
@@ -101,7 +118,7 @@ async function refused(stage: Stage): Promise<void> {
   if (entries.length > 12)
     throw new Error(`Berth wrote ${String(entries.length)} times in 45 s: ${JSON.stringify(tally(entries))}`);
   tour.say(
-    `said ${(Math.max(0, lateMs) / 1000).toFixed(0)} s after the crash; in the next 45 s the kubelet restarted it ${String(restarts)} times, and Berth wrote ${String(entries.length)} times`,
+    `said ${(lateMs / 1000).toFixed(0)} s after the crash; in the next 45 s the kubelet restarted it ${String(restarts)} times, and Berth wrote ${String(entries.length)} times`,
   );
   await deleteDeployment(stage, broken);
 }
@@ -109,5 +126,6 @@ async function refused(stage: Stage): Promise<void> {
 export async function crash(stage: Stage): Promise<void> {
   await ensureServing(stage, chat, { model: models.llama, replicas: 2, contextLength: chatContext });
   await Promise.all([killed(stage), refused(stage)]);
+  await tooLong(stage);
   await untilPods(stage, chat, 2);
 }
