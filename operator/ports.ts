@@ -223,9 +223,11 @@ export interface ObjectStore {
  */
 export interface Ledger {
   /** Durable when it resolves. "exists": an object was there before (perhaps this very one, its acknowledgement lost): read it back. */
-  putOnce(key: string, body: Uint8Array): Promise<"created" | "exists">;
+  putOnce(key: string, body: Uint8Array | Iterable<Uint8Array>): Promise<"created" | "exists">;
   /** undefined when there is no such object. */
   get(key: string): Promise<Uint8Array | undefined>;
+  /** As get(), a piece at a time: a segment may be far larger than its compressed form, which alone is held in memory. */
+  read(key: string): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** Keys that begin with `prefix` and sort after `startAfter`, in the order of their bytes. */
   list(prefix: string, options?: { readonly startAfter?: string }): Promise<readonly string[]>;
   /** A missing object is success. */

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { Command, Option } from "commander";
 
 import { openLedger } from "../adapters/ledger/open.ts";
-import { readSealed, sealedKeys } from "../controllers/segments.ts";
+import { readSealed, sealedKeys } from "../controllers/ledgerreads.ts";
 import { verifyLedger } from "../controllers/verify.ts";
 import type { Finding, Verification } from "../controllers/verify.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";

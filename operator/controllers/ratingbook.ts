@@ -12,7 +12,7 @@ import { freshRating, fromMonth, rateWindow } from "../plan/rating/rate.ts";
 import type { RatingState } from "../plan/rating/rate.ts";
 import type { Ledger, SinkWindow } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
-import { readSealed, sealedKeys } from "./segments.ts";
+import { readSealed, sealedKeys } from "./ledgerreads.ts";
 
 /** Charges of one window's records. Throws RetryError where a SKU has no price: an hour is never taken as free. */
 export type RatingBook = (

@@ -3,22 +3,19 @@
  * after its end and grace. It remembers nothing that the ledger and the objects do not say, so it may die anywhere.
  */
 import type { CapacityClaim } from "../api/capacityclaim.ts";
-import { addQuantities } from "../plan/metering/fold.ts";
 import { historiesOf } from "../plan/metering/history.ts";
-import type { PoolHistory } from "../plan/metering/history.ts";
 import { spreadOffset } from "../plan/metering/identity.ts";
-import { manifestBytes, nextWindow, recordsOf } from "../plan/metering/records.ts";
-import { dueThrough, instantOfSeconds, manifestKey, nextDueAt } from "../plan/metering/windows.ts";
+import { dueThrough, nextDueAt } from "../plan/metering/windows.ts";
 import type { SealTimes, Window } from "../plan/metering/windows.ts";
 import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
-import { signHead, signManifest } from "./signatures.ts";
-import { newHead, sealWindow } from "./segments.ts";
-import type { Head, SealResult, SealedWindow } from "./segments.ts";
+import { newHead } from "./ledgerreads.ts";
+import { sealDue } from "./sealing.ts";
 import { settle } from "./settling.ts";
+import { completeHead } from "./signatures.ts";
 
 export interface SealerDeps {
   readonly ledger: Ledger;
@@ -31,6 +28,8 @@ export interface SealerDeps {
   readonly windowSeconds: number;
   readonly sealGraceSeconds: number;
   readonly sealSpreadSeconds: number;
+  /** Segments a window, by the hash of the deployment's UID; 1 where it is left out. */
+  readonly shards?: number;
   /** Objects at least as new as a quorum read made after the call (facts.ts: freshObjects). */
   readonly freshObjects: () => Promise<MeteredObjects>;
   /** Read anew at each pass, so that a key that was changed is used from then on. Without one nothing is signed. */
@@ -120,12 +119,19 @@ function newPass(deps: SealerDeps) {
       newestSeal = head?.end;
       const histories = historiesOf(facts);
       const signer = await deps.signer?.();
-      if (head && signer) await completeHead(deps, head, { signer, histories, clusterId: deps.clusterId });
-      const sealed = await sealDue(deps, histories, { dueEnd, head, signer });
-      newestSeal = sealed.at(-1)?.window.end ?? newestSeal;
-      await settle(deps, { facts, histories, sealed, sealedThrough: newestSeal });
+      const knowledge = { facts, histories, dueEnd, signer };
+      if (head) await completeHead(deps, head, knowledge);
+      const sealed: Window[] = [];
+      for (let from = head, more = true; more;) {
+        const done = await sealDue(deps, knowledge, from);
+        sealed.push(...done.sealed.map(({ window }) => window));
+        ({ head: from, more } = done);
+        newestSeal = from?.end;
+        // What two leaders knew differently is corrected by the next window; until then nothing of it may be forgotten.
+        await settle(deps, { facts, histories, sealed: done.sealed, sealedThrough: done.settledThrough });
+      }
       doneThrough = dueEnd;
-      return { sealed: sealed.map(({ window }) => window), sealedThrough: newestSeal };
+      return { sealed, sealedThrough: newestSeal };
     },
     sleepMs: (): number => Math.max(1_000, nextDueAt(nowSeconds(), times) * 1000 - deps.clock.now()),
     lagSeconds(): number {
@@ -134,70 +140,4 @@ function newPass(deps: SealerDeps) {
       return Math.max(0, nowSeconds() - done - times.windowSeconds);
     },
   };
-}
-
-/** Seals every window that is due, oldest first. */
-async function sealDue(
-  deps: SealerDeps,
-  histories: readonly PoolHistory[],
-  at: { readonly dueEnd: number; readonly head: Head | undefined; readonly signer: ManifestSigner | undefined },
-): Promise<SealedWindow[]> {
-  const { clusterId, windowSeconds } = deps;
-  const sealed: SealedWindow[] = [];
-  let sealedThrough = at.head?.end;
-  let previousManifestSha256 = at.head?.sha256;
-  for (;;) {
-    const window = nextWindow(histories, { sealedThrough, dueEnd: at.dueEnd, windowSeconds });
-    if (!window) return sealed;
-    const records = recordsOf(histories, window, { clusterId });
-    const result = await sealWindow(deps.ledger, { window, records, clusterId, sealedThrough, previousManifestSha256 });
-    report(deps, result);
-    if (at.signer) await signSealed(deps, result, at.signer);
-    sealed.push(result);
-    sealedThrough = window.end;
-    previousManifestSha256 = result.manifestSha256;
-  }
-}
-
-/** Before anything of the window is forgotten: whoever comes after a death here must still be able to compute it. */
-async function signSealed(deps: SealerDeps, sealed: SealResult, signer: ManifestSigner): Promise<void> {
-  const key = manifestKey(sealed.window);
-  if (sealed.differing.length > 0) {
-    deps.log.error({ key }, "not signed, since its bytes are not what these facts give");
-    return;
-  }
-  tellOfForeign(deps, key, await signManifest(deps.ledger, { key, bytes: manifestBytes(sealed.manifest) }, signer));
-}
-
-async function completeHead(deps: SealerDeps, head: Head, by: Parameters<typeof signHead>[2]): Promise<void> {
-  const outcome = await signHead(deps.ledger, head, by);
-  if (outcome === "unknown") deps.log.warn({ key: head.key }, "newest window stays unsigned: it is not computed anew");
-  tellOfForeign(deps, head.key, outcome);
-}
-
-function tellOfForeign(deps: SealerDeps, key: string, outcome: string): void {
-  if (outcome !== "differs") return;
-  deps.metrics.conflicts.inc();
-  deps.log.error({ key }, "ledger holds another signature than ours, kept what is stored");
-}
-
-function report(deps: SealerDeps, sealed: SealedWindow & { readonly differing: readonly string[] }): void {
-  const { window, manifest, records, differing } = sealed;
-  const { log, metrics } = deps;
-  for (const key of differing) {
-    metrics.conflicts.inc();
-    log.error({ key }, "ledger holds other bytes than these facts give, kept what is stored");
-  }
-  metrics.windowsSealed.inc();
-  for (const { namespace, deploymentName, deploymentUID, sku, ...record } of records) {
-    const labels = { namespace, deployment: deploymentName, deployment_uid: deploymentUID, sku };
-    metrics.nodeSeconds.inc({ ...labels, basis: "billable" }, record.billableNodeSeconds);
-    metrics.nodeSeconds.inc({ ...labels, basis: "claimed" }, record.claimedNodeSeconds);
-    metrics.nodeSeconds.inc({ ...labels, basis: "ready" }, record.readyNodeSeconds);
-  }
-  const { billableNodeSeconds } = addQuantities(records);
-  log.info(
-    { window: instantOfSeconds(window.start), records: records.length, billableNodeSeconds, sha256: manifest.sha256 },
-    "window sealed",
-  );
 }

@@ -1,20 +1,23 @@
 /**
- * Sealed windows in the ledger: writing one (segment, read back, manifest, read back) and reading them again. The manifest is
- * the commit; what was stored first wins. Nothing is ever overwritten.
+ * Writing a sealed window: a segment a shard, each read back, then the manifest, read back. The manifest is the commit; what was
+ * stored first wins. Nothing is ever overwritten.
  */
-import { manifest as manifestSchema, usageRecord } from "../api/ledger.ts";
-import type { Manifest, UsageRecord } from "../api/ledger.ts";
-import { sha256Hex } from "../plan/metering/identity.ts";
-import { manifestBytes, manifestOf, segmentBytes } from "../plan/metering/records.ts";
-import { manifestKey, secondsOf, segmentKey, startOfManifestKey, windowFolder } from "../plan/metering/windows.ts";
+import type { Manifest } from "../api/ledger.ts";
+import { canonicalBytes } from "../plan/metering/canonical.ts";
+import type { PoolHistory } from "../plan/metering/history.ts";
+import { newDigest, sha256Hex } from "../plan/metering/identity.ts";
+import { lineChunks, manifestBytes, manifestOf, newTally, usageLines } from "../plan/metering/segment.ts";
+import type { ChainHead, Line, MeterSum, Tally } from "../plan/metering/segment.ts";
+import { adjustedKey, manifestKey, secondsOf, segmentKey, windowFolder } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
-import { TerminalError } from "../runtime/errors.ts";
+import { corrupt, linesIn, readManifest } from "./ledgerreads.ts";
 
 export interface SealedWindow {
   readonly window: Window;
   readonly manifest: Manifest;
-  readonly records: readonly UsageRecord[];
+  /** What its segments add to each deployment, adjustments included. */
+  readonly meters: readonly MeterSum[];
 }
 
 export interface SealResult extends SealedWindow {
@@ -24,116 +27,86 @@ export interface SealResult extends SealedWindow {
   readonly manifestSha256: string;
 }
 
+export interface Sealing {
+  readonly window: Window;
+  /** By shard (segment.ts: shardMeters); as many as there are shards. */
+  readonly meters: readonly (readonly (readonly PoolHistory[])[])[];
+  /** By shard: what became known of earlier windows. */
+  readonly adjustments?: readonly (readonly Line[])[];
+  readonly clusterId: string;
+  readonly previous: ChainHead | undefined;
+}
+
 /** Writes one window so that a crash at any point, or another writer, leads to one and the same result. */
-export async function sealWindow(
-  ledger: Ledger,
-  input: {
-    readonly window: Window;
-    readonly records: readonly UsageRecord[];
-    readonly clusterId: string;
-    /** End of the last sealed window in seconds. */
-    readonly sealedThrough: number | undefined;
-    /** Digest of the manifest that was sealed last. */
-    readonly previousManifestSha256?: string | undefined;
-  },
-): Promise<SealResult> {
-  const { window, sealedThrough, previousManifestSha256, clusterId } = input;
+export async function sealWindow(ledger: Ledger, sealing: Sealing): Promise<SealResult> {
+  const { window, previous, clusterId } = sealing;
+  const shards = sealing.meters.length;
   const differing: string[] = [];
-  const ours = segmentBytes(input.records);
-  const put = await ledger.putOnce(segmentKey(window), ours);
-  const stored = await readSegment(ledger, segmentKey(window));
-  if (sha256Hex(stored) !== sha256Hex(ours)) {
-    if (put === "created") throw corrupt(segmentKey(window));
-    differing.push(segmentKey(window));
-  }
-  const records = parseRecords(segmentKey(window), stored);
-  const wanted = manifestOf(window, records, { clusterId, sealedThrough, previousManifestSha256 });
-  const putManifest = await ledger.putOnce(manifestKey(window), manifestBytes(wanted));
-  const { manifest, sha256: manifestSha256 } = await readManifest(ledger, manifestKey(window));
-  if (manifestSha256 !== sha256Hex(manifestBytes(wanted))) {
-    if (putManifest === "created") throw corrupt(manifestKey(window));
-    differing.push(manifestKey(window));
-  }
-  return { window, manifest, records, differing, manifestSha256 };
-}
-
-/**
- * End in seconds of the newest sealed window, undefined for a ledger without any. The first call lists the whole ledger, later
- * ones only what came since; what it remembers is no truth of its own.
- */
-export function newWatermark(ledger: Ledger): () => Promise<number | undefined> {
-  const head = newHead(ledger);
-  return async () => (await head())?.end;
-}
-
-/** The newest manifest: end of its window in seconds and the digest of its stored bytes. */
-export interface Head {
-  readonly key: string;
-  readonly end: number;
-  readonly sha256: string;
-}
-
-/** As newWatermark, with all that the next manifest is chained to. */
-export function newHead(ledger: Ledger): () => Promise<Head | undefined> {
-  let newest: Head | undefined;
-  return async () => {
-    const keys = await ledger.list("v1/", newest ? { startAfter: newest.key } : {});
-    const key = keys.findLast((one) => startOfManifestKey(one) !== undefined);
-    if (key !== undefined) {
-      const { manifest, sha256 } = await readManifest(ledger, key);
-      newest = { key, end: secondsOf(manifest.windowEnd), sha256 };
+  const sealed: { shard: number; tally: Tally }[] = [];
+  let found: ReadonlySet<string> | undefined;
+  for (let shard = 0; shard < shards; shard++) {
+    const key = segmentKey(window, shard, shards);
+    const lines = linesOf(sealing, shard);
+    if (lines === undefined) {
+      found ??= new Set(await ledger.list(`${windowFolder(window)}/`));
+      if (!found.has(key)) continue;
     }
-    return newest;
-  };
-}
-
-/** Windows that were sealed, by their start in [from, to) seconds; keys only. */
-export async function sealedKeys(ledger: Ledger, from: number, to: number): Promise<readonly string[]> {
-  // "!" sorts before every key of the folder, and a window may be named by hour or by second.
-  const startAfter = `${windowFolder({ start: Math.floor(from / 3600) * 3600, end: Infinity }).slice(0, -4)}!`;
-  const keys = await ledger.list("v1/", { startAfter });
-  return keys.filter((key) => {
-    const start = startOfManifestKey(key);
-    return start !== undefined && start >= from && start < to;
-  });
-}
-
-/** One sealed window by its manifest's key; the segment's digest is checked against the manifest. */
-export async function readSealed(ledger: Ledger, key: string): Promise<SealedWindow> {
-  const { manifest } = await readManifest(ledger, key);
-  const stored = await readSegment(ledger, manifest.segment);
-  if (sha256Hex(stored) !== manifest.sha256) throw corrupt(manifest.segment);
-  const window = { start: secondsOf(manifest.windowStart), end: secondsOf(manifest.windowEnd) };
-  return { window, manifest, records: parseRecords(manifest.segment, stored) };
-}
-
-async function readManifest(ledger: Ledger, key: string): Promise<{ manifest: Manifest; sha256: string }> {
-  const bytes = await ledger.get(key);
-  if (!bytes) throw new TerminalError("LedgerObjectMissing", `${key} was stored in the ledger and is gone`);
-  const read = parsed(key, () => manifestSchema.parse(JSON.parse(Buffer.from(bytes).toString())));
-  return { manifest: read, sha256: sha256Hex(bytes) };
-}
-
-async function readSegment(ledger: Ledger, key: string): Promise<Uint8Array> {
-  const bytes = await ledger.get(key);
-  if (!bytes) throw new TerminalError("LedgerObjectMissing", `${key} was stored in the ledger and is gone`);
-  return bytes;
-}
-
-function parseRecords(key: string, bytes: Uint8Array): UsageRecord[] {
-  const lines = Buffer.from(bytes).toString().split("\n").slice(0, -1);
-  return parsed(key, () => lines.map((line) => usageRecord.parse(JSON.parse(line))));
-}
-
-function parsed<T>(key: string, parse: () => T): T {
-  try {
-    return parse();
-  } catch (error) {
-    throw corrupt(key, error);
+    const { tally, differs } = await sealSegment(ledger, key, lines ?? []);
+    if (differs) differing.push(key);
+    if (tally.lines > 0) sealed.push({ shard, tally });
   }
+  await pointToAdjusted(
+    ledger,
+    window,
+    sealed.flatMap(({ tally }) => tally.adjusts),
+  );
+  const wanted = manifestBytes(manifestOf(window, sealed, { clusterId, shards, previous }));
+  const key = manifestKey(window);
+  const put = await ledger.putOnce(key, wanted);
+  const { manifest, sha256: manifestSha256 } = await readManifest(ledger, key);
+  if (manifestSha256 !== sha256Hex(wanted)) {
+    if (put === "created") throw corrupt(key);
+    differing.push(key);
+  }
+  return { window, manifest, meters: sealed.flatMap(({ tally }) => tally.meters), differing, manifestSha256 };
 }
 
-function corrupt(key: string, cause?: unknown): TerminalError {
-  const message = `${key} in the ledger is not what Berth wrote; it was not touched: compare it with a copy and restore it`;
-  return new TerminalError("LedgerObjectDamaged", message, { cause });
+/** The lines of a shard; undefined where there is none. */
+function linesOf({ window, meters, adjustments, clusterId }: Sealing, shard: number): Iterable<Line> | undefined {
+  const late = adjustments?.[shard] ?? [];
+  const lines = usageLines(meters[shard] ?? [], window, clusterId);
+  const first = lines.next();
+  if (first.done) return late.length > 0 ? late : undefined;
+  return (function* () {
+    yield first.value;
+    yield* lines;
+    yield* late;
+  })();
+}
+
+async function sealSegment(ledger: Ledger, key: string, lines: Iterable<Line>) {
+  const counted = newTally();
+  const put = await ledger.putOnce(key, lineChunks(lines, counted.add));
+  const ours = counted.result();
+  if ((await storedSha256(ledger, key)) === ours.sha256) return { tally: ours, differs: false };
+  if (put === "created") throw corrupt(key);
+  const stored = newTally();
+  for await (const { line, text } of linesIn(ledger, key)) stored.add(line, text);
+  return { tally: stored.result(), differs: true };
+}
+
+async function storedSha256(ledger: Ledger, key: string): Promise<string | undefined> {
+  const digest = newDigest();
+  for await (const piece of (await ledger.read(key)) ?? []) digest.add(piece);
+  return digest.hex();
+}
+
+/** Before the manifest, so that no committed adjustment is ever without its pointer. */
+async function pointToAdjusted(ledger: Ledger, window: Window, intervals: readonly string[]): Promise<void> {
+  const by = manifestKey(window);
+  for (const adjusted of new Set(intervals)) {
+    const [start = "", end = ""] = adjusted.split("/");
+    const key = adjustedKey({ start: secondsOf(start), end: secondsOf(end) }, window);
+    await ledger.putOnce(key, canonicalBytes({ by, window: adjusted }));
+  }
 }

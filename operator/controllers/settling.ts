@@ -1,5 +1,4 @@
 /** Carries out what a sealed window allows: marks, deletions of claims, status of deployments, removal of closing objects. */
-import type { UsageRecord } from "../api/ledger.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { isConsumed, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
@@ -9,7 +8,7 @@ import { ConflictError } from "../runtime/errors.ts";
 import { inTurns } from "./closing.ts";
 import type { SeenFacts } from "./facts.ts";
 import type { SealerDeps } from "./sealer.ts";
-import { readSealed, sealedKeys } from "./segments.ts";
+import { readSealed, sealedKeys } from "./ledgerreads.ts";
 import type { SealedWindow } from "./segments.ts";
 
 /** Requests in flight: a window of thousands of claims must not crowd out the controllers. */
@@ -31,13 +30,13 @@ export async function settle(
   if (sealedThrough !== undefined) {
     const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
     const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
-    const records = await recordsOwed(deps, { facts, ownOf, sealed, sealedThrough });
+    const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough });
     const owed = [
       ...facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim))),
       ...facts.deployments.map((deployment) =>
         settleDeployment(deployment, {
           own: ownOf(deployment),
-          records: records(deployment.metadata.uid ?? ""),
+          sums: sums(deployment.metadata.uid ?? ""),
           sealedThrough,
         }),
       ),
@@ -52,30 +51,41 @@ export async function settle(
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
 }
 
-/** Records by deployment UID of every sealed window that some deployment's status does not contain yet. */
-async function recordsOwed(
+interface WindowSum {
+  /** Begin of the window whose manifest commits the seconds. */
+  readonly start: number;
+  readonly billableNodeSeconds: number;
+}
+
+/** Sums by deployment UID of every sealed window that some deployment's status does not contain yet. */
+async function sumsOwed(
   deps: Pick<SealerDeps, "ledger">,
   at: Omit<Sealing, "histories"> & {
     readonly sealedThrough: number;
     readonly ownOf: (deployment: ModelDeployment) => readonly PoolHistory[];
   },
-): Promise<(deploymentUID: string) => readonly UsageRecord[]> {
-  const { facts, ownOf, sealed, sealedThrough } = at;
+): Promise<(deploymentUID: string) => readonly WindowSum[]> {
+  const { facts, ownOf, sealedThrough } = at;
+  const sealed = at.sealed.filter(({ window }) => window.start < sealedThrough);
   const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
   const starts = living.flatMap((deployment) => unsettledSince(deployment, ownOf(deployment)) ?? []);
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
-  const inHand = new Map(sealed.map((one) => [one.window.start, one]));
-  const oldest = Math.min(sealedThrough, ...inHand.keys());
-  const windows = [...sealed];
-  if (since < oldest) {
-    // A window that holds `since` may begin up to a window's length before it.
-    const keys = await sealedKeys(deps.ledger, since - 3600, oldest);
-    windows.push(...(await inTurns(keys, width, (key) => readSealed(deps.ledger, key))));
+  const oldest = sealed.reduce((least, { window }) => Math.min(least, window.start), sealedThrough);
+  const byDeployment = new Map<string, WindowSum[]>();
+  const add = (start: number, sums: readonly { deploymentUID: string; billableNodeSeconds: number }[]): void => {
+    for (const { deploymentUID, billableNodeSeconds } of sums) {
+      const known = byDeployment.get(deploymentUID);
+      if (known) known.push({ start, billableNodeSeconds });
+      else byDeployment.set(deploymentUID, [{ start, billableNodeSeconds }]);
+    }
+  };
+  for (const { window, meters } of sealed) add(window.start, meters);
+  // A window that holds `since` may begin up to a window's length before it.
+  const keys = since < oldest ? await sealedKeys(deps.ledger, since - 3600, oldest) : [];
+  for (const key of keys) {
+    const { window, records } = await readSealed(deps.ledger, key);
+    add(window.start, records);
   }
-  const byDeployment = Map.groupBy(
-    windows.flatMap((window) => window.records),
-    (record) => record.deploymentUID,
-  );
   return (deploymentUID) => byDeployment.get(deploymentUID) ?? [];
 }
 

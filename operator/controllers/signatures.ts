@@ -2,15 +2,19 @@
  * Signatures beside manifests. Berth signs only a manifest whose every byte it computed itself: what somebody else put into the
  * bucket first is kept, and stays unsigned.
  */
-import { envelope as envelopeSchema, manifest as manifestSchema } from "../api/ledger.ts";
+import { envelope as envelopeSchema } from "../api/ledger.ts";
 import { envelopeBytes, envelopeProblem } from "../plan/metering/dsse.ts";
-import type { PoolHistory } from "../plan/metering/history.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
-import { manifestBytes, manifestOf, recordsOf } from "../plan/metering/records.ts";
-import { secondsOf, signatureKeyOf, startOfManifestKey } from "../plan/metering/windows.ts";
+import { metersOf } from "../plan/metering/records.ts";
+import { lineChunks, manifestBytes, manifestOf, newTally, shardMeters, usageLines } from "../plan/metering/segment.ts";
+import { signatureKeyOf } from "../plan/metering/windows.ts";
 import type { Ledger, ManifestSigner, TrustedKeys } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
-import type { Head } from "./segments.ts";
+import { headAt, readManifest, sealedKeys } from "./ledgerreads.ts";
+import type { Head } from "./ledgerreads.ts";
+import type { SealerDeps } from "./sealer.ts";
+import { lateKnowledge } from "./sealing.ts";
+import type { Knowledge } from "./sealing.ts";
 
 /** Stores the envelope of a manifest that this process computed. "differs": another one was there, and was kept. */
 export async function signManifest(
@@ -27,34 +31,52 @@ export async function signManifest(
   throw new TerminalError("LedgerObjectDamaged", `${key} does not hold the bytes that were written to it`);
 }
 
+/** Says so where another signature than ours lies beside something of ours. */
+export function tellOfForeign(
+  { metrics, log }: Pick<SealerDeps, "metrics" | "log">,
+  key: string,
+  outcome: string,
+): void {
+  if (outcome !== "differs") return;
+  metrics.conflicts.inc();
+  log.error({ key }, "ledger holds another signature than ours, kept what is stored");
+}
+
 /**
  * The head may lack its signature where a process died between the two. It gets one only if the cluster still gives the very
  * same bytes: nothing of a sealed window is forgotten before it is signed, so after a death it does.
  */
-export async function signHead(
-  ledger: Ledger,
-  head: Head,
-  by: { readonly signer: ManifestSigner; readonly histories: readonly PoolHistory[]; readonly clusterId: string },
-): Promise<"signed" | "differs" | "there" | "unknown"> {
-  if (await ledger.get(signatureKeyOf(head.key))) return "there";
-  const stored = await ledger.get(head.key);
-  if (!stored) return "unknown";
-  const { windowStart, windowEnd } = manifestSchema.parse(JSON.parse(Buffer.from(stored).toString()));
-  const window = { start: secondsOf(windowStart), end: secondsOf(windowEnd) };
-  const records = recordsOf(by.histories, window, by);
-  const before = await manifestBefore(ledger, head.key);
-  const bytes = manifestBytes(manifestOf(window, records, { clusterId: by.clusterId, ...before }));
-  if (sha256Hex(bytes) !== sha256Hex(stored)) return "unknown";
-  return signManifest(ledger, { key: head.key, bytes }, by.signer);
+export async function completeHead(deps: SealerDeps, head: Head, knowledge: Knowledge): Promise<void> {
+  const { ledger, log } = deps;
+  const { signer } = knowledge;
+  if (!signer || (await ledger.get(signatureKeyOf(head.key)))) return;
+  const bytes = await computedManifest(deps, head, knowledge);
+  if (!bytes) log.warn({ key: head.key }, "newest window stays unsigned: it is not computed anew");
+  else tellOfForeign(deps, head.key, await signManifest(ledger, { key: head.key, bytes }, signer));
 }
 
-async function manifestBefore(ledger: Ledger, key: string) {
-  const keys = await ledger.list("v1/");
-  const before = keys.findLast((one) => one < key && startOfManifestKey(one) !== undefined);
-  const bytes = before === undefined ? undefined : await ledger.get(before);
-  if (!bytes) return { sealedThrough: undefined };
-  const { windowEnd } = manifestSchema.parse(JSON.parse(Buffer.from(bytes).toString()));
-  return { sealedThrough: secondsOf(windowEnd), previousManifestSha256: sha256Hex(bytes) };
+/** Bytes of the manifest at `at`, if what is known now still gives the ones that are stored. */
+export async function computedManifest(
+  deps: SealerDeps,
+  at: Head,
+  knowledge: Knowledge,
+): Promise<Uint8Array | undefined> {
+  const { ledger, clusterId } = deps;
+  const window = { start: at.start, end: at.end };
+  const before = (await sealedKeys(ledger, 0, at.start)).at(-1);
+  const previous = before === undefined ? undefined : await headAt(ledger, before);
+  const adjustments = await lateKnowledge(deps, knowledge, previous);
+  const { manifest } = await readManifest(ledger, at.key);
+  const meters = shardMeters(metersOf(knowledge.histories), manifest.shards);
+  const sealed = meters.flatMap((own, shard) => {
+    const tally = newTally();
+    const lines = [...usageLines(own, window, clusterId)];
+    for (const _ of lineChunks([...lines, ...(adjustments?.[shard] ?? [])], tally.add));
+    const result = tally.result();
+    return result.lines > 0 ? [{ shard, tally: result }] : [];
+  });
+  const bytes = manifestBytes(manifestOf(window, sealed, { clusterId, shards: manifest.shards, previous }));
+  return sha256Hex(bytes) === at.sha256 ? bytes : undefined;
 }
 
 /** Judges the signature beside one manifest by pinned keys alone; undefined where it is good. */

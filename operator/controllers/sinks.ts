@@ -18,8 +18,8 @@ import {
 import type { Clock, Ledger, Log, SinkTarget, SinkWindow } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import type { SinkMetrics } from "./sinkmetrics.ts";
-import { readSealed, sealedKeys } from "./segments.ts";
-import type { SealedWindow } from "./segments.ts";
+import { readSealed, sealedKeys } from "./ledgerreads.ts";
+import type { ReadWindow } from "./ledgerreads.ts";
 
 export interface SinkDeps {
   readonly name: string;
@@ -131,12 +131,12 @@ interface Refusal {
 
 interface OwedWindow {
   readonly key: string;
-  readonly sealed: SealedWindow;
+  readonly sealed: ReadWindow;
 }
 
 async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWindow): Promise<void> {
   const { ledger, name, batchSize } = deps;
-  const { records, manifest } = sealed;
+  const { records, sha256 } = sealed;
   const done = (await ledger.list(ackKey(name, key).replace(/done\.json$/, ""))).flatMap(
     (one) => rangeOfPartKey(one) ?? [],
   );
@@ -150,11 +150,11 @@ async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWi
     if (records.length > batchSize)
       await ledger.putOnce(partKey(name, key, { start, end }), canonicalBytes({ quarantined: kept }));
   }
-  const ack = { sink: name, manifest: key, sha256: manifest.sha256, records: records.length, quarantined: kept };
+  const ack = { sink: name, manifest: key, sha256, records: records.length, quarantined: kept };
   await ledger.putOnce(ackKey(name, key), canonicalBytes({ schema: "berth.dev/sink-ack.v1", ...ack }));
 }
 
-export function sinkWindowOf({ window, manifest }: SealedWindow): SinkWindow {
+export function sinkWindowOf({ window, manifest }: ReadWindow): SinkWindow {
   const { previousWindowEnd } = manifest;
   return { ...window, previousEnd: previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd) };
 }

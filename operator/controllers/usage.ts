@@ -19,8 +19,8 @@ import type { Clock, Ledger } from "../ports.ts";
 import { inTurns } from "./closing.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
-import { newWatermark, readSealed, sealedKeys } from "./segments.ts";
-import type { SealedWindow } from "./segments.ts";
+import { newWatermark, readRecorded, recordedWindows } from "./ledgerreads.ts";
+import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface UsageDeps {
   readonly ledger: Ledger;
@@ -63,11 +63,11 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     };
     // Pages of records begin at the window of the last one; sums need every window again.
     const from = query.sums ? query.from : Math.max(query.from, secondsOf(after?.[0] ?? head.from));
-    const keys = await sealedKeys(deps.ledger, from, Math.min(query.to, sealedThrough ?? -Infinity));
+    const windows = await recordedWindows(deps.ledger, from, Math.min(query.to, sealedThrough ?? -Infinity));
     const pools = historiesOf(facts);
     const open = (): UsageRecord[] => openRecords(pools, { deps, query, now, sealedThrough });
     const answer = { query, head, mayRead: remembered(mayRead), after };
-    const batches = batchesOf(keys, read, open);
+    const batches = batchesOf(windows, read, open);
     return query.sums ? groupsOf(batches, { ...answer, sums: query.sums }) : pageOf(batches, answer);
   };
 }
@@ -79,13 +79,13 @@ interface Batch {
 
 /** Windows in the order of time, a few in memory at once; the open ones last. */
 async function* batchesOf(
-  keys: readonly string[],
-  read: (key: string) => Promise<SealedWindow>,
+  sealed: readonly RecordedWindow[],
+  read: (window: RecordedWindow) => Promise<readonly UsageRecord[]>,
   open: () => UsageRecord[],
 ): AsyncGenerator<Batch> {
-  for (let at = 0; at < keys.length; at += readAtOnce) {
-    const windows = await inTurns(keys.slice(at, at + readAtOnce), readAtOnce, read);
-    for (const { records } of windows) yield { records, open: false };
+  for (let at = 0; at < sealed.length; at += readAtOnce) {
+    const windows = await inTurns(sealed.slice(at, at + readAtOnce), readAtOnce, read);
+    for (const records of windows) yield { records, open: false };
   }
   const byWindow = Map.groupBy(open(), ({ windowStart }) => windowStart);
   for (const records of byWindow.values()) yield { records, open: true };
@@ -183,10 +183,12 @@ function remembered(mayRead: Answer["mayRead"]): Answer["mayRead"] {
   };
 }
 
-function newSealedReader(ledger: Ledger): (key: string) => Promise<SealedWindow> {
-  const kept = new Map<string, SealedWindow>();
-  return async (key) => {
-    const known = kept.get(key) ?? (await readSealed(ledger, key));
+/** A window changes only by adjustments, whose places are part of the question. */
+function newSealedReader(ledger: Ledger): (window: RecordedWindow) => Promise<readonly UsageRecord[]> {
+  const kept = new Map<string, readonly UsageRecord[]>();
+  return async (window) => {
+    const key = [window.start, ...window.adjustedBy].join();
+    const known = kept.get(key) ?? (await readRecorded(ledger, window));
     kept.delete(key);
     kept.set(key, known);
     const [oldest] = kept.keys();

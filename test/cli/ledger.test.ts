@@ -60,11 +60,11 @@ test("an edited line is named by key and line: 3, in words and as JSON", async (
   await writeFile(file, gzipSync(text.replace('"billableNodeSeconds":2740', '"billableNodeSeconds":2741')));
   const { code, out } = await verify("edited", "--trust", at("key.pub"));
   assert.equal(code, 3);
-  assert.match(out, new RegExp(`^${hour}/segment-r0\\.ndjson\\.gz:1 does not add up`, "m"));
+  assert.match(out, new RegExp(`^${hour}/segment-r0\\.ndjson\\.gz:2 does not add up`, "m"));
   const { code: again, out: json } = await verify("edited", "-o", "json");
   const { findings } = JSON.parse(json) as { findings: { key: string; line?: number }[] };
   assert.equal(again, 3);
-  assert.ok(findings.some(({ key, line }) => key === `${hour}/segment-r0.ndjson.gz` && line === 1));
+  assert.ok(findings.some(({ key, line }) => key === `${hour}/segment-r0.ndjson.gz` && line === 2));
 });
 
 test("a foreign key, a wrong head: 3; a file without keys: 1", async () => {

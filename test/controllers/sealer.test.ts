@@ -7,7 +7,7 @@ import { after, before, test } from "node:test";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
-import { readSealed, sealedKeys } from "../../operator/controllers/segments.ts";
+import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
 import { addQuantities } from "../../operator/plan/metering/fold.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
@@ -190,7 +190,7 @@ test("windows of another length take over where the old ones ended", async () =>
   const lines = Object.entries(expected)
     .filter(([key]) => key.endsWith(".gz"))
     .flatMap(([, body]) => body.trim().split("\n"));
-  const whole = lines.reduce((sum, line) => sum + Number(JSON.parse(line).billableNodeSeconds), 0);
+  const whole = lines.reduce((sum, line) => sum + Number(JSON.parse(line).billableNodeSeconds ?? 0), 0);
   assert.equal(addQuantities(windows.flatMap(({ records }) => records)).billableNodeSeconds, whole);
 });
 

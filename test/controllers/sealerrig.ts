@@ -98,6 +98,7 @@ export function dyingAt(ledger: Ledger, n: number, when: "before" | "after") {
   const dying: Ledger = {
     putOnce: (key, body) => guard(() => ledger.putOnce(key, body)),
     get: (key) => guard(() => ledger.get(key)),
+    read: (key) => guard(() => ledger.read(key)),
     list: (prefix, options) => guard(() => ledger.list(prefix, options)),
     remove: (key) => guard(() => ledger.remove(key)),
     probe: () => guard(() => ledger.probe()),

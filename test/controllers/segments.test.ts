@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
-import { readSealed } from "../../operator/controllers/segments.ts";
+import { readSealed } from "../../operator/controllers/ledgerreads.ts";
 
 test("an hour whose object has gone from the ledger is named", async (t) => {
   const folder = mkdtempSync(join(tmpdir(), "berth-ledger-"));

@@ -8,13 +8,13 @@ import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { operatorConfig } from "../../operator/config.ts";
-import { sealWindow } from "../../operator/controllers/segments.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { startOperator } from "../../operator/wire.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { ownCluster } from "../cluster/session.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { receiver } from "./sinkbed.ts";
+import { sealRecords } from "./sealrecords.ts";
 
 test("the operator delivers what its ledger holds, and remembers it over a restart", async (t) => {
   const cluster = await ownCluster(t, { karpenter: false });
@@ -38,11 +38,11 @@ test("the operator delivers what its ledger holds, and remembers it over a resta
     metricsPort: "0",
     usagePort: "0",
   };
+  let previous: Awaited<ReturnType<typeof sealRecords>> | undefined;
   for (const hour of [10, 11]) {
     const start = secondsOf(aRecord({ hour }).windowStart);
-    const sealedThrough = hour === 10 ? undefined : start;
     const window = { start, end: start + 3600 };
-    await sealWindow(ledger, { window, records: [aRecord({ hour })], clusterId: "c1", sealedThrough });
+    previous = await sealRecords(ledger, window, [aRecord({ hour })], previous);
     const operator = await startOperator(operatorConfig(flags, {}), {});
     const what = `the window of ${String(hour)}:00 is acknowledged`;
     await eventually(async () => (await ledger.list("sinks/meter/acks/")).length === hour - 9, {

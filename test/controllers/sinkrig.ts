@@ -9,13 +9,13 @@ import { Registry } from "prom-client";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import type { UsageRecord } from "../../operator/api/ledger.ts";
 import { sinkConfig } from "../../operator/api/sinks.ts";
-import { sealWindow } from "../../operator/controllers/segments.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger, Log } from "../../operator/ports.ts";
 import { openSinks } from "../../operator/sinks.ts";
 import type { Sink } from "../../operator/controllers/sinks.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
+import { sealRecords } from "./sealrecords.ts";
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 
@@ -40,8 +40,8 @@ export async function sealed(t: TestContext, last = 10): Promise<{ ledger: Ledge
 export async function sealHour(ledger: Ledger, hour: number, given?: readonly UsageRecord[]): Promise<void> {
   const records = given ?? names.map((name) => aRecord({ name, hour }));
   const start = secondsOf("2026-11-21T00:00:00Z") + hour * 3600;
-  const sealedThrough = hour === 10 ? undefined : start;
-  await sealWindow(ledger, { window: { start, end: start + 3600 }, records, clusterId: "c1", sealedThrough });
+  const previous = hour === 10 ? undefined : { end: start, sha256: "0".repeat(64), chains: [] };
+  await sealRecords(ledger, { start, end: start + 3600 }, records, previous);
 }
 
 export function sinkOn(ledger: Ledger, given: Readonly<Record<string, unknown>>, priceListFile?: string) {

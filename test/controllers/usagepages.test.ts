@@ -10,11 +10,11 @@ import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { groupedUsage, usageReport } from "../../operator/api/usage.ts";
 import type { UsageLine, UsageQuery } from "../../operator/api/usage.ts";
-import { sealWindow } from "../../operator/controllers/segments.ts";
 import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
+import { sealRecords } from "./sealrecords.ts";
 
 const day = { from: secondsOf("2026-11-21T00:00:00Z"), to: secondsOf("2026-11-22T00:00:00Z") };
 const everything = async () => Promise.resolve(true);
@@ -24,7 +24,7 @@ async function aDay(t: TestContext) {
   const folder = await mkdtemp(join(tmpdir(), "berth-pages-"));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const ledger = openLedger({ url: pathToFileURL(folder).href });
-  let sealedThrough: number | undefined;
+  let previous: Awaited<ReturnType<typeof sealRecords>> | undefined;
   for (let hour = 0; hour < 24; hour++) {
     const start = day.from + hour * 3600;
     const window = { start, end: start + 3600 };
@@ -32,11 +32,10 @@ async function aDay(t: TestContext) {
       ...aRecord({ hour, name, billable: hour }),
       ...(name === "c" ? { namespace: "other", account: "other" } : {}),
     }));
-    await sealWindow(ledger, { window, records, clusterId: "c1", sealedThrough });
-    sealedThrough = window.end;
+    previous = await sealRecords(ledger, window, records, previous);
   }
   let gets = 0;
-  const counted = { ...ledger, get: (key: string) => ((gets += 1), ledger.get(key)) };
+  const counted = { ...ledger, read: (key: string) => ((gets += 1), ledger.read(key)) };
   const usage = newUsageSource({
     ledger: counted,
     clock: newManualClock(Date.parse("2026-11-22T00:10:00Z")),

@@ -51,19 +51,19 @@ test("an edited, doubled, reordered or missing line is named", async () => {
     edit(path(segment("10")), (text) => text.replace(/"billableNodeSeconds":2740/, '"billableNodeSeconds":2741')),
   );
   assert.ok(
-    edited.some((one) => one.startsWith(`${segment("10")}:1 does not add up`)),
+    edited.some((one) => one.startsWith(`${segment("10")}:2 does not add up`)),
     edited.join("\n"),
   );
   const reordered = await damaged((path) =>
     edit(path(segment("10")), (text) => `${text.trim().split("\n").reverse().join("\n")}\n`),
   );
   assert.ok(
-    reordered.some((one) => one.startsWith(`${segment("10")}:2 is doubled or out of order`)),
+    reordered.some((one) => one.startsWith(`${segment("10")}:3 is doubled or out of order`)),
     reordered.join("\n"),
   );
   const missing = await damaged((path) => edit(path(segment("10")), (text) => text.slice(text.indexOf("\n") + 1)));
   assert.ok(
-    missing.some((one) => one.includes("holds 1 lines, its manifest says 2")),
+    missing.some((one) => one.includes("holds 3 lines, its manifest says 4")),
     missing.join("\n"),
   );
 });

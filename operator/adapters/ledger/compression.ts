@@ -1,32 +1,60 @@
 /** Keys that end in `.gz` are stored as gzip: transport only, so that digests are taken over what callers read and write. */
-import { promisify } from "node:util";
-import { gunzip, gzip } from "node:zlib";
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import { pipeline } from "node:stream/promises";
+import { createGunzip, createGzip } from "node:zlib";
 
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 
-const compress = promisify(gzip);
-const decompress = promisify(gunzip);
-/** An hour of 10,000 deployments is some 10 MB; what grows above this was not written by Berth. */
+/** What a store itself holds: whole objects. */
+export interface PlainLedger extends Omit<Ledger, "putOnce" | "read"> {
+  putOnce(key: string, body: Uint8Array): Promise<"created" | "exists">;
+}
+
+/** An hour of 10,000 deployments is some 20 MB; what grows above this was not written by Berth. */
 const longestBytes = 512 * 2 ** 20;
 
-export function withCompression(ledger: Ledger): Ledger {
+export function withCompression(ledger: PlainLedger): Ledger {
   const packed = (key: string) => key.endsWith(".gz");
   return {
     ...ledger,
     async putOnce(key, body) {
-      return ledger.putOnce(key, packed(key) ? await compress(body, { level: 6 }) : body);
+      const pieces = body instanceof Uint8Array ? [body] : body;
+      if (!packed(key)) return ledger.putOnce(key, body instanceof Uint8Array ? body : Buffer.concat([...pieces]));
+      return ledger.putOnce(key, await pack(pieces));
     },
     async get(key) {
       const stored = await ledger.get(key);
-      return stored !== undefined && packed(key) ? unpack(key, stored) : stored;
+      return stored !== undefined && packed(key) ? buffer(unpack(key, stored)) : stored;
+    },
+    async read(key) {
+      const stored = await ledger.get(key);
+      if (stored === undefined) return undefined;
+      return packed(key) ? unpack(key, stored) : Readable.from([stored]);
     },
   };
 }
 
-async function unpack(key: string, stored: Uint8Array): Promise<Uint8Array> {
+/** Keeps only compressed bytes, whatever the length of what goes in. */
+async function pack(pieces: Iterable<Uint8Array>): Promise<Uint8Array> {
+  const packed: Uint8Array[] = [];
+  await pipeline(Readable.from(pieces), createGzip({ level: 6 }), async (stream: AsyncIterable<Uint8Array>) => {
+    for await (const piece of stream) packed.push(piece);
+  });
+  return Buffer.concat(packed);
+}
+
+async function* unpack(key: string, stored: Uint8Array): AsyncGenerator<Uint8Array> {
+  let length = 0;
   try {
-    return await decompress(stored, { maxOutputLength: longestBytes });
+    const gunzip = createGunzip({ chunkSize: 1 << 18 });
+    gunzip.end(stored);
+    for await (const piece of gunzip as AsyncIterable<Uint8Array>) {
+      length += piece.byteLength;
+      if (length > longestBytes) throw new RangeError(`is longer than ${longestBytes} bytes`);
+      yield piece;
+    }
   } catch (error) {
     const message = `${key} in the ledger is no gzip of Berth's; it was not touched: compare it with a copy and restore it`;
     throw new TerminalError("LedgerObjectDamaged", message, { cause: error });

@@ -6,8 +6,8 @@ import { randomUUID } from "node:crypto";
 import { link, mkdir, open, readFile, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
-import type { Ledger } from "../../ports.ts";
 import { RetryError, TerminalError, messageOf } from "../../runtime/errors.ts";
+import type { PlainLedger } from "./compression.ts";
 import { checkKey } from "./keys.ts";
 import { probeLedger } from "./probe.ts";
 
@@ -15,9 +15,9 @@ const privatePrefix = ".writing-";
 const ABANDONED_AFTER_MS = 3_600_000;
 
 /** `root` is an absolute path; it is made where it is missing. */
-export function newDirectoryLedger(root: string): Ledger {
+export function newDirectoryLedger(root: string): PlainLedger {
   const pathOf = (key: string) => join(root, checkKey(key));
-  const plain: Omit<Ledger, "probe"> = {
+  const plain: Omit<PlainLedger, "probe"> = {
     putOnce: (key, body) => translated(root, () => writeOnce(pathOf(key), body)),
     get: (key) => translated(root, () => readFile(pathOf(key)).catch(undefinedIfMissing)),
     remove: (key) => translated(root, () => rm(pathOf(key), { force: true })),

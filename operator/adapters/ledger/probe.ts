@@ -1,11 +1,11 @@
 /** Proof at start that a store honours "only if absent": some accept the condition and overwrite all the same. */
 import { randomUUID } from "node:crypto";
 
-import type { Ledger } from "../../ports.ts";
+import type { PlainLedger } from "./compression.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 
 /** Writes an object of its own twice, reads it back and removes it. Throws TerminalError where the second write won. */
-export async function probeLedger(ledger: Omit<Ledger, "probe">): Promise<void> {
+export async function probeLedger(ledger: Omit<PlainLedger, "probe">): Promise<void> {
   const key = `probe/${randomUUID()}`;
   const [first, second] = [Buffer.from("first\n"), Buffer.from("second\n")];
   try {

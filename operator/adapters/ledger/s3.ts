@@ -2,8 +2,8 @@
 import { DeleteObjectCommand, GetObjectCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 
-import type { Ledger } from "../../ports.ts";
 import { RetryError, TerminalError, messageOf } from "../../runtime/errors.ts";
+import type { PlainLedger } from "./compression.ts";
 import { checkKey } from "./keys.ts";
 import { probeLedger } from "./probe.ts";
 
@@ -14,11 +14,11 @@ export interface S3LedgerPlace {
   readonly prefix: string;
 }
 
-export function newS3Ledger(place: S3LedgerPlace): Ledger {
+export function newS3Ledger(place: S3LedgerPlace): PlainLedger {
   const { client, bucket } = place;
   const root = place.prefix === "" ? "" : `${place.prefix}/`;
   const at = (key: string) => ({ Bucket: bucket, Key: root + checkKey(key) });
-  const plain: Omit<Ledger, "probe"> = {
+  const plain: Omit<PlainLedger, "probe"> = {
     putOnce: (key, body) => translated(bucket, () => putOnce(client, { ...at(key), Body: body })),
     get: (key) => translated(bucket, () => getWhole(client, at(key))),
     list: (prefix, options) => translated(bucket, () => listKeys(place, root, prefix, options?.startAfter)),

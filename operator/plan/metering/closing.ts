@@ -40,6 +40,7 @@ export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput)
       claimedAt: instantOfSeconds(claim.claimedAt),
       readyAt: at(claim.readyAt),
       releasedAt: at(claim.releasedAt),
+      ...(claim.sources && { sources: { ...claim.sources } }),
       ...(claim.estimatedStart ? { estimatedStart: true } : {}),
       ...(claim.estimatedEnd ? { estimatedEnd: true } : {}),
     })),

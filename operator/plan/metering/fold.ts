@@ -4,6 +4,7 @@
  */
 import type { Quantities } from "../../api/ledger.ts";
 import { canonicalJson } from "./canonical.ts";
+import { clip } from "./clip.ts";
 import type { ClaimInterval, PoolHistory, SizeStep } from "./history.ts";
 import type { Window } from "./windows.ts";
 
@@ -38,11 +39,11 @@ export function lifeOf(pools: readonly PoolHistory[]): { readonly start: number;
 }
 
 /**
- * Parts of one meter within `window`, in order and without gaps, cut to its life. Empty outside of it. Only what had happened
- * by the window's end counts, so the answer does not depend on when it is computed.
+ * Parts of one meter within `window`, in order and without gaps, cut to its life. Empty outside of it. Only what touches the window
+ * and had happened by its end counts (clip.ts), so the answer does not depend on when it is computed, nor on what is forgotten.
  */
 export function foldWindow(all: readonly PoolHistory[], window: Window): Part[] {
-  const pools = all.flatMap((pool) => knownBefore(pool, window.end));
+  const pools = all.flatMap((pool) => clip(pool, window) ?? []);
   const life = lifeOf(pools);
   if (!life) return [];
   const from = Math.max(window.start, life.start);
@@ -66,21 +67,6 @@ export function foldWindow(all: readonly PoolHistory[], window: Window): Part[] 
   }));
 }
 
-/** The pool as it was known at `end`; none where it had not begun. */
-function knownBefore(pool: PoolHistory, end: number): PoolHistory[] {
-  const steps = pool.steps.filter(({ since }) => since < end);
-  const claims = pool.claims
-    .filter(({ claimedAt }) => claimedAt < end)
-    .map((claim) => ({
-      ...claim,
-      readyAt: claim.readyAt !== undefined && claim.readyAt < end ? claim.readyAt : undefined,
-      releasedAt: claim.releasedAt !== undefined && claim.releasedAt <= end ? claim.releasedAt : undefined,
-    }));
-  const endedAt = pool.endedAt !== undefined && pool.endedAt < end ? pool.endedAt : undefined;
-  const known = { ...pool, steps, claims, endedAt };
-  return lifeOf([known]) ? [known] : [];
-}
-
 /** Sum of quantities, field by field. */
 export function addQuantities(all: readonly Quantities[]): Quantities {
   const sum = { ...none };
@@ -88,7 +74,7 @@ export function addQuantities(all: readonly Quantities[]): Quantities {
   return sum;
 }
 
-const none: Quantities = {
+export const none: Quantities = {
   claimedNodeSeconds: 0,
   readyNodeSeconds: 0,
   desiredNodeSeconds: 0,

@@ -15,6 +15,15 @@ export interface SizeStep {
   readonly tags: Readonly<Record<string, string>>;
 }
 
+/** What a claim's instants were read from, in words that name object and field. */
+export interface ClaimSources {
+  /** The provider's object, like `Node/gpu-1/<uid>`. */
+  readonly object?: string;
+  readonly claimedAt?: string;
+  readonly readyAt?: string;
+  readonly releasedAt?: string;
+}
+
 /** One node's time in a pool: [claimedAt, releasedAt), open while `releasedAt` is undefined. */
 export interface ClaimInterval {
   readonly id: string;
@@ -24,6 +33,7 @@ export interface ClaimInterval {
   /** True where the instant is only the last (or first) proof of life. */
   readonly estimatedStart: boolean;
   readonly estimatedEnd: boolean;
+  readonly sources?: ClaimSources;
 }
 
 export interface PoolHistory {
@@ -104,6 +114,7 @@ function historyOfClosing(closing: Closing): PoolHistory {
     releasedAt: at(claim.releasedAt),
     estimatedStart: claim.estimatedStart === true,
     estimatedEnd: claim.estimatedEnd === true,
+    ...(claim.sources && { sources: claim.sources }),
   }));
   const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus } = closing;
   const steps = sizeSteps(closing.steps.map((step) => ({ ...step, since: secondsOf(step.since) })));
@@ -124,7 +135,7 @@ function orphanHistories(claims: readonly CapacityClaim[]): PoolHistory[] {
 /** Claims that were only intended (no `claimedAt`) are not there yet. Times never run backwards within a claim. */
 function intervals(claims: readonly CapacityClaim[]): ClaimInterval[] {
   return sorted(
-    claims.flatMap(({ metadata, status }) => {
+    claims.flatMap(({ metadata, spec, status }) => {
       if (!status?.claimedAt) return [];
       const claimedAt = secondsOf(status.claimedAt.time);
       const later = (instant: string) => Math.max(claimedAt, secondsOf(instant));
@@ -135,6 +146,12 @@ function intervals(claims: readonly CapacityClaim[]): ClaimInterval[] {
         releasedAt: status.releasedAt && later(status.releasedAt.time),
         estimatedStart: status.claimedAt.estimated === true,
         estimatedEnd: status.releasedAt?.estimated === true,
+        sources: {
+          object: `${spec.providerRef.kind}/${spec.providerRef.name}/${spec.providerRef.uid}`,
+          claimedAt: status.claimedAt.evidence,
+          ...(status.readyAt && { readyAt: status.readyAt.evidence }),
+          ...(status.releasedAt && { releasedAt: status.releasedAt.evidence }),
+        },
       };
     }),
   );

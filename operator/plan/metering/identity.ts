@@ -40,3 +40,14 @@ export function spreadOffset(clusterId: string, spreadSeconds: number): number {
   const hash = createHash("sha256").update(clusterId).digest();
   return hash.readUInt32BE(0) % (spreadSeconds + 1);
 }
+
+/** Number of the shard that holds a deployment's lines. */
+export function shardOf(deploymentUID: string, shards: number): number {
+  return shards === 1 ? 0 : createHash("sha256").update(deploymentUID).digest().readUInt32BE(0) % shards;
+}
+
+/** SHA-256 of what is given piece by piece. */
+export function newDigest(): { add(bytes: Uint8Array | string): void; hex(): string } {
+  const hash = createHash("sha256");
+  return { add: (bytes) => void hash.update(bytes), hex: () => hash.digest("hex") };
+}

@@ -1,13 +1,13 @@
-/** Histories → records, and the bytes of a sealed window: segment and manifest. Same histories in, same bytes out. */
-import { MANIFEST_SCHEMA, RECORD_SCHEMA } from "../../api/ledger.ts";
-import type { Manifest, UsageRecord } from "../../api/ledger.ts";
-import { canonicalBytes, canonicalJson, ndjsonBytes } from "./canonical.ts";
-import { addQuantities, foldWindow, lifeOf } from "./fold.ts";
+/** Histories → records. Same histories in, same records out. */
+import { RECORD_SCHEMA } from "../../api/ledger.ts";
+import type { UsageRecord } from "../../api/ledger.ts";
+import { canonicalJson } from "./canonical.ts";
+import { foldWindow, lifeOf } from "./fold.ts";
 import type { Part } from "./fold.ts";
 import { order } from "./history.ts";
 import type { PoolHistory } from "./history.ts";
-import { recordId, sha256Hex } from "./identity.ts";
-import { instantOfSeconds, segmentKey, windowAt } from "./windows.ts";
+import { recordId } from "./identity.ts";
+import { instantOfSeconds, windowAt } from "./windows.ts";
 import type { Window } from "./windows.ts";
 
 /** All pools of one deployment that are recorded under one SKU, in a fixed order. */
@@ -29,9 +29,16 @@ export function recordsOf(
 ): UsageRecord[] {
   const cut = { start: window.start, end: Math.min(window.end, at.upTo ?? window.end) };
   if (cut.end <= cut.start) return [];
-  return metersOf(histories).flatMap((pools) =>
-    foldWindow(pools, cut).map((part, index) => recordOf(pools, part, { window, index, clusterId: at.clusterId })),
-  );
+  return metersOf(histories).flatMap((pools) => meterRecords(pools, { window, cut, clusterId: at.clusterId }));
+}
+
+/** Records of one meter (metersOf), in the order of time; `cut` is the window or its beginning. */
+export function meterRecords(
+  pools: readonly PoolHistory[],
+  at: { readonly window: Window; readonly cut: Window; readonly clusterId: string },
+): UsageRecord[] {
+  const { window, cut, clusterId } = at;
+  return foldWindow(pools, cut).map((part, index) => recordOf(pools, part, { window, index, clusterId }));
 }
 
 interface Place {
@@ -92,39 +99,4 @@ export function nextWindow(
   const first = starts.reduce((a, b) => Math.min(a, b));
   const window = windowAt(first, at.windowSeconds, at.sealedThrough);
   return window.end <= at.dueEnd ? window : undefined;
-}
-
-/** Uncompressed bytes of a segment: one record a line. */
-export function segmentBytes(records: readonly UsageRecord[]): Uint8Array {
-  return ndjsonBytes(records);
-}
-
-/** The commit of a window: written last, it names the digest of the segment's uncompressed bytes. */
-export function manifestOf(
-  window: Window,
-  records: readonly UsageRecord[],
-  at: {
-    readonly clusterId: string;
-    readonly sealedThrough: number | undefined;
-    /** Digest of the stored bytes of the manifest before this one, if there is one. */
-    readonly previousManifestSha256?: string | undefined;
-  },
-): Manifest {
-  return {
-    schema: MANIFEST_SCHEMA,
-    cluster: at.clusterId,
-    windowStart: instantOfSeconds(window.start),
-    windowEnd: instantOfSeconds(window.end),
-    windowSeconds: window.end - window.start,
-    ...(at.sealedThrough === undefined ? {} : { previousWindowEnd: instantOfSeconds(at.sealedThrough) }),
-    ...(at.previousManifestSha256 === undefined ? {} : { previousManifestSha256: at.previousManifestSha256 }),
-    segment: segmentKey(window),
-    records: records.length,
-    sha256: sha256Hex(segmentBytes(records)),
-    totals: addQuantities(records),
-  };
-}
-
-export function manifestBytes(manifest: Manifest): Uint8Array {
-  return canonicalBytes(manifest);
 }

@@ -2,7 +2,7 @@
 import { capacityClaims, modelDeployments } from "../../api/resources.ts";
 import type { CapacityClaim } from "../../api/capacityclaim.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
-import type { Closing, UsageRecord } from "../../api/ledger.ts";
+import type { Closing } from "../../api/ledger.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";
@@ -46,14 +46,15 @@ export function unsettledSince(deployment: ModelDeployment, own: readonly PoolHi
 
 /**
  * The deployment's metering status at `sealedThrough`, as a patch; none where it is up to date, has no life yet, or goes.
- * `records` are its own of every window that begins after what the status already says, so doing it twice adds nothing twice.
+ * `sums` are its own of every window that begins after what the status already says, so doing it twice adds nothing twice.
  */
 export function settleDeployment(
   deployment: ModelDeployment,
   at: {
     /** Histories of its pools. */
     readonly own: readonly PoolHistory[];
-    readonly records: readonly UsageRecord[];
+    /** Its sums of each sealed window, by the window's begin in seconds. */
+    readonly sums: readonly { readonly start: number; readonly billableNodeSeconds: number }[];
     readonly sealedThrough: number;
   },
 ): Write[] {
@@ -63,9 +64,9 @@ export function settleDeployment(
   if (metadata.deletionTimestamp || !life || from === undefined || life.start >= at.sealedThrough) return [];
   if (status?.metering?.sealedThrough !== undefined && from >= at.sealedThrough) return [];
   const { since = instantOfSeconds(life.start), nodeSeconds = 0, sealedThrough } = status?.metering ?? {};
-  const added = at.records
-    .filter((record) => sealedThrough === undefined || secondsOf(record.windowStart) >= from)
-    .reduce((sum, record) => sum + record.billableNodeSeconds, 0);
+  const added = at.sums
+    .filter(({ start }) => sealedThrough === undefined || start >= from)
+    .reduce((sum, { billableNodeSeconds }) => sum + billableNodeSeconds, 0);
   const metering = {
     since,
     sealedThrough: instantOfSeconds(at.sealedThrough),

@@ -38,8 +38,50 @@ export function windowFolder(window: Window): string {
   return `v1/dt=${day}/hr=${wholeHour ? hours : `${hours}${minutes}${seconds}`}`;
 }
 
-export function segmentKey(window: Window): string {
-  return `${windowFolder(window)}/segment-r0.ndjson.gz`;
+/** One shard has no folder of its own. */
+export function segmentKey(window: Window, shard = 0, shards = 1): string {
+  const folder = shards === 1 ? "" : `shard=${String(shard).padStart(2, "0")}/`;
+  return `${windowFolder(window)}/${folder}segment-r0.ndjson.gz`;
+}
+
+/** Says in the folder of `window` that a later window holds adjustments to it: an index, not a truth. */
+export function adjustedKey(window: Window, by: Window): string {
+  return `${windowFolder(window)}/adjusted-by=${by.start}-${by.end - by.start}.json`;
+}
+
+const folderPattern = "^v1/dt=(\\d{4}-\\d{2}-\\d{2})/hr=(\\d{2})(\\d{2})?(\\d{2})?/";
+const adjustedPattern = new RegExp(`${folderPattern}adjusted-by=(\\d{1,12})-(\\d{1,9})\\.json$`);
+const manifestPattern = new RegExp(`${folderPattern}manifest\\.json$`);
+
+/** What such a key says: begin in seconds of the window that is adjusted, and the window that holds the adjustments. */
+export function adjustmentOfKey(key: string): { readonly start: number; readonly by: Window } | undefined {
+  const match = adjustedPattern.exec(key);
+  const start = match ? startOfMatch(match) : undefined;
+  if (!match || start === undefined) return undefined;
+  const from = Number(match[5]);
+  return { start, by: { start: from, end: from + Number(match[6]) } };
+}
+
+function startOfMatch(match: RegExpExecArray): number | undefined {
+  const [, day, hours, minutes = "00", seconds = "00"] = match;
+  const ms = Date.parse(`${day}T${hours}:${minutes}:${seconds}Z`);
+  return Number.isNaN(ms) ? undefined : ms / 1000;
+}
+
+/** UTC day of a window's begin, like 2026-11-21. */
+export function dayOf(window: Pick<Window, "start">): string {
+  return instantOfSeconds(window.start).slice(0, 10);
+}
+
+export function dayRootKey(day: string): string {
+  return `v1/dt=${day}/root.json`;
+}
+
+/** Place of what stands for removed windows; their order is that of time. */
+export const CHECKPOINTS_PREFIX = "checkpoints/";
+
+export function checkpointKey(removedThrough: number): string {
+  return `${CHECKPOINTS_PREFIX}${instantOfSeconds(removedThrough).replace(/[-:]/g, "")}.json`;
 }
 
 export function manifestKey(window: Window): string {
@@ -53,10 +95,8 @@ export function signatureKeyOf(key: string): string {
 
 /** Start in seconds of the window that a manifest's key stands for; undefined for other keys. */
 export function startOfManifestKey(key: string): number | undefined {
-  const match = /^v1\/dt=(\d{4}-\d{2}-\d{2})\/hr=(\d{2})(\d{2})?(\d{2})?\/manifest\.json$/.exec(key);
-  if (!match) return undefined;
-  const [, day, hours, minutes = "00", seconds = "00"] = match;
-  return secondsOf(`${day}T${hours}:${minutes}:${seconds}Z`);
+  const match = manifestPattern.exec(key);
+  return match ? startOfMatch(match) : undefined;
 }
 
 export interface SealTimes {

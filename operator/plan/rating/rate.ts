@@ -98,7 +98,8 @@ export function basisSeconds(record: UsageRecord, { basis, unit }: Pick<SkuPrice
  */
 function minimumSeconds(record: UsageRecord, price: SkuPrice, sessions: Map<string, number>): number {
   const minimum = price.minimumSessionSeconds;
-  if (minimum === 0) return 0;
+  // An adjustment changes seconds; whether its session reached the minimum was decided by the records that it corrects.
+  if (minimum === 0 || record.kind === "adjustment") return 0;
   const [from, to] = [secondsOf(record.from), secondsOf(record.to)];
   let left = basisSeconds(record, price);
   let extra = 0;

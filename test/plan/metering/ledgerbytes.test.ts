@@ -3,12 +3,20 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 
-import { closing as closingSchema, manifest as manifestSchema, usageRecord } from "../../../operator/api/ledger.ts";
+import { closing as closingSchema, manifest as manifestSchema } from "../../../operator/api/ledger.ts";
+import { parseLine } from "../../../operator/controllers/ledgerreads.ts";
 import { canonicalJson } from "../../../operator/plan/metering/canonical.ts";
 import { closingBody, closingKey, closingOf } from "../../../operator/plan/metering/closing.ts";
 import { historiesOf } from "../../../operator/plan/metering/history.ts";
 import { sha256Hex, spreadOffset, uuidV5 } from "../../../operator/plan/metering/identity.ts";
-import { manifestBytes, manifestOf, recordsOf, segmentBytes } from "../../../operator/plan/metering/records.ts";
+import { metersOf } from "../../../operator/plan/metering/records.ts";
+import {
+  lineChunks,
+  manifestBytes,
+  manifestOf,
+  newTally,
+  usageLines,
+} from "../../../operator/plan/metering/segment.ts";
 import { isConsumed } from "../../../operator/plan/metering/settle.ts";
 import {
   dueThrough,
@@ -35,24 +43,39 @@ const closingInput = {
   clusterId: CLUSTER,
 };
 
+const segment = (all: Parameters<typeof historiesOf>[0]) => {
+  const tally = newTally();
+  const lines = usageLines(metersOf(historiesOf(all)), hour(10), CLUSTER);
+  const bytes = Buffer.concat([...lineChunks(lines, tally.add)]);
+  return { text: bytes.toString(), tally: tally.result(), sha256: sha256Hex(bytes) };
+};
+
 test("golden: the same history gives these bytes on every machine", () => {
-  const records = recordsOf(historiesOf({ ...facts, closings: [] }), hour(10), { clusterId: CLUSTER });
+  const { text: lines, tally, sha256 } = segment({ ...facts, closings: [] });
   assert.equal(
-    text(segmentBytes(records)),
-    `{"account":"team-a","billableNodeSeconds":1540,"claimedNodeSeconds":1750,"claims":[{"claimedAt":"2026-11-21T10:14:20Z","id":"n1","releasedAt":"2026-11-21T10:43:30Z"}],"cluster":"6f2e1b9c-0000-4000-8000-00000000c1d0","deploymentName":"chat","deploymentUID":"uid-chat","desiredNodeSeconds":1680,"estimatedNodeSeconds":0,"from":"2026-11-21T10:12:00Z","gpuSeconds":1540,"gpus":1,"id":"f166844d-5d1e-5e42-83ee-9d6b39583329","kind":"usage","namespace":"team-a","part":0,"readyNodeSeconds":1540,"rev":0,"schema":"berth.dev/capacity.v1","shortfallNodeSeconds":140,"sku":"dedicated.l4.1","surgeNodeSeconds":210,"tags":{},"to":"2026-11-21T10:43:30Z","windowEnd":"2026-11-21T11:00:00Z","windowSeconds":3600,"windowStart":"2026-11-21T10:00:00Z"}\n`,
+    lines,
+    [
+      `{"claims":[{"claimedAt":{"from":"Node/metadata.managedFields[berth-claim].time","time":"2026-11-21T10:14:20Z"},"id":"n1","object":"Node/n1/node-n1","readyAt":{"from":"Node/metadata.managedFields[berth-claim].time","time":"2026-11-21T10:14:20Z"},"releasedAt":{"from":"Node/metadata.managedFields[berth-claim].time","time":"2026-11-21T10:43:30Z"}}],"deploymentName":"chat","deploymentUID":"uid-chat","endedAt":"2026-11-21T10:40:00Z","gpus":1,"namespace":"team-a","poolUID":"pool-chat","rev":0,"schema":"berth.dev/evidence.v1","sku":"dedicated.l4.1","steps":[{"account":"team-a","since":"2026-11-21T10:12:00Z","size":1,"tags":{}}],"stepsFrom":"GPUNodePool/pool-chat metadata.managedFields[berth-size].time","windowEnd":"2026-11-21T11:00:00Z","windowStart":"2026-11-21T10:00:00Z"}`,
+      `{"account":"team-a","billableNodeSeconds":1540,"claimedNodeSeconds":1750,"claims":[{"claimedAt":"2026-11-21T10:14:20Z","id":"n1","releasedAt":"2026-11-21T10:43:30Z"}],"cluster":"6f2e1b9c-0000-4000-8000-00000000c1d0","deploymentName":"chat","deploymentUID":"uid-chat","desiredNodeSeconds":1680,"estimatedNodeSeconds":0,"from":"2026-11-21T10:12:00Z","gpuSeconds":1540,"gpus":1,"id":"f166844d-5d1e-5e42-83ee-9d6b39583329","kind":"usage","namespace":"team-a","part":0,"readyNodeSeconds":1540,"rev":0,"schema":"berth.dev/capacity.v1","shortfallNodeSeconds":140,"sku":"dedicated.l4.1","surgeNodeSeconds":210,"tags":{},"to":"2026-11-21T10:43:30Z","windowEnd":"2026-11-21T11:00:00Z","windowSeconds":3600,"windowStart":"2026-11-21T10:00:00Z"}`,
+      "",
+    ].join("\n"),
   );
-  for (const record of records) usageRecord.parse(record);
-  const manifest = manifestOf(hour(10), records, { clusterId: CLUSTER, sealedThrough: undefined });
+  for (const line of lines.trimEnd().split("\n")) assert.equal(canonicalJson(parseLine(line)), line);
+  assert.equal(tally.sha256, sha256);
+  const at = { clusterId: CLUSTER, shards: 1, previous: undefined };
+  const manifest = manifestOf(hour(10), [{ shard: 0, tally }], at);
   assert.deepEqual(manifestSchema.parse(JSON.parse(text(manifestBytes(manifest)))), manifest);
-  assert.equal(manifest.sha256, sha256Hex(segmentBytes(records)));
+  assert.equal(
+    text(manifestBytes(manifest)),
+    `{"chains":["c126a921f8371453ec233f79d9a81e9b1a41b4608ab68d73f7e0efb90f883ef8"],"cluster":"6f2e1b9c-0000-4000-8000-00000000c1d0","records":1,"schema":"berth.dev/manifest.v2","segments":[{"key":"v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz","lines":2,"records":1,"sha256":"b9a096678521d4b76ef6daeb0f8abf13349fa7a2da2002e35d611b883321b79a","shard":0,"totals":{"billableNodeSeconds":1540,"claimedNodeSeconds":1750,"desiredNodeSeconds":1680,"estimatedNodeSeconds":0,"gpuSeconds":1540,"readyNodeSeconds":1540,"shortfallNodeSeconds":140,"surgeNodeSeconds":210}}],"shards":1,"totals":{"billableNodeSeconds":1540,"claimedNodeSeconds":1750,"desiredNodeSeconds":1680,"estimatedNodeSeconds":0,"gpuSeconds":1540,"readyNodeSeconds":1540,"shortfallNodeSeconds":140,"surgeNodeSeconds":210},"windowEnd":"2026-11-21T11:00:00Z","windowSeconds":3600,"windowStart":"2026-11-21T10:00:00Z"}\n`,
+  );
 });
 
 test("a closing object carries the same seconds as the objects that it outlives", () => {
   const closing = closingSchema.parse(JSON.parse(text(closingBody(closingInput))));
   assert.equal(closingKey("uid-chat", "pool-chat"), "closing/uid-chat/pool-chat.json");
   const none = { deployments: [], pools: [], claims: [] };
-  const bytes = (all: Parameters<typeof historiesOf>[0]) =>
-    text(segmentBytes(recordsOf(historiesOf(all), hour(10), { clusterId: CLUSTER })));
+  const bytes = (all: Parameters<typeof historiesOf>[0]) => segment(all).text;
   const before = bytes({ ...facts, closings: [] });
   assert.equal(bytes({ ...none, closings: [closing] }), before);
   // While objects go one by one beside it, nothing changes: the closing object outranks them.

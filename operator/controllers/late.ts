@@ -1,0 +1,115 @@
+/** Late knowledge → lines for the next segment: what the ledger says of the windows in question, beside what is known now. */
+import { adjustmentLines } from "../plan/metering/adjust.ts";
+import { canonicalJson } from "../plan/metering/canonical.ts";
+import { order } from "../plan/metering/history.ts";
+import type { PoolHistory } from "../plan/metering/history.ts";
+import { shardOf } from "../plan/metering/identity.ts";
+import type { LateSpan } from "../plan/metering/late.ts";
+import { metersOf } from "../plan/metering/records.ts";
+import type { Line } from "../plan/metering/segment.ts";
+import { instantOfSeconds, manifestKey, secondsOf, windowAt } from "../plan/metering/windows.ts";
+import type { Window } from "../plan/metering/windows.ts";
+import type { Ledger } from "../ports.ts";
+import { committedLines, readManifest, recordedWindows } from "./ledgerreads.ts";
+import type { RecordedWindow } from "./ledgerreads.ts";
+
+export interface LateQuestion {
+  readonly spans: readonly LateSpan[];
+  readonly histories: readonly PoolHistory[];
+  readonly clusterId: string;
+  readonly windowSeconds: number;
+  readonly shards: number;
+  /** Manifests from here on (seconds of their window's begin) are not asked: they are what is computed. */
+  readonly before: number;
+}
+
+/** By shard; undefined where nothing is to be added. The same ledger and facts give the same lines. */
+export async function lateLines(ledger: Ledger, question: LateQuestion): Promise<Line[][] | undefined> {
+  const { spans, shards, clusterId, histories } = question;
+  const concerned = new Set(spans.map(({ deploymentUID }) => deploymentUID));
+  const meters = metersOf(histories.filter(({ deploymentUID }) => concerned.has(deploymentUID)));
+  const byShard = Array.from({ length: shards }, (): Line[] => []);
+  for (const { window, recorded } of await windowsOf(ledger, question)) {
+    const overlapping = spans.filter(({ from, to }) => from < window.end && to > window.start);
+    const uids = new Set(overlapping.map(({ deploymentUID }) => deploymentUID));
+    const stored = await storedLines(ledger, { window, recorded, uids });
+    for (const pools of meters) {
+      const [first] = pools;
+      if (!first || !uids.has(first.deploymentUID)) continue;
+      const known = stored.get(meterKey(first)) ?? [];
+      const lines = adjustmentLines(known, pools, { window, clusterId });
+      byShard[shardOf(first.deploymentUID, shards)]?.push(...lines);
+    }
+  }
+  return byShard.some((lines) => lines.length > 0) ? byShard : undefined;
+}
+
+interface Questioned {
+  readonly window: Window;
+  readonly recorded: RecordedWindow | undefined;
+}
+
+/** Every window that a span touches, in the order of time: those that were sealed, and those between them that were taken for empty. */
+async function windowsOf(ledger: Ledger, question: LateQuestion): Promise<Questioned[]> {
+  const { spans, windowSeconds, before } = question;
+  const from = spans.reduce((least, span) => Math.min(least, span.from), Infinity);
+  const to = spans.reduce((most, span) => Math.max(most, span.to), -Infinity);
+  const longest = Math.max(3600, windowSeconds);
+  const recorded = (await recordedWindows(ledger, from - longest, to))
+    .map((one) => ({ ...one, adjustedBy: one.adjustedBy.filter((by) => by < beforeKey(before)) }))
+    .filter((one) => one.start < before);
+  const sealed = await Promise.all(
+    recorded.map(async (one) => {
+      const start = one.start;
+      if (one.key === undefined) return { window: windowAt(start, windowSeconds), recorded: one };
+      const { manifest } = await readManifest(ledger, one.key);
+      return { window: { start, end: secondsOf(manifest.windowEnd) }, recorded: one };
+    }),
+  );
+  const found = new Map<number, Questioned>();
+  for (const span of spans) {
+    for (let at = span.from; at < span.to;) {
+      const inside = sealed.find(({ window }) => window.start <= at && at < window.end);
+      const next = inside ?? { window: gapAt(at, sealed, windowSeconds), recorded: undefined };
+      found.set(next.window.start, next);
+      at = next.window.end;
+    }
+  }
+  return [...found.values()].sort((a, b) => a.window.start - b.window.start);
+}
+
+/** "~" sorts after every key of the window's folder that begins earlier. */
+function beforeKey(before: number): string {
+  return manifestKey({ start: before, end: before + 1 });
+}
+
+function gapAt(at: number, sealed: readonly { readonly window: Window }[], windowSeconds: number): Window {
+  const { start, end } = windowAt(at, windowSeconds);
+  const floor = sealed.reduce((most, { window }) => (window.end <= at ? Math.max(most, window.end) : most), start);
+  const ceiling = sealed.reduce(
+    (least, { window }) => (window.start > at ? Math.min(least, window.start) : least),
+    end,
+  );
+  return { start: floor, end: ceiling };
+}
+
+const meterKey = ({ deploymentUID, sku }: { readonly deploymentUID: string; readonly sku: string }): string =>
+  canonicalJson([deploymentUID, sku]);
+
+/** By meter: its lines about the window, the window's own first and adjustments in the order of their revisions. */
+async function storedLines(
+  ledger: Ledger,
+  { window, recorded, uids }: Questioned & { readonly uids: ReadonlySet<string> },
+): Promise<ReadonlyMap<string, readonly Line[]>> {
+  const lines: Line[] = [];
+  const windowStart = instantOfSeconds(window.start);
+  const keys = [recorded?.key, ...(recorded?.adjustedBy ?? [])].filter((key) => key !== undefined);
+  for (const key of new Set(keys)) {
+    if (!(await ledger.get(key))) continue;
+    const { manifest } = await readManifest(ledger, key);
+    for await (const line of committedLines(ledger, manifest, uids.size === 1 ? [...uids][0] : undefined))
+      if (line.windowStart === windowStart && uids.has(line.deploymentUID)) lines.push(line);
+  }
+  lines.sort((a, b) => a.rev - b.rev || order(meterKey(a), meterKey(b)));
+  return Map.groupBy(lines, meterKey);
+}

@@ -1,0 +1,132 @@
+/** One pass of the sealer over windows that are due: what goes into each, in which order, and what is told of it. */
+import { addQuantities } from "../plan/metering/fold.ts";
+import type { PoolHistory } from "../plan/metering/history.ts";
+import { lateSpans } from "../plan/metering/late.ts";
+import { metersOf, nextWindow } from "../plan/metering/records.ts";
+import { manifestBytes, shardMeters } from "../plan/metering/segment.ts";
+import type { Line } from "../plan/metering/segment.ts";
+import { dayOf, instantOfSeconds, manifestKey, secondsOf, windowAt } from "../plan/metering/windows.ts";
+import type { Window } from "../plan/metering/windows.ts";
+import type { ManifestSigner } from "../ports.ts";
+import type { SeenFacts } from "./facts.ts";
+import { lateLines } from "./late.ts";
+import type { Head } from "./ledgerreads.ts";
+import { ensureDayRoot } from "./dayroots.ts";
+import type { SealerDeps } from "./sealer.ts";
+import { sealWindow } from "./segments.ts";
+import type { SealResult } from "./segments.ts";
+import { signManifest, tellOfForeign } from "./signatures.ts";
+
+/** What one pass knows. */
+export interface Knowledge {
+  readonly facts: SeenFacts;
+  readonly histories: readonly PoolHistory[];
+  /** Every window that ends by here, in seconds, is due. */
+  readonly dueEnd: number;
+  readonly signer: ManifestSigner | undefined;
+}
+
+export interface SealedDue {
+  readonly sealed: readonly SealResult[];
+  readonly head: Head | undefined;
+  /** Everything before it may be forgotten, in seconds. */
+  readonly settledThrough: number | undefined;
+  /** There are further windows: settle these first, so that a long outage is not held in memory as a whole. */
+  readonly more: boolean;
+}
+
+/** A day of hours. */
+const mostWindowsAtOnce = 24;
+
+/** Seals what is due after `from`, oldest first. */
+export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head | undefined): Promise<SealedDue> {
+  const { dueEnd, signer } = knowledge;
+  const meters = shardMeters(metersOf(knowledge.histories), shardsOf(deps));
+  let late = await lateKnowledge(deps, knowledge, from);
+  let head = from;
+  let doubtful: number | undefined;
+  const sealed: SealResult[] = [];
+  for (;;) {
+    const window = windowToSeal(deps, knowledge, { head, late });
+    if (!window || sealed.length === mostWindowsAtOnce) {
+      if (head && dayEnd(head) <= dueEnd) await ensureDayRoot(deps, dayOf(head), signer);
+      return { sealed, head, settledThrough: doubtful ?? head?.end, more: window !== undefined };
+    }
+    if (head && dayOf(head) !== dayOf(window)) await ensureDayRoot(deps, dayOf(head), signer);
+    const { clusterId } = deps;
+    const result = await sealWindow(deps.ledger, { window, meters, adjustments: late, clusterId, previous: head });
+    late = undefined;
+    report(deps, result);
+    if (signer) await signSealed(deps, result, signer);
+    if (result.differing.length > 0) doubtful ??= window.start;
+    sealed.push(result);
+    head = headOf(result);
+  }
+}
+
+export function shardsOf({ shards = 1 }: Pick<SealerDeps, "shards">): number {
+  return shards;
+}
+
+/** Adjustments that the first window after `head` has to carry. */
+export async function lateKnowledge(
+  deps: Pick<SealerDeps, "ledger" | "clusterId" | "windowSeconds" | "shards">,
+  { facts, histories }: Pick<Knowledge, "facts" | "histories">,
+  head: Head | undefined,
+): Promise<Line[][] | undefined> {
+  const spans = lateSpans(facts, head?.end);
+  if (!head || spans.length === 0) return undefined;
+  const { ledger, clusterId, windowSeconds } = deps;
+  return lateLines(ledger, { spans, histories, clusterId, windowSeconds, shards: shardsOf(deps), before: head.end });
+}
+
+/** Where adjustments wait and nobody has capacity, the newest window that is due carries them alone. */
+function windowToSeal(
+  { windowSeconds }: SealerDeps,
+  { histories, dueEnd }: Knowledge,
+  { head, late }: { readonly head: Head | undefined; readonly late: Line[][] | undefined },
+): Window | undefined {
+  const window = nextWindow(histories, { sealedThrough: head?.end, dueEnd, windowSeconds });
+  if (window || !late || !head || dueEnd <= head.end) return window;
+  return windowAt(dueEnd - windowSeconds, windowSeconds, head.end);
+}
+
+export function headOf({ window, manifest, manifestSha256 }: SealResult): Head {
+  return { key: manifestKey(window), ...window, sha256: manifestSha256, chains: manifest.chains };
+}
+
+function dayEnd(window: Pick<Window, "start">): number {
+  return secondsOf(`${dayOf(window)}T00:00:00Z`) + 86_400;
+}
+
+/** Before anything of the window is forgotten: whoever comes after a death here must still be able to compute it. */
+async function signSealed(deps: SealerDeps, sealed: SealResult, signer: ManifestSigner): Promise<void> {
+  const key = manifestKey(sealed.window);
+  if (sealed.differing.length > 0) {
+    deps.log.error({ key }, "not signed, since its bytes are not what these facts give");
+    return;
+  }
+  tellOfForeign(deps, key, await signManifest(deps.ledger, { key, bytes: manifestBytes(sealed.manifest) }, signer));
+}
+
+function report({ log, metrics }: SealerDeps, { window, manifest, meters, differing }: SealResult): void {
+  for (const key of differing) {
+    metrics.conflicts.inc();
+    log.error({ key }, "ledger holds other bytes than these facts give, kept what is stored");
+  }
+  metrics.windowsSealed.inc();
+  for (const { namespace, deploymentName, deploymentUID, sku, ...sums } of meters) {
+    const labels = { namespace, deployment: deploymentName, deployment_uid: deploymentUID, sku };
+    // A counter only grows; what an adjustment takes back shows in the ledger.
+    metrics.nodeSeconds.inc({ ...labels, basis: "billable" }, Math.max(0, sums.billableNodeSeconds));
+    metrics.nodeSeconds.inc({ ...labels, basis: "claimed" }, Math.max(0, sums.claimedNodeSeconds));
+    metrics.nodeSeconds.inc({ ...labels, basis: "ready" }, Math.max(0, sums.readyNodeSeconds));
+  }
+  const { billableNodeSeconds } = addQuantities(meters);
+  const { records, adjusts = [] } = manifest;
+  if (adjusts.length > 0) log.warn({ windows: adjusts }, "what became known late was recorded as adjustments");
+  log.info(
+    { window: instantOfSeconds(window.start), records, billableNodeSeconds, segments: manifest.segments.length },
+    "window sealed",
+  );
+}

@@ -1,0 +1,210 @@
+/** Verification of one segment, a line at a time: form, order, ids, arithmetic, and every record computed anew from its evidence. */
+import type { Manifest, Segment, UsageRecord } from "../api/ledger.ts";
+import { newDigest } from "../plan/metering/identity.ts";
+import { none, quantityNames } from "../plan/metering/fold.ts";
+import { canonicalJson } from "../plan/metering/canonical.ts";
+import { isEvidence } from "../plan/metering/segment.ts";
+import type { Line } from "../plan/metering/segment.ts";
+import { evidenceHead, isSteadyEvidence, steadyMeter, steadyRecord } from "../plan/metering/steady.ts";
+import type { SteadyMeter } from "../plan/metering/steady.ts";
+import { adjustmentProblems, groupPlace, lineProblems, usageProblems } from "../plan/metering/check.ts";
+import type { NumberedLine } from "../plan/metering/check.ts";
+import type { Ledger } from "../ports.ts";
+import { TerminalError, messageOf } from "../runtime/errors.ts";
+import { parseLine } from "./ledgerreads.ts";
+
+/** One thing that is not as Berth writes it. `line` counts from 1 in the uncompressed segment. */
+export interface Finding {
+  readonly key: string;
+  readonly line?: number;
+  readonly problem: string;
+}
+
+export interface CheckedSegment {
+  readonly findings: readonly Finding[];
+  readonly records: number;
+  /** Records without evidence: of an older build. Their arithmetic alone was checked. */
+  readonly unproven: number;
+  /** Earlier windows that its adjustments belong to, as begin/end. */
+  readonly adjusts: readonly string[];
+}
+
+/** What the ledger says elsewhere about the window and meter of an adjustment, up to the manifest that is being checked. */
+export type StoredBefore = (record: UsageRecord) => Promise<readonly Line[]>;
+
+export type SegmentCheck = (manifest: Manifest, segment: Segment) => Promise<CheckedSegment>;
+
+/** Remembers unchanged deployments from one window to the next: one for a whole ledger. */
+export function newSegmentCheck(ledger: Ledger, storedBefore: StoredBefore): SegmentCheck {
+  const steady = new Map<number, readonly SteadyMeter[]>();
+  return async (manifest, segment) => {
+    const scan = new SegmentScan(manifest, segment, { known: steady.get(segment.shard) ?? [], storedBefore });
+    try {
+      const pieces = await ledger.read(segment.key);
+      if (!pieces) return failed(segment.key, "is missing");
+      for await (const piece of pieces) await scan.piece(piece);
+    } catch (error) {
+      if (!(error instanceof TerminalError) || error.reason !== "LedgerObjectDamaged") throw error;
+      return failed(segment.key, messageOf(error));
+    }
+    const result = await scan.end();
+    steady.set(segment.shard, scan.kept);
+    return result;
+  };
+}
+
+function failed(key: string, problem: string): CheckedSegment {
+  return { findings: [{ key, problem }], records: 0, unproven: 0, adjusts: [] };
+}
+
+interface Given {
+  readonly known: readonly SteadyMeter[];
+  readonly storedBefore: StoredBefore;
+}
+
+class SegmentScan {
+  readonly kept: SteadyMeter[] = [];
+  private readonly findings: Finding[] = [];
+  private readonly digest = newDigest();
+  private readonly decoder = new TextDecoder();
+  private readonly totals = { ...none };
+  private readonly adjusts = new Set<string>();
+  private readonly places: ReadonlyMap<string, number>;
+  private pending = "";
+  private lines = 0;
+  private records = 0;
+  private unproven = 0;
+  private next = 0;
+  /** A line of evidence as in the window before; its record must follow. */
+  private expected: { readonly meter: SteadyMeter; readonly text: string; readonly at: number } | undefined;
+  private group: NumberedLine[] = [];
+  private last = "";
+
+  private readonly manifest: Manifest;
+  private readonly segment: Segment;
+  private readonly given: Given;
+
+  constructor(manifest: Manifest, segment: Segment, given: Given) {
+    this.manifest = manifest;
+    this.segment = segment;
+    this.given = given;
+    this.places = new Map(given.known.map(({ evidence }, index) => [evidence, index]));
+  }
+
+  async piece(bytes: Uint8Array): Promise<void> {
+    this.digest.add(bytes);
+    const texts = (this.pending + this.decoder.decode(bytes, { stream: true })).split("\n");
+    this.pending = texts.pop() ?? "";
+    for (const text of texts) if (!this.isAsBefore(`${text}\n`)) await this.slow(`${text}\n`, this.lines);
+  }
+
+  async end(): Promise<CheckedSegment> {
+    const { key, lines, sha256, totals } = this.segment;
+    if (this.pending !== "") this.complain(this.lines + 1, "is cut off");
+    await this.giveUp();
+    await this.endGroup();
+    const counted = this.manifest.chains.length === 0 ? this.records : this.lines;
+    if (counted !== lines) this.complain(undefined, `holds ${counted} lines, its manifest says ${lines}`);
+    if (canonicalJson(this.totals) !== canonicalJson(totals))
+      this.complain(undefined, "adds up to other totals than its manifest's");
+    if (this.digest.hex() !== sha256) this.complain(undefined, "has another SHA-256 than its manifest says");
+    const { findings, records, unproven } = this;
+    return { findings: findings.map((one) => ({ ...one, key })), records, unproven, adjusts: [...this.adjusts].sort() };
+  }
+
+  /** Takes the two lines of a deployment that went on unchanged by their text alone. False: the line is to be read. */
+  private isAsBefore(text: string): boolean {
+    this.lines += 1;
+    const { expected, manifest } = this;
+    if (expected) {
+      if (text !== steadyRecord(expected.meter, manifest)) return false;
+      this.expected = undefined;
+      this.accept(expected.meter.record);
+      this.kept.push(expected.meter);
+      this.last = groupPlace(expected.meter.record, manifest);
+      return true;
+    }
+    if (this.group.length > 0) return false;
+    return this.expect(text);
+  }
+
+  private expect(text: string): boolean {
+    const { known } = this.given;
+    let meter = known[this.next];
+    if (!meter || !isSteadyEvidence(text, meter, this.manifest)) {
+      this.next = this.places.get(evidenceHead(text)) ?? this.next;
+      meter = known[this.next];
+      if (!meter || !isSteadyEvidence(text, meter, this.manifest)) return false;
+    }
+    if (groupPlace(meter.record, this.manifest) <= this.last) return false;
+    this.expected = { meter, text, at: this.lines };
+    this.next += 1;
+    return true;
+  }
+
+  private async giveUp(): Promise<void> {
+    const { expected } = this;
+    this.expected = undefined;
+    if (expected) await this.slow(expected.text, expected.at);
+  }
+
+  private async slow(text: string, at: number): Promise<void> {
+    await this.giveUp();
+    let line: Line;
+    try {
+      line = parseLine(text);
+    } catch {
+      return this.complain(at, "is no usage record or line of evidence of Berth's");
+    }
+    const [first] = this.group;
+    if (first && groupPlace(first.line, this.manifest) !== groupPlace(line, this.manifest)) {
+      await this.endGroup();
+      if (this.expect(text)) return;
+    }
+    this.group.push({ line, text, at });
+  }
+
+  private async endGroup(): Promise<void> {
+    const { group, manifest, segment } = this;
+    const [first] = group;
+    if (!first) return;
+    this.group = [];
+    const place = groupPlace(first.line, manifest);
+    if (place <= this.last) this.complain(first.at, "is doubled or out of order");
+    this.last = place;
+    const own = first.line.windowStart === manifest.windowStart;
+    const problems = group.flatMap((one) => lineProblems(one, { manifest, segment, own }));
+    for (const { line } of group) if (!isEvidence(line)) this.accept(line);
+    if (own) problems.push(...this.usage(group));
+    else {
+      const record = group.map(({ line }) => line).find((line): line is UsageRecord => !isEvidence(line));
+      this.adjusts.add(`${first.line.windowStart}/${first.line.windowEnd}`);
+      const stored = record ? await this.given.storedBefore(record) : [];
+      problems.push(...adjustmentProblems(group, stored, manifest));
+    }
+    for (const { at, problem } of problems) this.complain(at, problem);
+    const [evidence, record] = group.map(({ line }) => line);
+    if (problems.length > 0 || group.length !== 2 || !own || !evidence || !record) return;
+    if (!isEvidence(evidence) || isEvidence(record)) return;
+    const steady = steadyMeter(evidence, record);
+    if (steady) this.kept.push(steady);
+  }
+
+  private usage(group: readonly NumberedLine[]) {
+    if (group.some(({ line }) => isEvidence(line))) return usageProblems(group, this.manifest);
+    if (this.manifest.chains.length === 0) {
+      this.unproven += group.length;
+      return [];
+    }
+    return group.map(({ at }) => ({ at, problem: "has no evidence before it" }));
+  }
+
+  private accept(record: UsageRecord): void {
+    this.records += 1;
+    for (const name of quantityNames) this.totals[name] += record[name];
+  }
+
+  private complain(line: number | undefined, problem: string): void {
+    this.findings.push({ key: this.segment.key, ...(line === undefined ? {} : { line }), problem });
+  }
+}

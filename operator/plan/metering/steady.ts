@@ -1,0 +1,83 @@
+/**
+ * A deployment that goes on unchanged has, window after window, the same two lines but for the window's own instants. Once both were
+ * computed in full, the next ones are known by their text; so a month of them is verified without parsing each.
+ */
+import type { Evidence, Quantities, UsageRecord } from "../../api/ledger.ts";
+import { canonicalJson } from "./canonical.ts";
+import { recordId } from "./identity.ts";
+import { secondsOf } from "./windows.ts";
+
+export interface SteadyMeter {
+  /** Its line of evidence up to the window's own instants, which come last. */
+  readonly evidence: string;
+  readonly record: UsageRecord;
+  readonly quantities: Quantities;
+  /** The text that comes before, between and after begin, id, end, windowEnd and windowStart of its record. */
+  readonly pieces: readonly string[];
+}
+
+const instantLength = "2026-11-21T10:00:00Z".length;
+/** `,"windowEnd":"…","windowStart":"…"}` and a line feed. */
+const windowLength = `,"windowEnd":"","windowStart":""}\n`.length + 2 * instantLength;
+
+export interface WindowNames {
+  readonly windowStart: string;
+  readonly windowEnd: string;
+  readonly windowSeconds: number;
+}
+
+/** undefined where something happened within the window, so that the next one may look different. */
+export function steadyMeter(line: Evidence, record: UsageRecord): SteadyMeter | undefined {
+  const start = secondsOf(line.windowStart);
+  const old = (at: string | undefined): boolean => at === undefined || secondsOf(at) <= start;
+  const calm =
+    line.endedAt === undefined &&
+    line.steps.length === 1 &&
+    line.steps.every(({ since }) => old(since)) &&
+    line.claims.every((claim) => old(claim.claimedAt.time) && old(claim.readyAt?.time) && !claim.releasedAt);
+  // An estimate marks the window in which it lies, and no later one.
+  const marked = line.claims.some((claim) => claim.claimedAt.estimated && secondsOf(claim.claimedAt.time) >= start);
+  if (!calm || marked || record.from !== line.windowStart || record.to !== line.windowEnd) return undefined;
+  const { from, id, to, windowEnd, windowStart, ...rest } = record;
+  const holes = [from, id, to, windowEnd, windowStart].map((_, i) => `\u0000${i}`);
+  const text = canonicalJson({
+    ...rest,
+    from: holes[0],
+    id: holes[1],
+    to: holes[2],
+    windowEnd: holes[3],
+    windowStart: holes[4],
+  });
+  const pieces = text.split(/\\u0000\d/).map(copied);
+  if (pieces.length !== 6) return undefined;
+  return { evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)), record, quantities: record, pieces };
+}
+
+/** The text of a line of evidence without its window. */
+export function evidenceHead(text: string): string {
+  return text.slice(0, -windowLength);
+}
+
+/** Is this the line of evidence of an unchanged meter in this window? */
+export function isSteadyEvidence(text: string, meter: SteadyMeter, window: WindowNames): boolean {
+  const { evidence, record } = meter;
+  const { windowStart, windowEnd, windowSeconds } = window;
+  return (
+    windowSeconds === record.windowSeconds &&
+    text.length === evidence.length + windowLength &&
+    text.startsWith(evidence) &&
+    text.endsWith(`,"windowEnd":"${windowEnd}","windowStart":"${windowStart}"}\n`)
+  );
+}
+
+/** The text of its record in this window, which has the same length as the one that it was made from. */
+export function steadyRecord({ record, pieces }: SteadyMeter, { windowStart, windowEnd }: WindowNames): string {
+  const id = recordId({ ...record, windowStart, windowEnd });
+  const [a = "", b = "", c = "", d = "", e = "", f = ""] = pieces;
+  return `${a}${windowStart}${b}${id}${c}${windowEnd}${d}${windowEnd}${e}${windowStart}${f}\n`;
+}
+
+/** A slice of a text keeps the whole alive. */
+function copied(text: string): string {
+  return Buffer.from(text).toString();
+}
