@@ -121,7 +121,7 @@ class SegmentScan {
       this.expected = undefined;
       this.accept(expected.meter.record);
       this.kept.push(expected.meter);
-      this.last = groupPlace(expected.meter.record, manifest);
+      this.last = expected.meter.place;
       return true;
     }
     if (this.group.length > 0) return false;
@@ -136,7 +136,7 @@ class SegmentScan {
       meter = known[this.next];
       if (!meter || !isSteadyEvidence(text, meter, this.manifest)) return false;
     }
-    if (groupPlace(meter.record, this.manifest) <= this.last) return false;
+    if (meter.place <= this.last) return false;
     this.expected = { meter, text, at: this.lines };
     this.next += 1;
     return true;

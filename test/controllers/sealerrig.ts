@@ -43,9 +43,18 @@ export interface Setup {
   readonly windowSeconds?: number;
   readonly caughtUp?: boolean;
   readonly signer?: ManifestSigner;
+  readonly shards?: number;
 }
 
-export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, caughtUp = true, signer }: Setup) {
+export function sealerAt({
+  ledger,
+  at,
+  objects = running,
+  windowSeconds = 3600,
+  caughtUp = true,
+  signer,
+  shards,
+}: Setup) {
   const writes: string[] = [];
   const registry = new Registry();
   const deps: SealerDeps = {
@@ -57,7 +66,7 @@ export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, 
       },
       remove: async (resource, _namespace, name) => void writes.push(`delete ${resource.kind} ${name}`),
     },
-    clock: newManualClock(epochMs(at)),
+    clock: newManualClock(at.includes("T") ? Date.parse(at) : epochMs(at)),
     log,
     metrics: newLedgerMetrics(registry),
     clusterId: CLUSTER,
@@ -66,6 +75,7 @@ export function sealerAt({ ledger, at, objects = running, windowSeconds = 3600, 
     sealSpreadSeconds: 0,
     freshObjects: async () => objects,
     ...(signer && { signer: async () => signer }),
+    ...(shards !== undefined && { shards }),
     caughtUp: () => caughtUp,
   };
   return { sealer: newSealer(deps), writes, registry };

@@ -6,6 +6,7 @@ import { historyOfEvidence } from "./clip.ts";
 import { recordId, shardOf } from "./identity.ts";
 import { meterRecords } from "./records.ts";
 import { isEvidence } from "./segment.ts";
+import { ownPlace } from "./steady.ts";
 import type { Line } from "./segment.ts";
 import { secondsOf } from "./windows.ts";
 
@@ -23,8 +24,8 @@ export interface Problem {
 
 /** Order of groups in a segment: the window's own meters first, then adjustments by window and meter. */
 export function groupPlace(line: Line, manifest: Pick<Manifest, "windowStart">): string {
-  const own = line.windowStart === manifest.windowStart;
-  return `${own ? "0" : "1"} ${own ? "" : line.windowStart} ${canonicalJson([line.deploymentUID, line.sku])}`;
+  if (line.windowStart === manifest.windowStart) return ownPlace(line);
+  return `1 ${line.windowStart} ${canonicalJson([line.deploymentUID, line.sku])}`;
 }
 
 export function lineProblems(

@@ -12,6 +12,8 @@ export interface SteadyMeter {
   readonly evidence: string;
   readonly record: UsageRecord;
   readonly quantities: Quantities;
+  /** Where its lines stand in a segment. */
+  readonly place: string;
   /** The text that comes before, between and after begin, id, end, windowEnd and windowStart of its record. */
   readonly pieces: readonly string[];
 }
@@ -24,6 +26,11 @@ export interface WindowNames {
   readonly windowStart: string;
   readonly windowEnd: string;
   readonly windowSeconds: number;
+}
+
+/** Order of a window's own meters in a segment; they come before all adjustments. */
+export function ownPlace({ deploymentUID, sku }: Pick<UsageRecord, "deploymentUID" | "sku">): string {
+  return `0 ${canonicalJson([deploymentUID, sku])}`;
 }
 
 /** undefined where something happened within the window, so that the next one may look different. */
@@ -50,7 +57,7 @@ export function steadyMeter(line: Evidence, record: UsageRecord): SteadyMeter | 
   });
   const pieces = text.split(/\\u0000\d/).map(copied);
   if (pieces.length !== 6) return undefined;
-  return { evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)), record, quantities: record, pieces };
+  return { evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)), record, quantities: record, place: ownPlace(line), pieces };
 }
 
 /** The text of a line of evidence without its window. */
