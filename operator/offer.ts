@@ -4,6 +4,7 @@ import type { Caches } from "./caches.ts";
 import { chosen, clusterModelOf } from "./catalogue/offer.ts";
 import type { OperatorConfig } from "./config.ts";
 import { catalogueKeys, feedCatalogueController, newCatalogueReconciler } from "./controllers/catalogue.ts";
+import { recordedOf } from "./plan/catalogue/recorded.ts";
 import type { Base } from "./process.ts";
 import { newApplier } from "./runtime/apply.ts";
 import { newController, type Controller } from "./runtime/controller.ts";
@@ -27,7 +28,8 @@ export async function catalogueController(
     hashAnnotation: annotations.appliedHash,
     manager: fieldManagers.catalogue,
   });
-  const deps = { stores, applier, writer: base.kube, events: base.events, wanted };
+  const recorded = recordedOf(wantedEntries);
+  const deps = { stores, applier, writer: base.kube, events: base.events, clock: base.clock, wanted, recorded };
   const resyncKeys = (): string[] => catalogueKeys(deps);
   const controller = newController(
     { name: "catalogue", concurrency: 1, reconcile: newCatalogueReconciler(deps), resyncKeys },

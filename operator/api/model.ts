@@ -197,6 +197,10 @@ export const modelStatus = z
       .describe("Complete revisions in the store, oldest first."),
     sizeBytes: z.int().min(0).optional().describe("Bytes of all files that are imported."),
     weightBytes: z.int().min(0).optional().describe("Bytes of the weights as the engine loads them, by the headers."),
+    recorded: z
+      .boolean()
+      .optional()
+      .describe("True while the sizes are those that the catalogue records: inspection replaces them."),
     architecture: z
       .string()
       .max(128)

@@ -149,6 +149,10 @@ export const gpuNodePoolReasons = {
 /** Set on Models and ClusterModels. */
 export const modelReasons = {
   Imported: ["A complete revision is in the store.", NOTHING],
+  Recorded: [
+    "The sizes are the catalogue's own; the source was not asked yet.",
+    "Wait, or see why the source does not answer.",
+  ],
   Inspected: ["The files were found good; they are copied when the first deployment names the model.", NOTHING],
   Listing: ["The source's files are being listed.", WAIT],
   Inspecting: ["Configuration and tensor headers are being read.", WAIT],

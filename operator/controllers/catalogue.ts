@@ -7,7 +7,9 @@ import type { ClusterModel } from "../api/model.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { clusterModels } from "../api/resources.ts";
 import { decideEntry, isShipped, type EntryDecision } from "../plan/catalogue/plan.ts";
-import type { EventRecorder, KubeWriter, Log, Outcome } from "../ports.ts";
+import { recordedStatus } from "../plan/catalogue/recorded.ts";
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import type { Clock, EventRecorder, KubeWriter, Log, Outcome } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
 import { feedController, type Controller } from "../runtime/controller.ts";
 import { fieldOwnersOf } from "../runtime/errors.ts";
@@ -21,6 +23,9 @@ export interface CatalogueDeps {
   readonly events: EventRecorder;
   /** Wanted entries by name. */
   readonly wanted: ReadonlyMap<string, ClusterModel>;
+  /** What each entry records of its model, by name. */
+  readonly recorded: ReadonlyMap<string, ModelFacts>;
+  readonly clock: Pick<Clock, "now">;
 }
 
 /** Names that are wanted, and names of entries that were: the keys of the controller. */
@@ -63,6 +68,12 @@ export function newCatalogueReconciler(deps: CatalogueDeps): (name: string, log:
     }
   }
 
+  /** So that matrix and refusals need no hub; the importer's facts take their place. */
+  async function record(live: ClusterModel): Promise<void> {
+    const status = recordedStatus(live, deps.recorded.get(live.metadata.name), deps.clock.now());
+    if (status) await deps.applier.patchStatusIfChanged(clusterModels, live, status, { manager: fieldManagers.status });
+  }
+
   async function act(decision: EntryDecision, live: ClusterModel | undefined, log: Log): Promise<void> {
     switch (decision.do) {
       case "nothing":
@@ -83,6 +94,7 @@ export function newCatalogueReconciler(deps: CatalogueDeps): (name: string, log:
     const live = stores.clusterModels.get(undefined, name);
     const users = live && isShipped(live) && !wanted.has(name) ? modelUsers(stores, `ClusterModel//${name}`, live) : [];
     await act(decideEntry({ wanted: wanted.get(name), live, users }), live, log);
+    if (live && isShipped(live) && wanted.has(name)) await record(live);
     return {};
   };
 }

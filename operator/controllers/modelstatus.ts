@@ -37,6 +37,7 @@ const everyField: Readonly<Record<Exclude<keyof ModelStatus, "observedGeneration
   revisions: undefined,
   sizeBytes: undefined,
   weightBytes: undefined,
+  recorded: undefined,
   architecture: undefined,
   task: undefined,
   parameters: undefined,

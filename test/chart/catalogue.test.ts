@@ -21,6 +21,13 @@ const account = `system:serviceaccount:${namespace}:berth-operator`;
 const wanted = ["all-minilm-l6-v2", "llama-3-1-8b-instruct", "phi-4", "qwen3-4b"];
 
 interface Entry extends KubeObject {
+  status?: {
+    phase?: string;
+    recorded?: boolean;
+    architecture?: string;
+    conditions?: { type: string; status: string; reason: string }[];
+    nodeSupport?: { nodeType: string; quantizations: { bits: number; allowed: boolean; maxContextLength: number }[] }[];
+  };
   spec: {
     description?: string;
     lifecycle?: string;
@@ -92,6 +99,17 @@ const own = {
   metadata: { name: "phi-4" },
   spec: { source: { huggingFace: { repo: "platform/phi-4" } } },
 };
+const nodeType = {
+  apiVersion: api,
+  kind: "NodeType",
+  metadata: { name: "h100-1" },
+  spec: {
+    gpu: { product: "NVIDIA H100 80GB", count: 1, memory: "79Gi" },
+    vcpus: 16,
+    memory: "200Gi",
+    provider: { static: { nodeSelector: { gpu: "h100" } } },
+  },
+};
 const user = {
   apiVersion: api,
   kind: "ModelDeployment",
@@ -113,13 +131,38 @@ test("entries come and go with the values; what others made, changed or use stay
     assert.equal(spec.lifecycle, "Current");
     assert.match(spec.source.huggingFace.revision, /^[0-9a-f]{40}$/);
     assert.deepEqual(spec.source.huggingFace.tokenSecretRef, { name: "hub" });
-    const managers = (metadata as { managedFields?: { manager: string; operation: string }[] }).managedFields ?? [];
+    type Managed = { managedFields?: { manager: string; operation: string; subresource?: string }[] };
+    const managers = ((metadata as Managed).managedFields ?? []).filter(({ subresource }) => subresource === undefined);
     assert.deepEqual(
       managers.map(({ manager, operation }) => [manager, operation]),
       [["berth-catalogue", "Apply"]],
     );
     const open = await cluster.admin.get<Entry>(path("qwen3-4b"));
     assert.equal(open.spec.source.huggingFace.tokenSecretRef, undefined);
+  });
+
+  await t.test("without any hub an entry has its matrix, by what it records, and is no error", async () => {
+    await cluster.admin.create(apiPath(api, "nodetypes"), nodeType);
+    const model = await eventually(
+      async () => {
+        const found = await cluster.admin.get<Entry>(path("qwen3-4b"));
+        return found.status?.nodeSupport && found.status.nodeSupport.length > 0 ? found : undefined;
+      },
+      { what: "the matrix of qwen3-4b is there", logDir: cluster.logDir },
+    );
+    const { status } = model;
+    assert.equal(status?.recorded, true);
+    assert.equal(status.phase, "Preparing");
+    assert.equal(status.architecture, "Qwen3ForCausalLM");
+    assert.deepEqual(
+      status.conditions?.map(({ type, status: is, reason }) => [type, is, reason]),
+      [["Ready", "False", "Recorded"]],
+    );
+    const [row] = status.nodeSupport ?? [];
+    const plain = row?.quantizations.find(({ bits }) => bits === 16);
+    assert.equal(row?.nodeType, "h100-1");
+    assert.ok(plain?.allowed);
+    assert.equal(plain.maxContextLength, 40_960);
   });
 
   await t.test("an object of the platform's own keeps its name and its fields", async () => {

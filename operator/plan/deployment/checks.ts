@@ -80,6 +80,10 @@ export const modelIsKnown: Check = (seen) => {
   return seen.model?.status?.weightBytes === undefined ? problem : undefined;
 };
 
+/** The catalogue's own numbers suffice to refuse, not to buy: a node is bought for a model whose source has answered. */
+export const modelIsInspected: Check = (seen) =>
+  seen.model?.status?.recorded === true ? modelProblem(seen) : undefined;
+
 /** By name, so that a deployment which moves on to another model has accepted nothing but what it names. */
 export const licenseIsAccepted: Check = ({ model, deployment }) => {
   const license = model?.spec.license;
@@ -179,6 +183,7 @@ export const beforeCapacity: readonly Check[] = [
   licenseIsAccepted,
   modelFits,
   argumentsFitThePlan,
+  modelIsInspected,
   poolNameIsFree,
 ];
 

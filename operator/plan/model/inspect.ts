@@ -29,6 +29,7 @@ export type ModelFacts = Pick<
   ModelStatus,
   | "sizeBytes"
   | "weightBytes"
+  | "recorded"
   | "architecture"
   | "task"
   | "parameters"

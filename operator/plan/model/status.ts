@@ -39,6 +39,7 @@ export interface StatusInput {
 const factKeys = [
   "sizeBytes",
   "weightBytes",
+  "recorded",
   "architecture",
   "task",
   "parameters",
