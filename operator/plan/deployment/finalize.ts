@@ -1,17 +1,18 @@
 /** The end of a deployment: pods, then nodes, then the object. Its billing ended at deletionTimestamp, by the API server's clock. */
 import { gpuNodePools, modelDeployments } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
-import { pods, workloads } from "../../api/kubernetes.ts";
+import { workloads } from "../../api/kubernetes.ts";
 import type { ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import { findCondition, mergeConditions, type WantedCondition } from "../../api/conditions.ts";
 import type { KubeObject, Resource } from "../../ports.ts";
 import type { Plan, Write } from "../plan.ts";
+import { endAllIdle, endPod } from "./idle.ts";
 import { podFacts } from "./podfacts.ts";
 import { protectNamespace } from "./protection.ts";
 import { currentRevision } from "./revisions.ts";
 import { revisionLabelOf } from "./rollout.ts";
 import { ownPool, uidOf, type Seen } from "./seen.ts";
-import { drainOf, type Ending } from "./size.ts";
+import { drainOf } from "./size.ts";
 
 type DeploymentPlan = Plan<ModelDeploymentStatus>;
 
@@ -21,12 +22,12 @@ export function planFinalize(seen: Seen): DeploymentPlan {
     return { steps: [], status: undefined, events: [], because: "the finalizer is off already" };
   }
   const drain = drainOf(seen, 0);
-  const end = drain.endings.map(endSooner);
+  const end = drain.overdue.map((pod) => endPod(pod, 0));
   if (workload || drain.remaining > 0) {
     const remove = workload && !workload.metadata.deletionTimestamp ? [removal(workloads, workload)] : [];
     const message =
       drain.remaining > 0 ? `${drain.remaining} pods finish their requests` : "the serving pods are being removed";
-    return waiting(seen, [protectNamespace(seen), remove, end], message, drain.nextEndMs);
+    return waiting(seen, [protectNamespace(seen), endAllIdle(seen), remove, end], message, drain.nextEndMs);
   }
   const pool = ownPool(seen);
   if (pool) {
@@ -47,17 +48,6 @@ export function planFinalize(seen: Seen): DeploymentPlan {
 function removal(resource: Resource, { metadata }: KubeObject): Write {
   const { namespace, name, uid } = metadata;
   return { op: "delete", resource, namespace, name, uid, propagationPolicy: "Background" };
-}
-
-export function endSooner({ pod, graceSeconds }: Ending): Write {
-  return {
-    op: "delete",
-    resource: pods,
-    namespace: pod.metadata.namespace,
-    name: pod.metadata.name,
-    uid: pod.metadata.uid,
-    gracePeriodSeconds: graceSeconds,
-  };
 }
 
 function dropFinalizer({ deployment }: Seen): Write {

@@ -25,7 +25,8 @@ import {
   desiredWorkload,
   resizedPool,
 } from "./children.ts";
-import { endSooner, planFinalize } from "./finalize.ts";
+import { planFinalize } from "./finalize.ts";
+import { endIdle, endPod } from "./idle.ts";
 import { podFacts } from "./podfacts.ts";
 import { protectNamespace } from "./protection.ts";
 import { pruneRevisions } from "./revisions.ts";
@@ -72,7 +73,7 @@ function settle(seen: Seen, requeueAfterMs: number): Plan<ModelDeploymentStatus>
 }
 
 function stepsOf(seen: Seen, blocked: Problem | undefined, sizes: Sizes, rollout: Rollout): Write[][] {
-  const end = sizes.endings.map(endSooner);
+  const end = sizes.overdue.map((pod) => endPod(pod, 0));
   // A terminating namespace takes nothing new; its deployments are deleted one by one and finalized then.
   if (isTerminating(seen)) return [end];
   return [
@@ -141,7 +142,8 @@ function resizeWrites(seen: Seen, sizes: Sizes): Write[] {
   ];
 }
 
-function servingWrites(seen: Seen, sizes: Sizes, { revision, isNew }: Rollout): Write[][] {
+function servingWrites(seen: Seen, sizes: Sizes, rollout: Rollout): Write[][] {
+  const { revision, isNew } = rollout;
   const { deployment, workload } = seen;
   const pool = ownPool(seen);
   if (!revision || !pool) return [];
@@ -155,6 +157,7 @@ function servingWrites(seen: Seen, sizes: Sizes, { revision, isNew }: Rollout): 
       child(podDisruptionBudgets, desiredDisruptionBudget(deployment)),
       child(networkPolicies, desiredNetworkPolicy(deployment, seen.settings)),
     ],
+    endIdle(seen, sizes.workloadReplicas, rollout),
     [child(workloads, desiredWorkload(deployment, revision, sizes.workloadReplicas))],
     pruneRevisions(seen, revision.number),
   ];

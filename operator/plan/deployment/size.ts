@@ -13,18 +13,10 @@ export interface Sizes {
   readonly workloadReplicas: number;
   /** Why the pool is not at the wanted size yet; undefined when it is. */
   readonly holding?: Problem;
-  /** Pods on their way out that need not or may not take the time that they were given. */
-  readonly endings: readonly Ending[];
+  /** Pods whose drain has outlasted its grace. */
+  readonly overdue: readonly Pod[];
   readonly requeueAfterMs?: number;
 }
-
-export interface Ending {
-  readonly pod: Pod;
-  readonly graceSeconds: number;
-}
-
-/** What a server without requests gets; a kubelet gives no less. */
-const IDLE_GRACE_SECONDS = 2;
 
 /** Nodes that the user wants, whatever stands in the way. */
 export function wantedNodes({ deployment }: Seen): number {
@@ -33,10 +25,10 @@ export function wantedNodes({ deployment }: Seen): number {
 
 /** `blocked` is the first of the checks before money that fails: it stops growth, not what is there. */
 export function sizesOf(seen: Seen, blocked: Problem | undefined): Sizes {
-  const { nextEndMs, endings } = drainOf(seen, 0);
+  const { nextEndMs, overdue } = drainOf(seen, 0);
   const { lookAgainMs, ...target } = targetOf(seen, blocked);
   const waits = [nextEndMs, lookAgainMs].filter((ms) => ms !== undefined);
-  return { ...target, endings, ...(waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {}) };
+  return { ...target, overdue, ...(waits.length > 0 ? { requeueAfterMs: Math.min(...waits) } : {}) };
 }
 
 interface Target extends Pick<Sizes, "poolSize" | "workloadReplicas" | "holding"> {
@@ -83,16 +75,11 @@ function shrink(seen: Seen, want: number, have: number): Target {
   return { poolSize: have, workloadReplicas: want, holding: { reason: "Draining", message } };
 }
 
-export interface Drain {
-  /** Pods beyond those that are kept. */
-  readonly remaining: number;
-  readonly endings: readonly Ending[];
-  /** When the next drain's grace is over, from now. */
-  readonly nextEndMs: number | undefined;
-}
-
-/** The pods that are on their way out: those whose grace is over end at once, and those that serve nobody soon. */
-export function drainOf(seen: Seen, keep: number): Drain {
+/** Pods beyond `keep`, those whose drain has outlasted its grace, and when the next one's will. */
+export function drainOf(
+  seen: Seen,
+  keep: number,
+): { remaining: number; overdue: readonly Pod[]; nextEndMs: number | undefined } {
   const living = seen.pods.filter((pod) => isLiving(pod) && !wasForced(pod));
   const deadlines = living.flatMap((pod) => {
     const asked = deletionAskedAt(pod);
@@ -101,25 +88,13 @@ export function drainOf(seen: Seen, keep: number): Drain {
   const next = deadlines.map(({ at }) => at - seen.now).filter((ms) => ms > 0);
   return {
     remaining: Math.max(0, living.length - keep),
-    endings: deadlines.flatMap(({ pod, at }): Ending[] => {
-      if (at <= seen.now) return [{ pod, graceSeconds: 0 }];
-      return isIdle(pod) ? [{ pod, graceSeconds: IDLE_GRACE_SECONDS }] : [];
-    }),
+    overdue: deadlines.filter(({ at }) => at <= seen.now).map(({ pod }) => pod),
     nextEndMs: next.length > 0 ? Math.min(...next) : undefined,
   };
 }
 
 export function isLiving(pod: Pod): boolean {
   return pod.status?.phase !== "Succeeded" && pod.status?.phase !== "Failed";
-}
-
-/**
- * A server that has not started since its last end has no request to finish, and vLLM 0.32.0 does not end at SIGTERM
- * while it starts: its node would wait out the whole drain for nothing.
- */
-function isIdle({ metadata, status }: Pod): boolean {
-  const isStarting = status?.containerStatuses?.some(({ started }) => started === false) ?? false;
-  return isStarting && (metadata.deletionGracePeriodSeconds ?? 0) > IDLE_GRACE_SECONDS;
 }
 
 /** Deleted with grace 0 and still there: only somebody's finalizer keeps the record, and nobody is billed for that. */

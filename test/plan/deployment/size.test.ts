@@ -103,23 +103,6 @@ describe("shrinking", () => {
     assert.equal(writtenSize(plan), undefined);
   });
 
-  test("gives no drain to a server that has not started: it has no request to finish", () => {
-    const seen = drained(fewer(serving(), 400_000), 1, 1_000);
-    const [kept, going] = seen.pods;
-    assert.ok(kept && going);
-    const starting = (started: boolean, graceSeconds: number): Seen => {
-      const status = { phase: "Running", containerStatuses: [{ name: "vllm", ready: false, started }] };
-      const metadata = { ...going.metadata, deletionGracePeriodSeconds: graceSeconds };
-      return { ...seen, pods: [kept, { ...going, metadata, status }] };
-    };
-    const graceOf = (plan: ReturnType<typeof planDeployment>): unknown[] =>
-      plan.steps.flat().flatMap((write) => (write.op === "delete" ? [write.gracePeriodSeconds] : []));
-    assert.deepEqual(graceOf(planDeployment(starting(false, 150))), [2]);
-    assert.deepEqual(graceOf(planDeployment(starting(false, 2))), [], "asked for once");
-    assert.deepEqual(graceOf(planDeployment(starting(true, 150))), [], "a server that started keeps its drain");
-    assert.equal(writtenSize(planDeployment(starting(false, 150))), undefined, "its node waits until it is gone");
-  });
-
   test("does not wait for a record that only a foreign finalizer keeps", () => {
     const plan = planDeployment(drained(fewer(serving(), 900_000), 1, 5_000, 0));
     assert.equal(writtenSize(plan), 1);
