@@ -69,7 +69,7 @@ export function inspectCommand(io: InspectIO, end: (code: number) => void): Comm
         end(0);
       } catch (error) {
         if (!(error instanceof TerminalError) && !(error instanceof RetryError)) throw error;
-        io.complain?.(`berth inspect: ${error.message}\n`);
+        io.complain?.(`berth inspect: ${error.message}${hintOf(place, error)}\n`);
         end(1);
       }
     });
@@ -121,6 +121,27 @@ async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO
   } finally {
     place.source.close();
   }
+}
+
+/** What the command takes from the environment, where that may be the cause. */
+const HINTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  s3: {
+    SourceUnreachable: "set AWS_ENDPOINT_URL to the service's address",
+    BucketNotFound: "correct the bucket's name, or set AWS_ENDPOINT_URL and AWS_REGION",
+    AccessDenied: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of an account that may list and read it",
+  },
+  hf: {
+    SourceUnreachable: "set HF_ENDPOINT to a hub or mirror that can be reached from here",
+    AccessDenied: "set HF_TOKEN to the token of an account that the hub lets read it",
+    RepoNotFound: "correct org/name, or set HF_TOKEN for a private repository",
+  },
+};
+
+function hintOf(place: string, error: TerminalError | RetryError): string {
+  const said: unknown = error instanceof RetryError ? error.cause : error;
+  const scheme = place.split("://")[0] ?? "";
+  const hint = said instanceof TerminalError && Object.hasOwn(HINTS, scheme) ? HINTS[scheme]?.[said.reason] : undefined;
+  return hint === undefined ? "" : `. Here: ${hint}`;
 }
 
 /** The last part of the place, as a deployment could be named. */

@@ -58,6 +58,11 @@ function entriesIn(value: unknown): [name: string | undefined, spec: unknown][] 
 }
 
 function nodeType(name: string, spec: unknown): NodeType {
+  if (spec === undefined)
+    throw new TerminalError(
+      "NodeTypesInvalid",
+      `${name} has no spec: write NodeTypes as kubectl get nodetypes -o yaml prints them, or {name, spec} as in the chart's values`,
+    );
   const parsed = nodeTypeSpec.safeParse(spec);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;

@@ -65,7 +65,11 @@ async function openRepository(text: string, env: Environment): Promise<Place> {
 async function openFolder(folder: string): Promise<Place> {
   const root = resolve(folder);
   const facts = await stat(root).catch(() => undefined);
-  if (!facts?.isDirectory()) throw new TerminalError("PlaceInvalid", `${folder} is no folder`);
+  if (!facts?.isDirectory())
+    throw new TerminalError(
+      "PlaceInvalid",
+      `${folder} is no folder: write one that holds a model's files, s3://bucket/prefix or hf://org/name`,
+    );
   return { name: folder, prefix: "", source: folderSource(root) };
 }
 

@@ -85,6 +85,16 @@ describe("berth inspect", () => {
     assert.equal(found.recommendation?.bits, 8);
     assert.equal(found.recommendation?.price, "8.00 EUR/h");
     const words = found.recommendation?.command.flatMap((argument) => argument.words) ?? [];
+    const text = await inspect(args.slice(0, -2), env);
+    assert.match(text.out, /\* h100-2 +2 × H100 80GB +8 +131,072 +\d+ +\d+\.?\d* +8\.00 EUR\/h\n/);
+    assert.match(text.out, /Does not fit:\n {2}h100-1 at 8 bits: .*KV cache/);
+    assert.match(text.out, /Recommended: h100-2 at 8 bits, 8\.00 EUR\/h\n/);
+    assert.match(text.out, / {4}nodeType: h100-2\n {4}contextLength: 32768\n {4}quantization: \{bits: 8\}\n/);
+    assert.deepEqual(
+      text.out.split("\n").filter((line) => line.length > 80),
+      [],
+      "80 columns",
+    );
     for (const [flag, value] of [
       ["--max-model-len", "32768"],
       ["--tensor-parallel-size", "2"],
@@ -94,16 +104,30 @@ describe("berth inspect", () => {
       assert.equal(words[words.indexOf(flag ?? "") + 1], value, flag);
   });
 
+  test("a bucket that is not there, and one that the keys do not open: the remedy is named", async (t) => {
+    const s3 = await startS3();
+    t.after(() => s3.stop());
+    const env = { AWS_ENDPOINT_URL: s3.endpoint, AWS_ACCESS_KEY_ID: s3.accessKeyId, AWS_SECRET_ACCESS_KEY: "wrong" };
+    const wrong = await inspect(["s3://models/x"], env);
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.err, /Here: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
+    const missing = await inspect(["s3://models/x"], { ...env, AWS_SECRET_ACCESS_KEY: s3.secretAccessKey });
+    assert.equal(missing.code, 1);
+    assert.match(missing.err, /Here: correct the bucket's name/);
+  });
+
   test("a folder as table, wide and YAML", async (t) => {
     const path = folder(t, tinyModel());
     const table = await inspect([path]);
     assert.equal(table.code, 0, table.err);
     assert.match(table.out, /architecture\s+LlamaForCausalLM \(Generate\)/);
-    assert.match(table.out, /NODE TYPE +GPUS +BITS +FITS +MAX CONTEXT/);
-    assert.match(table.out, /Recommended: \S+ at 16 bits/);
+    assert.match(table.out, /NODE TYPE +GPUS +BITS +MAX CONTEXT +AT ONCE +EXPECTED\n/);
+    assert.match(table.out, /Recommended: (\S+) at 16 bits\n[^]*nodeType: \1\n {4}contextLength: 128\n\n/);
     assert.match(table.out, /vllm serve \\\n {4}\/model \\\n/);
     assert.match(table.out, /Read .* in \d+ requests, \d\.\d\d s/);
     assert.ok(!/ +$/m.test(table.out), "no blanks at the end of a line");
+    const long = table.out.split("\n").filter((line) => line.length > 80 && !line.startsWith("Model "));
+    assert.deepEqual(long, [], "80 columns");
     const wide = await inspect([path, "-o", "wide"]);
     assert.match(wide.out, /--max-model-len 128 +# the context that was promised/);
     const yaml = await inspect([path, "-o", "yaml"]);
@@ -122,20 +146,26 @@ describe("berth inspect", () => {
     const path = folder(t, { ...tinyModel(), "pytorch_model.bin": "x" });
     const { code, out } = await inspect([path]);
     assert.equal(code, 0);
-    assert.match(out, /! an import would refuse it: .*pytorch_model\.bin/);
+    assert.match(out, /! an import would refuse it: [^]*pytorch_model\.bin/);
   });
 
   test("says that nothing fits", async (t) => {
     const path = folder(t, tinyModel());
     const { code, out } = await inspect([path, "--context", "1m"]);
     assert.equal(code, 0);
-    assert.match(out, /No node type of the list can serve this/);
+    assert.match(
+      out,
+      /No node type of the list can serve this: ask for at most --context 128, or add\s+larger node types/,
+    );
     assert.match(out, /made for 128/);
   });
 
   const refused: readonly (readonly [what: string, args: string[], code: number, says: RegExp])[] = [
     ["no place", [], 2, /place/],
-    ["a folder that is not there", ["/no/such/folder"], 1, /is no folder/],
+    ["a folder that is not there", ["/no/such/folder"], 1, /is no folder: write one that holds a model's files/],
+    ["an endpoint that is not there", ["s3://bucket/x"], 1, /cannot be reached.*Here: set AWS_ENDPOINT_URL/],
+    ["a hub that is not there", ["hf://org/name"], 1, /cannot be reached.*Here: set HF_ENDPOINT/],
+    ["a repository without name", ["hf://"], 1, /write org\/name/],
     ["an unknown scheme", ["ftp://x/y"], 1, /write a folder, s3:/],
     ["a bucket without name", ["s3://"], 1, /lacks the bucket/],
     ["a context in words", [".", "--context", "long"], 2, /32k/],
@@ -146,7 +176,8 @@ describe("berth inspect", () => {
   ];
   for (const [what, args, code, says] of refused) {
     test(`refuses ${what}`, async () => {
-      const ran = await inspect(args);
+      const nowhere = "http://127.0.0.1:1";
+      const ran = await inspect(args, { AWS_ENDPOINT_URL: nowhere, HF_ENDPOINT: nowhere });
       assert.equal(ran.code, code);
       assert.match(ran.err, says);
     });
@@ -156,6 +187,12 @@ describe("berth inspect", () => {
     const path = folder(t, { ...tinyModel({ "config.json": "{" }), "types.yaml": "- name: x\n  spec: {vcpus: 1}\n" });
     const types = await inspect([path, "--node-types", join(path, "types.yaml")]);
     assert.match(types.err, /x: spec\.gpu/);
+    writeFileSync(join(path, "empty.yaml"), "- name: x\n");
+    const empty = await inspect([path, "--node-types", join(path, "empty.yaml")]);
+    assert.match(empty.err, /x has no spec: write NodeTypes as kubectl get nodetypes -o yaml prints them/);
+    writeFileSync(join(path, "broken.yaml"), "{a: [");
+    const broken = await inspect([path, "--node-types", join(path, "broken.yaml")]);
+    assert.match(broken.err, /broken\.yaml is no YAML/);
     const model = await inspect([path]);
     assert.equal(model.code, 1);
     assert.match(model.err, /config\.json/);

@@ -32,6 +32,8 @@ export interface ReportRow {
 export interface Recommendation {
   readonly nodeType: string;
   readonly bits: number;
+  /** Whether a deployment has to ask for the bits: they are fewer than the checkpoint's own. */
+  readonly quantizes: boolean;
   readonly contextLength: number;
   readonly price: string | undefined;
   readonly because: string;
@@ -150,6 +152,7 @@ function recommend({ row, type, fit }: Candidate, input: ReportInput, native: nu
   return {
     nodeType: row.nodeType,
     bits: row.bits,
+    quantizes: row.bits < native,
     contextLength: fit.capacity.contextLength,
     price: row.price,
     because: `${cheapest} that promises ${asked}, ${row.bits === native ? "served as it is stored" : `quantized at load from ${native} bits`}`,
