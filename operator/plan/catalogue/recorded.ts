@@ -41,7 +41,7 @@ function recordedFacts({ contextLength, tasks, facts: recorded }: RecordedEntry)
     architecture,
     task,
     quantization: quantizationOf(config),
-    contextLength: contextLengthOf(config, undefined) ?? contextLength,
+    contextLength: contextLengthOf(config, task) ?? contextLength,
     ropeScaling: ropeTypeOf(config),
     kvBytesPerToken: cache && kvBytesPerToken(cache),
     ...(Object.keys(shape).length > 0 ? { shape } : {}),

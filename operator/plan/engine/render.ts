@@ -56,6 +56,8 @@ export interface EngineChoice {
   readonly tensorParallel: number;
   readonly pipelineParallel?: number;
   readonly expertParallel: boolean;
+  /** The checkpoint's quantization is one that the engine serves on request only. */
+  readonly deprecatedQuantization?: boolean;
 }
 
 export interface EngineArgument {
@@ -117,7 +119,7 @@ function promised({ capacity, settings, gpuCount, task }: EngineInput): Derived[
 
 /** A pooling model may need its whole input in one step (vLLM refuses a batch below the context without chunked prefill). */
 function planned(
-  { maxNumSeqs, maxNumBatchedTokens, bits, nativeBits, expertParallel }: EngineChoice,
+  { maxNumSeqs, maxNumBatchedTokens, bits, nativeBits, expertParallel, deprecatedQuantization }: EngineChoice,
   leastTokens: number,
 ): Derived[] {
   const batched = Math.max(maxNumBatchedTokens, leastTokens);
@@ -130,6 +132,11 @@ function planned(
       "whole experts on each GPU: their width cannot be divided",
     ]),
     ...only(bits < nativeBits, ["--quantization", "fp8", "16-bit weights are quantized when they are loaded"]),
+    ...only(deprecatedQuantization === true, [
+      "--allow-deprecated-quantization",
+      true,
+      "the engine refuses the checkpoint's quantization without it",
+    ]),
   ];
 }
 

@@ -134,15 +134,34 @@ export function taskOf(architecture: string, hasPooling: boolean): Task {
   return is("embedding", "lateInteraction") ? "Embed" : "Unknown";
 }
 
-/** Quantization method by config.json; undefined for plain weights. */
+/** Quantization method by config.json, as the engine resolves it; undefined for plain weights. */
 export function quantizationOf(config: Json): string | undefined {
   for (const place of [config, textConfig(config)]) {
     const quantization = place["quantization_config"] ?? place["compression_config"];
     if (!isJson(quantization)) continue;
     const method = quantization["quant_method"];
-    return typeof method === "string" && method !== "" ? method.slice(0, 64) : "unknown";
+    if (typeof method !== "string" || method === "") return "unknown";
+    return method === "modelopt" ? modelOptOf(quantization["quant_algo"]) : method.slice(0, 64);
   }
   return undefined;
+}
+
+/** modelopt.py override_quantization_method: the algorithm decides which of ModelOpt's methods runs. */
+function modelOptOf(algorithm: unknown): string {
+  const name = typeof algorithm === "string" ? algorithm.toUpperCase() : "";
+  if (name.includes("NVFP4")) return "modelopt_fp4";
+  if (name.includes("MXFP8")) return "modelopt_mxfp8";
+  return name === "MIXED_PRECISION" ? "modelopt_mixed" : "modelopt";
+}
+
+/**
+ * ModelOpt until 0.29 kept its quantization in hf_quant_config.json, which the engine reads where config.json names none
+ * (transformers_utils/config.py get_config).
+ */
+export function withQuantization(config: Json, separate: Json | undefined): Json {
+  const quantization = separate?.["quantization"];
+  if (!isJson(quantization) || isJson(config["quantization_config"])) return config;
+  return { ...config, quantization_config: { ...quantization, quant_method: "modelopt" } };
 }
 
 /** Name of the rope scaling by config.json; undefined where the context was not stretched. */
@@ -156,10 +175,18 @@ export function ropeTypeOf(config: Json): string | undefined {
 /** Rope types whose factor does not stretch the configured length. */
 const unstretchedRopes = new Set(["default", "su", "longrope", "llama3", "mrope"]);
 
-/** Factor by which rope scaling stretches `length`, and from which length, as vLLM derives max-model-len. */
+/** Stretched length by rope scaling, as vLLM derives max-model-len (config/model.py _get_and_verify_max_len). */
 function stretched(config: Json, length: number): number {
-  const rope = config["rope_scaling"] ?? config["rope_parameters"];
-  if (!isJson(rope)) return length;
+  const rope = config["rope_parameters"] ?? config["rope_scaling"];
+  // Gemma 3 states the length with its factor applied.
+  if (!isJson(rope) || String(config["model_type"]).includes("gemma3")) return length;
+  const nested = Object.values(rope).filter(isJson);
+  // Transformers 5 may state it for each kind of layers: lengths follow the first that stretches.
+  const all = (nested.length > 0 ? nested : [rope]).map((one) => stretchedBy(one, length));
+  return all.find((one) => one !== length) ?? length;
+}
+
+function stretchedBy(rope: Json, length: number): number {
   const type = rope["rope_type"] ?? rope["type"];
   const factor = rope["factor"];
   if (typeof type !== "string" || unstretchedRopes.has(type) || typeof factor !== "number" || !(factor >= 1))
@@ -177,13 +204,33 @@ const lengthKeys = [
   "max_target_positions",
   "max_sequence_length",
   "max_seq_length",
+  "seq_len",
 ];
 
-/** Largest context in tokens, by config.json and a sentence-transformers limit; undefined where nothing says it. */
-export function contextLengthOf(config: Json, sentenceConfig: Json | undefined): number | undefined {
+/** Cohere's model_max_length goes before all others, else the smallest counts (model_arch_config_convertor.py). */
+function ownLength(text: Json): number | undefined {
+  const lengths = lengthKeys.flatMap((key) => count(text, [key]) ?? []);
+  return count(text, ["model_max_length"]) ?? (lengths.length > 0 ? Math.min(...lengths) : undefined);
+}
+
+export interface LengthFiles {
+  readonly sentence?: Json | undefined;
+  readonly tokenizer?: Json | undefined;
+}
+
+/**
+ * Largest context in tokens, by config.json and a sentence-transformers limit; undefined where nothing says it. Poolers with
+ * absolute positions are held to their tokenizer's limit: RoBERTa's 514 positions carry 512 tokens.
+ */
+export function contextLengthOf(config: Json, task: Task, files: LengthFiles = {}): number | undefined {
   const text = textConfig(config);
-  const own = count(text, lengthKeys) ?? count(config, lengthKeys);
-  const sentence = sentenceConfig && count(sentenceConfig, ["max_seq_length"]);
-  if (sentence !== undefined) return own === undefined ? sentence : Math.min(sentence, own);
-  return own === undefined ? undefined : stretched(text, own);
+  const plain = ownLength(text) ?? ownLength(config);
+  const own = plain === undefined ? undefined : stretched(text, plain);
+  const isAbsolute = task !== "Generate" && config["position_embedding_type"] === "absolute";
+  const limits = [
+    files.sentence && count(files.sentence, ["max_seq_length"]),
+    isAbsolute && files.tokenizer ? count(files.tokenizer, ["model_max_length"]) : undefined,
+    own,
+  ].filter((limit) => limit !== undefined);
+  return limits.length > 0 ? Math.min(...limits) : undefined;
 }

@@ -9,6 +9,7 @@ import {
   parseConfig,
   quantizationOf,
   taskOf,
+  withQuantization,
 } from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import type { Listing } from "./listing.ts";
@@ -51,6 +52,7 @@ export type ModelFacts = Pick<
 
 export const INDEX_PATH = "model.safetensors.index.json";
 const sentencePath = "sentence_bert_config.json";
+const modelOptPath = "hf_quant_config.json";
 /** Small files that are read for inspection where they exist, with the most bytes that each may have. */
 export const inspectedFiles: Readonly<Record<string, number>> = {
   "config.json": 1 << 20,
@@ -61,6 +63,7 @@ export const inspectedFiles: Readonly<Record<string, number>> = {
   "generation_config.json": 1 << 20,
   "chat_template.json": 1 << 20,
   "adapter_config.json": 1 << 20,
+  [modelOptPath]: 1 << 20,
   [sentencePath]: 1 << 20,
   [INDEX_PATH]: 64 << 20,
 };
@@ -164,7 +167,7 @@ export function inspect(
 ): ModelFacts | ModelProblem {
   const configs = parseAll(texts);
   if (isProblem(configs)) return configs;
-  const config = configs.get("config.json") ?? {};
+  const config = withQuantization(configs.get("config.json") ?? {}, configs.get(modelOptPath));
   const architecture = architectureOf(config);
   if (typeof architecture !== "string") return architecture;
   const index = readIndex(texts);
@@ -175,10 +178,11 @@ export function inspect(
   const paths = new Set(listing.files.map((file) => file.path));
   const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
   const facts = factsOf(architecture, task, config, tensors);
-  const contextLength = contextLengthOf(config, configs.get(sentencePath));
+  const tokenizer = configs.get("tokenizer_config.json");
+  const contextLength = contextLengthOf(config, task, { sentence: configs.get(sentencePath), tokenizer });
   const parsers =
     task === "Generate" ? parsersOf({ architecture, chatTemplate: chatTemplateOf(texts, configs) }) : undefined;
-  const words = { ...wordsOf(paths, configs.get("tokenizer_config.json")), parsers, ropeScaling: ropeTypeOf(config) };
+  const words = { ...wordsOf(paths, tokenizer), parsers, ropeScaling: ropeTypeOf(config) };
   return withoutUnknown({ sizeBytes: listing.sizeBytes, ...facts, contextLength, ...words }, task);
 }
 

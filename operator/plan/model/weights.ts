@@ -7,7 +7,10 @@ import type { Tensor } from "./safetensors.ts";
 const auxiliary =
   /(_scales?(_inv|_2)?|weight_global_scale|_zero_point|zero_point|input_scale|weight_shape|g_idx|qzeros|\.scales|\.biases_packed|absmax|quant_map|quant_state\..*|_scales)$/;
 /** Methods whose packing this file knows. */
-const known = new Set(["fp8", "gptq", "awq", "compressed-tensors", "mxfp4", "fbgemm_fp8", "bitsandbytes", "modelopt"]);
+const known = new Set([
+  "fp8", "gptq", "awq", "compressed-tensors", "mxfp4", "fbgemm_fp8", "bitsandbytes", "modelopt", "modelopt_fp4", "modelopt_mxfp8",
+  "modelopt_mixed", "deepseek_v4_fp8", "auto-round",
+]); // prettier-ignore
 
 /** Bits of one packed weight by the quantization's own words. */
 function packedBits(config: Json): number | undefined {
@@ -22,9 +25,17 @@ function packedBits(config: Json): number | undefined {
 }
 
 /** Weights in one element of a tensor: more than one where integers carry packed weights; undefined where unknown. */
-function packing(tensor: Tensor, method: string, bits: number | undefined): number | undefined {
+function packing(
+  tensor: Tensor,
+  method: string,
+  bits: number | undefined,
+  hasNarrowExperts: boolean,
+): number | undefined {
   if (/(qweight|weight_packed)$/.test(tensor.name) && tensor.dtype === "I32") return bits && 32 / bits;
   if (method === "mxfp4" && /_blocks$/.test(tensor.name) && tensor.dtype === "U8") return 2;
+  // DeepSeek V4: expert_dtype fp4 is said of the routed experts alone, two to a byte.
+  const isRouted = /\.experts\./.test(tensor.name) && !tensor.name.includes("shared_experts");
+  if (hasNarrowExperts && isRouted && ["I8", "U8"].includes(tensor.dtype)) return 2;
   if (tensor.dtype === "U8" && /weight(_packed)?$/.test(tensor.name)) return bits === 8 ? 1 : 2;
   return 1;
 }
@@ -38,10 +49,11 @@ export function parametersOf(
   if (quantization === undefined) return tensors.reduce((sum, tensor) => sum + tensor.elements, 0);
   if (!known.has(quantization)) return undefined;
   const bits = packedBits(config);
+  const hasNarrowExperts = /fp4/i.test(String(textConfig(config)["expert_dtype"] ?? config["expert_dtype"]));
   let sum = 0;
   for (const tensor of tensors) {
     if (auxiliary.test(tensor.name) || tensor.dtype === "F8_E8M0") continue;
-    const factor = packing(tensor, quantization, bits);
+    const factor = packing(tensor, quantization, bits, hasNarrowExperts);
     if (factor === undefined) return undefined;
     sum += Math.round(tensor.elements * factor);
   }

@@ -13,6 +13,7 @@ export type ModelFacts = Pick<
   | "cache"
   | "quantization"
   | "effectiveBits"
+  | "dtypes"
   | "task"
 >;
 

@@ -8,7 +8,7 @@ import { capacityOf, type TwoEstimates } from "./capacity.ts";
 import type { ModelFacts } from "./facts.ts";
 import { gpuOf, type Settings } from "./gpu.ts";
 import { divisionOf } from "./parallel.ts";
-import { bitsProblem } from "./quantize.ts";
+import { bitsProblem, isDeprecated } from "./quantize.ts";
 import { nativeBits, peakAtLoad } from "./weights.ts";
 import { releaseOf } from "./release.ts";
 import { noBlock, tooHeavy, tooLong, type Instead } from "./fitwords.ts";
@@ -32,6 +32,8 @@ export interface EngineSettings extends Settings {
   readonly nativeBits: number;
   readonly tensorParallel: number;
   readonly expertParallel: boolean;
+  /** Whether the engine must be told to take the checkpoint's quantization. */
+  readonly deprecatedQuantization: boolean;
   /** Whether sequences or batch were lowered below the engine's defaults to make the context fit. */
   readonly lowered: boolean;
 }
@@ -82,7 +84,7 @@ export function fitOneNode(
   if ("reason" in division) return refused("DoesNotFit", `${division.reason}: ${options.instead ?? division.remedy}`);
   const native = nativeBits(model);
   const bits = options.bits ?? native;
-  const unfit = bitsProblem(model, gpuOf(gpu), bits);
+  const unfit = bitsProblem(model, gpuOf(gpu), bits, releaseOf(options.engineVersion));
   if (unfit !== undefined)
     return refused(
       "DoesNotFit",
@@ -221,7 +223,13 @@ function answer({ model, gpu, best, wantedContext, engine, options }: Answer): F
   const kvCacheTokens = Math.max(concurrency * contextLength, tokens - (tokens % 16));
   return {
     capacity: { contextLength, kvCacheTokens, maxConcurrency: concurrency },
-    engine: { ...estimates.settings, ...engine, tensorParallel: gpu.count, lowered },
+    engine: {
+      ...estimates.settings,
+      ...engine,
+      tensorParallel: gpu.count,
+      deprecatedQuantization: isDeprecated(model),
+      lowered,
+    },
     estimates,
   };
 }

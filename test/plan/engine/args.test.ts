@@ -23,6 +23,14 @@ test("a generative model is served on all GPUs with exactly the promised context
   ]);
 });
 
+test("a checkpoint's deprecated quantization is allowed by name, and no other", () => {
+  const settings = { maxNumSeqs: 16, maxNumBatchedTokens: 1024, bits: 8, nativeBits: 8, tensorParallel: 1, expertParallel: false };
+  const chat = { servedName: "chat", gpuCount: 1, capacity, task: "Generate", shutdownSeconds: 570 } as const;
+  const flag = "--allow-deprecated-quantization";
+  assert.ok(engineArgs({ ...chat, settings: { ...settings, deprecatedQuantization: true } }).includes(flag));
+  assert.ok(!engineArgs({ ...chat, settings }).includes(flag));
+}); // prettier-ignore
+
 for (const task of ["Embed", "Classify", "Reward"] as const) {
   test(`a model for ${task} runs in the pooling runner`, () => {
     const args = engineArgs({ servedName: "m", gpuCount: 1, capacity, task, shutdownSeconds: 1 });

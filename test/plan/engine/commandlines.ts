@@ -32,6 +32,10 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
   "settings of the sizing": { ...chat, settings },
   "quantized at load": { ...chat, settings: { ...settings, bits: 8 } },
   "experts on two GPUs": { ...chat, gpuCount: 2, settings: { ...settings, tensorParallel: 2, expertParallel: true } },
+  "a deprecated quantization": {
+    ...chat,
+    settings: { ...settings, bits: 8, nativeBits: 8, deprecatedQuantization: true },
+  },
   "a long embedding": { ...chat, task: "Embed", settings },
   images: { ...chat, vision: true },
   "a family's parsers": { ...chat, architecture: "GptOssForCausalLM" },

@@ -217,6 +217,32 @@ test("parameters are counted through the packing of quantized weights", () => {
   assert.deepEqual([unknown.parameters, unknown.quantization], [undefined, "novel"]);
 });
 
+test("experts of DeepSeek V4 are two to a byte, the shared ones are not", () => {
+  const config = { architectures: ["LlamaForCausalLM"], expert_dtype: "fp4", quantization_config: { quant_method: "fp8" } };
+  const facts = factsOf(config, [
+    tensor("layers.0.ffn.experts.0.w1.weight", "I8", 8, 4),
+    tensor("layers.0.ffn.experts.0.w1.scale", "F8_E8M0", 8, 1),
+    tensor("layers.0.ffn.shared_experts.w1.weight", "F8_E4M3", 8, 8),
+  ]);
+  assert.equal(facts.parameters, 8 * 4 * 2 + 64);
+}); // prettier-ignore
+
+test("ModelOpt's quantization counts where it stands: in a file of its own, or in config.json by its algorithm", () => {
+  const quantizationOf = (config: object, separate?: object): string | undefined => {
+    const texts = new Map([["config.json", JSON.stringify({ architectures: ["LlamaForCausalLM"], ...config })]]);
+    if (separate) texts.set("hf_quant_config.json", JSON.stringify(separate));
+    const facts = inspect({ files: [], leftOut: [], sizeBytes: 1 }, texts, new Map());
+    return isProblem(facts) ? facts.message : facts.quantization;
+  };
+  const file = (quant_algo: string): object => ({ producer: { name: "modelopt", version: "0.29.0" }, quantization: { quant_algo } });
+  assert.equal(quantizationOf({}, file("FP8")), "modelopt");
+  assert.equal(quantizationOf({}, file("NVFP4")), "modelopt_fp4");
+  assert.equal(quantizationOf({}, file("MIXED_PRECISION")), "modelopt_mixed");
+  assert.equal(quantizationOf({ quantization_config: { quant_method: "modelopt", quant_algo: "NVFP4" } }), "modelopt_fp4");
+  assert.equal(quantizationOf({ quantization_config: { quant_method: "fp8" } }, file("NVFP4")), "fp8");
+  assert.equal(quantizationOf({}, { producer: {} }), undefined);
+}); // prettier-ignore
+
 test("what a model does follows its architecture and its pooling", () => {
   assert.equal(taskOf("LlamaForCausalLM", false), "Generate");
   assert.equal(taskOf("Qwen3ForCausalLM", true), "Embed");
