@@ -66,6 +66,7 @@ export interface ImporterConfig extends CommonConfig {
   readonly allowedEndpointCidrs: readonly string[];
   readonly hubEndpoint: string;
   readonly hubRedirectHosts: readonly string[];
+  readonly manifestSigningKeyFile: string | undefined;
   readonly importConcurrency: number;
   readonly progressMs: number;
   readonly credentialsClusterRole: string;
@@ -191,6 +192,7 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     allowedEndpointCidrs: cidrs(read, "allowed-endpoint-cidrs"),
     hubEndpoint: hubEndpoint(read),
     hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
+    manifestSigningKeyFile: read.text("manifest-signing-key-file"),
     importConcurrency: read.whole("import-concurrency", 1, 64),
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,
     credentialsClusterRole: read.required("credentials-cluster-role"),

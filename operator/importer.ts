@@ -1,10 +1,12 @@
 /** The importer role: caches, one queue, and the imports that it starts. Part of the composition root. */
+import { readFile } from "node:fs/promises";
 import { clusterModels, modelDeployments, models } from "./api/resources.ts";
 import { newEgressGuard } from "./adapters/egress/guard.ts";
 import type { EgressGuard } from "./adapters/egress/guard.ts";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
 import { openHub } from "./adapters/hub/source.ts";
+import { signerOf } from "./adapters/ledger/signing.ts";
 import { newS3Source } from "./adapters/s3/source.ts";
 import { annotations, fieldManagers } from "./api/keys.ts";
 import { deploymentIndexes, modelKeyOf } from "./controllers/modeldeployment.ts";
@@ -15,7 +17,8 @@ import { newModelLeases } from "./controllers/modellease.ts";
 import { newImportMetrics } from "./controllers/modelmetrics.ts";
 import type { SourceOrigin } from "./plan/model/manifest.ts";
 import type { Delays } from "./plan/model/plan.ts";
-import type { Clock, EventRecorder, ObjectSource, ObjectStore } from "./ports.ts";
+import type { Clock, EventRecorder, ManifestSigner, ObjectSource, ObjectStore } from "./ports.ts";
+import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";
 import type { newKubeClient } from "./runtime/client.ts";
 import { VERSION } from "./process.ts";
 import { newApplier } from "./runtime/apply.ts";
@@ -35,6 +38,8 @@ export interface ImporterBase extends ReflectorDeps {
 
 export interface ImporterSettings extends AccessSettings {
   readonly store: StorePlace;
+  /** Private Ed25519 key in PEM that signs manifests; unsigned where absent. */
+  readonly manifestSigningKeyFile?: string | undefined;
   /** Imports that copy at once; others wait. */
   readonly importConcurrency: number;
   /** Networks besides the public ones that a tenant's endpoint may stand in, as CIDRs; none where absent. */
@@ -73,6 +78,17 @@ async function openSource(
   return { source, origin: { endpoint, repo: access.repo, commit: source.commit } };
 }
 
+/** Read anew for each import, so that a key is exchanged without a restart. */
+async function signerFrom(file: string | undefined): Promise<{ readonly signer?: ManifestSigner }> {
+  if (file === undefined) return {};
+  try {
+    return { signer: signerOf(await readFile(file, "utf8"), file) };
+  } catch (error) {
+    const words = `no manifest can be signed: ${messageOf(error)}; the platform's administrator mends importer.signing`;
+    throw new RetryError(new TerminalError("StoreError", words));
+  }
+}
+
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
   const parts = newSlots(partsAtOnce);
   const apiServer = process.env["KUBERNETES_SERVICE_HOST"];
@@ -82,9 +98,11 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
   });
   const copies = newSlots(settings.importConcurrency);
   return {
-    async importModel({ access, owner, maxSizeBytes, copy, signal, observer }) {
+    async importModel({ access, owner, maxSizeBytes, copy, reimport, signal, observer }) {
+      const signing = await signerFrom(settings.manifestSigningKeyFile);
       const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard);
-      const job = { source, store, owner, origin, version: VERSION, maxSizeBytes, copy, clock, signal, observer };
+      const what = { ...signing, source, store, owner, origin, version: VERSION, maxSizeBytes, copy, reimport };
+      const job = { ...what, clock, signal, observer };
       return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),

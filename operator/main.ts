@@ -18,6 +18,7 @@ import { focusCommand } from "./cli/focus.ts";
 import { importCommand } from "./cli/import.ts";
 import { inspectCommand } from "./cli/inspect.ts";
 import { ledgerCommand } from "./cli/ledger.ts";
+import { modelsCommand } from "./cli/models.ts";
 import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
@@ -132,6 +133,7 @@ function program(): Command {
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
   berth.addCommand(focusCommand(io, (code) => (process.exitCode = code)));
   berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));
+  berth.addCommand(modelsCommand(io, (code) => (process.exitCode = code)));
   const stopping = new AbortController();
   const importing = { ...io, terminal: process.stderr.isTTY, signal: stopping.signal };
   berth.addCommand(

@@ -89,6 +89,11 @@ export const importerOptions: readonly Option[] = [
     "hosts that the hub may redirect to for files, separated by commas; *.example.org for all below it",
     "huggingface.co,*.huggingface.co,*.hf.co",
   ),
+  option(
+    "manifest-signing-key-file",
+    "file",
+    "private Ed25519 key in PEM that signs the manifests of imported models; read anew for each import",
+  ),
   option("import-concurrency", "n", "imports at once in this process", "2"),
   option("progress-seconds", "s", "least time between two progress updates of one import", "5"),
   option(

@@ -182,6 +182,11 @@ export interface StoredObject {
   readonly sizeBytes: number;
 }
 
+/** The same as a listing shows it; the time (epoch milliseconds) is the store's. */
+export interface ListedObject extends StoredObject {
+  readonly modifiedAtMs: number;
+}
+
 /** One object on its way into the store; nothing of it can be seen before `commit`. */
 export interface ObjectUpload {
   /** Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. */
@@ -209,7 +214,9 @@ export interface ObjectStore {
   /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
   upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;
   /** All objects whose key begins with `prefix` (which ends with '/' or is empty), in no promised order. */
-  list(prefix: string): AsyncIterable<StoredObject>;
+  list(prefix: string): AsyncIterable<ListedObject>;
+  /** Uploads beneath `prefix` that nobody has finished, by their object's key or a name below it, and since when. */
+  listUploads(prefix: string): AsyncIterable<ListedObject>;
   /** An object that is not there is success. */
   remove(key: string): Promise<void>;
   /** Forgets the uploads beneath `prefix` that nobody finished. */

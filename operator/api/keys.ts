@@ -47,6 +47,8 @@ export const annotations = {
   billingAccounts: "berth.dev/billing-accounts",
   /** On a Model or ClusterModel: any value makes the importer look at the source again; it takes the annotation off when done. */
   refresh: "berth.dev/refresh",
+  /** The same, and every byte is read and written anew as a revision of its own, whatever the store holds already. */
+  reimport: "berth.dev/reimport",
   /** Pins the template of a Karpenter NodePool: hash of the fields rendered at creation. */
   templateHash: "berth.dev/template-hash",
 } as const;

@@ -2,7 +2,6 @@
  * One piece of work on one model, under its Lease: inspect, copy or empty. Runs beside the reconcile loop, which starts
  * and stops it; what it decides it asks plan/model, what moves bytes is handed in.
  */
-import { annotations, fieldManagers, finalizers } from "../api/keys.ts";
 import { namespaces } from "../api/kubernetes.ts";
 import type { ModelReason } from "../api/reasons.ts";
 import { modelReasons } from "../api/reasons.ts";
@@ -10,6 +9,7 @@ import { SPEC_TEMPLATE, templateProblem } from "../plan/model/chattemplate.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { StoreOwner } from "../plan/model/manifest.ts";
+import { reimportRequest } from "../plan/model/plan.ts";
 import type { Purpose } from "../plan/model/plan.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
@@ -22,6 +22,7 @@ import { accessTo } from "./modelcredentials.ts";
 import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportMetrics, ImportOutcome } from "./modelmetrics.ts";
+import { answer, held, letGo } from "./modelmarks.ts";
 import { bytesOf } from "./modelsize.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel, StatusWriter } from "./modelstatus.ts";
@@ -33,6 +34,8 @@ export interface ModelTransfer {
     readonly access: SourceAccess;
     readonly maxSizeBytes: number;
     readonly copy: boolean;
+    /** A request to copy anew what the store holds already. */
+    readonly reimport: string | undefined;
     readonly signal: AbortSignal;
     readonly observer: ImportObserver;
   }): Promise<ImportResult>;
@@ -64,8 +67,6 @@ export interface ImportRequest {
 /** "failed" asks for another try after a pause; "done" for none. */
 export type ImportEnd = "done" | "failed" | "stopped";
 
-const manager = { manager: fieldManagers.importer };
-
 /** A thrown fault of source or store as a problem; undefined for faults of the API server and bugs. */
 export function problemOf(error: unknown): ModelProblem | undefined {
   const retryable = error instanceof RetryError;
@@ -80,28 +81,6 @@ async function ownerOf(deps: ImportDeps, model: AnyModel): Promise<StoreOwner> {
   const found = await deps.kube.read(namespaces, undefined, namespace);
   if (!found?.metadata.uid) throw new RetryError(new Error(`namespace ${namespace} is gone`));
   return { namespaceUID: found.metadata.uid, modelUID: uid };
-}
-
-/** Adds our finalizer before anything of the model can be in the store. */
-async function held(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<AnyModel> {
-  const { namespace, name, resourceVersion, finalizers: before = [] } = model.metadata;
-  if (before.includes(finalizers.store)) return model;
-  const body = { metadata: { resourceVersion, finalizers: [...before, finalizers.store] } };
-  return deps.kube.mergePatch(resource, namespace, name, body, manager);
-}
-
-async function letGo(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<void> {
-  const { namespace, name, resourceVersion, finalizers: before = [] } = model.metadata;
-  const kept = before.filter((finalizer) => finalizer !== finalizers.store);
-  await deps.kube.mergePatch(resource, namespace, name, { metadata: { resourceVersion, finalizers: kept } }, manager);
-}
-
-/** The annotation asked for one look at the source, which has been taken. */
-async function answerRefresh(deps: ImportDeps, resource: Resource<AnyModel>, model: AnyModel): Promise<void> {
-  const { namespace, name, annotations: before = {} } = model.metadata;
-  if (before[annotations.refresh] === undefined) return;
-  const body = { metadata: { annotations: { [annotations.refresh]: null } } };
-  await deps.kube.mergePatch(resource, namespace, name, body, manager);
 }
 
 /** What the run has come to, for the status. */
@@ -222,6 +201,7 @@ function tellDone(writer: StatusWriter, revisions: readonly ModelRevision[], sec
       "NewRevision",
       `the source changed: revision ${digest} follows ${before.digest}, which stays in the store`,
     );
+  else if (before) writer.tell("NewRevision", `the same files were imported anew, as number ${added?.number ?? 0}`);
   writer.tell("Imported", `revision ${digest} is complete after ${seconds.toFixed(1)} s`);
 }
 
@@ -238,7 +218,7 @@ async function importFrom(
   const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
     ended(problem.retryable ? "failed" : "refused");
     await writer.write({ kind: "failed", problem });
-    await answerRefresh(deps, request.resource, writer.live);
+    await answer(deps.kube, request.resource, writer.live, false);
     return problem.retryable ? "failed" : "done";
   };
   const { chatTemplate } = model.spec;
@@ -253,7 +233,9 @@ async function importFrom(
     const { signal, purpose } = request;
     const maxSizeBytes = bytesOf(model.spec.maxSize);
     const copy = purpose === "copy";
-    result = await transfer.importModel({ owner, access, maxSizeBytes, copy, signal, observer: watch.observer });
+    const reimport = reimportRequest(model);
+    const { observer } = watch;
+    result = await transfer.importModel({ owner, access, maxSizeBytes, copy, reimport, signal, observer });
   } catch (error) {
     await watch.stop();
     const problem = request.signal.aborted ? undefined : problemOf(error);
@@ -267,7 +249,7 @@ async function importFrom(
   await writer.write({ kind: result.kind }, { facts, revisions, sourceCommit: commit });
   ended(result.kind === "inspected" ? "inspected" : result.copied ? "imported" : "unchanged");
   if (result.kind === "imported" && result.copied) tellDone(writer, revisions, secondsSoFar());
-  await answerRefresh(deps, request.resource, writer.live);
+  await answer(deps.kube, request.resource, writer.live, result.kind === "imported");
   return "done";
 }
 
@@ -285,7 +267,7 @@ async function emptyStore(
     await writer.write({ kind: "deleting", message: `waiting for the store: ${problem.message}` });
     return "failed";
   }
-  await letGo(deps, request.resource, writer.live);
+  await letGo(deps.kube, request.resource, writer.live);
   return "done";
 }
 
@@ -298,7 +280,7 @@ export async function workOn(deps: ImportDeps, request: ImportRequest): Promise<
   if (!fresh || fresh.metadata.uid !== uid || isDeleted !== (purpose === "empty")) return "done";
   deps.metrics.active.inc();
   try {
-    const model = isDeleted ? fresh : await held(deps, resource, fresh);
+    const model = isDeleted ? fresh : await held(deps.kube, resource, fresh);
     const writer = newStatusWriter(deps, resource, model, model.metadata.generation ?? 0);
     if (purpose === "empty") return await emptyStore(deps, request, model, writer);
     const isFirst = model.status?.conditions === undefined;

@@ -2,7 +2,7 @@
  * One import from beginning to end: list, inspect, copy, commit. May be killed at any point and called again with the same
  * arguments; it then goes on with the files that are not in the store yet. Knows nothing of Kubernetes.
  */
-import type { Clock, ObjectSource, ObjectStore } from "../ports.ts";
+import type { Clock, ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
@@ -30,11 +30,13 @@ export interface ImportJob {
   readonly origin: SourceOrigin;
   /** Of this Berth, for the same record. */
   readonly version: string;
+  /** Signs the manifest, where the platform has a key for it. */
+  readonly signer?: ManifestSigner;
   readonly maxSizeBytes: number;
   /** False: list and inspect only. */
   readonly copy: boolean;
-  /** Reads every byte from the source and writes it, whatever the store holds of it already. */
-  readonly anew?: boolean;
+  /** A request to read every byte from the source and write it, whatever the store holds of it; answered once. */
+  readonly reimport?: string;
   readonly clock: Clock;
   /** Places for parts in memory, shared by all imports of the process. */
   readonly slots: Slots;
@@ -70,7 +72,7 @@ async function copyRevision(
 ): Promise<FoundRevision> {
   const { source, store, owner, slots, observer, clock, origin, version } = job;
   const folder = revisionFolder(owner, next);
-  const isFirst = found.length === 0 || job.anew === true;
+  const isFirst = found.length === 0 || job.reimport !== undefined;
   const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
   const reused = reusable(listing.files, origin, earlier);
   for (const { sizeBytes } of reused.values()) {
@@ -95,9 +97,10 @@ async function copyRevision(
     importedAt: instantOf(clock.now()),
     version,
     facts,
+    ...(job.reimport === undefined ? {} : { reimport: job.reimport }),
     etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
   };
-  const manifest = await commitRevision(store, folder, files, record);
+  const manifest = await commitRevision(store, folder, files, record, job.signer);
   await removeLeftovers(store, folder, manifest.files);
   return { number: next, manifest, record: { digest: manifest.digest, ...record } };
 }
@@ -123,7 +126,8 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const stored = await findRevisions(store, owner);
   const now = clock.now();
   const newest = stored.found.at(-1);
-  const same = job.anew !== true && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
+  const isAnswered = job.reimport === undefined || newest?.record?.reimport === job.reimport;
+  const same = isAnswered && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
   const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
   if (newest && same) {

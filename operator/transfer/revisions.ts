@@ -1,5 +1,5 @@
 /** Complete revisions in the store: found by their manifests, committed by one, removed manifest first. */
-import type { ObjectStore } from "../ports.ts";
+import type { ManifestSigner, ObjectStore } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import {
   CLAIM_KEY,
@@ -18,7 +18,8 @@ import {
   revisionFolder,
 } from "../plan/model/manifest.ts";
 import type { FoundRevision, ImportRecord, Manifest, StoreOwner, StoredFile } from "../plan/model/manifest.ts";
-import { sha256Digest } from "./hash.ts";
+import { SIGNATURES, modelEnvelope, signatureKey } from "../plan/model/signature.ts";
+import { sha256Digest, sha256Hex } from "./hash.ts";
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -94,10 +95,13 @@ export async function commitRevision(
   folder: string,
   files: readonly StoredFile[],
   record: Omit<ImportRecord, "digest">,
+  signer?: ManifestSigner,
 ): Promise<Manifest> {
   const digest = sha256Digest(digestText(files));
   const text = manifestText({ digest, files });
   await store.put(folder + IMPORT_KEY, encode(importText({ digest, ...record })), { ifAbsent: false });
+  // Before the manifest: one that should be signed never stands without its signature.
+  if (signer) await store.put(folder + signatureKey(sha256Hex(text)), modelEnvelope(encode(text), signer));
   const put = await store.put(folder + MANIFEST, encode(text), { ifAbsent: true });
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   const stored = bytes && decode(bytes);
@@ -114,7 +118,9 @@ export async function commitRevision(
  */
 export async function removeLeftovers(store: ObjectStore, folder: string, files: readonly StoredFile[]): Promise<void> {
   const kept = new Set([...files.map((file) => objectKey(folder, file)), folder + MANIFEST, folder + IMPORT_KEY]);
-  for await (const object of store.list(folder)) if (!kept.has(object.key)) await store.remove(object.key);
+  for await (const { key } of store.list(folder)) {
+    if (!kept.has(key) && !key.startsWith(folder + SIGNATURES)) await store.remove(key);
+  }
 }
 
 /** Empties a model's place in the store. Manifests go first, so that nothing half removed counts as present. */

@@ -3,6 +3,7 @@ import { fetchRate } from "./fetch.ts";
 import { fleet } from "./fleet.ts";
 import { say } from "./figures.ts";
 import { inspectCost } from "./inspect.ts";
+import { verifyRate } from "./models.ts";
 import { outage } from "./outage.ts";
 import { sizing } from "./sizing.ts";
 import { transport } from "./transport.ts";
@@ -14,6 +15,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   sizing,
   inspect: inspectCost,
   fetch: fetchRate,
+  models: verifyRate,
   outage: async () => {
     await outage(20);
     await outage(120);

@@ -264,7 +264,11 @@ test("the flags are those of the program, and every one that has no default is g
   const given = {
     ledger: { ...bucket, endpoint: "https://s3.example.com" },
     store: { ...bucket, endpoint: "https://s3.example.com" },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"] },
+    importer: {
+      allowHttpEndpoints: true,
+      allowedEndpointCIDRs: ["127.0.0.1/32"],
+      signing: { existingSecret: "manifest-key" },
+    },
     metrics: { namespaces: ["monitoring"] },
     metering: {
       signing: { existingSecret: "ledger-key" },
@@ -520,17 +524,25 @@ test("files of charges: prices from the values or from a ConfigMap of the platfo
   );
 });
 
-test("the key that signs sealed hours is mounted from its Secret, as one file, and only where one is named", async () => {
-  const signing = { existingSecret: "ledger-key", key: "ed25519" };
-  const operator = await found("Deployment", "berth-operator", { metering: { signing } });
-  const pod = operator.spec?.template?.spec;
-  assert.ok(pod?.containers[0]?.args.includes("--ledger-signing-key-file=/etc/berth/signing/key.pem"));
-  assert.deepEqual(
-    pod?.volumes?.find(({ name }) => name === "signing"),
-    { name: "signing", secret: { secretName: "ledger-key", items: [{ key: "ed25519", path: "key.pem" }] } },
-  );
-  const without = (await found("Deployment", "berth-operator", {})).spec?.template?.spec;
-  assert.ok(!without?.containers[0]?.args.some((arg) => arg.includes("signing")));
+test("the keys that sign sealed hours and manifests are mounted from their Secrets, as one file each, and only where named", async () => {
+  const signing = { existingSecret: "the-key", key: "ed25519" };
+  const cases = [
+    ["berth-operator", { metering: { signing } }, "--ledger-signing-key-file"],
+    ["berth-importer", { importer: { signing } }, "--manifest-signing-key-file"],
+  ] as const;
+  for (const [name, values, flag] of cases) {
+    const pod = (await found("Deployment", name, values)).spec?.template?.spec;
+    assert.ok(pod);
+    assert.ok(pod.containers[0]?.args.includes(`${flag}=/etc/berth/signing/key.pem`));
+    assert.deepEqual(
+      pod.volumes?.find((volume) => volume.name === "signing"),
+      { name: "signing", secret: { secretName: "the-key", items: [{ key: "ed25519", path: "key.pem" }] } },
+    );
+    const mounts = pod.containers[0]?.volumeMounts?.map(({ mountPath }) => mountPath);
+    assert.ok(mounts?.includes("/etc/berth/signing"));
+    const without = (await found("Deployment", name, {})).spec?.template?.spec;
+    assert.ok(!without?.containers[0]?.args.some((arg) => arg.includes("signing")));
+  }
 });
 
 test("sinks that cannot be meant are refused with the remedy", async () => {

@@ -225,9 +225,11 @@ for (const kind of kinds) {
       assert.equal((await store.head(folder + file.key))?.sizeBytes, file.sizeBytes);
     }
     const third = newObserver();
-    const anew = await importModel(jobFor({ source, store, prefix, observer: third, anew: true }));
+    const anew = await importModel(jobFor({ source, store, prefix, observer: third, reimport: "now" }));
     assert.ok(anew.kind === "imported");
     assert.equal(third.copiedBytes, anew.facts.sizeBytes, "an import anew reads every byte");
+    const answered = await importModel(jobFor({ source, store, prefix, reimport: "now" }));
+    assert.ok(answered.kind === "imported" && !answered.copied, "the same request is answered once");
     assert.deepEqual(
       anew.revisions.map(({ number, digest }) => [number, digest]),
       [

@@ -7,7 +7,7 @@ import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "nod
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Readable } from "node:stream";
-import type { ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
+import type { ListedObject, ObjectStore, ObjectUpload } from "../../ports.ts";
 import { storeError } from "../s3/errors.ts";
 
 const INCOMING = ".incoming";
@@ -36,7 +36,7 @@ async function publish(temporary: string, target: string, ifAbsent: boolean): Pr
   }
 }
 
-async function* walk(folder: string, key: string): AsyncIterable<StoredObject> {
+async function* walk(folder: string, key: string): AsyncIterable<ListedObject> {
   let entries;
   try {
     entries = await readdir(folder, { withFileTypes: true });
@@ -50,7 +50,7 @@ async function* walk(folder: string, key: string): AsyncIterable<StoredObject> {
     if (entry.isDirectory()) yield* walk(path, `${key}${entry.name}/`);
     else if (entry.isFile()) {
       const found = await stat(path).catch(() => undefined);
-      if (found) yield { key: key + entry.name, sizeBytes: found.size };
+      if (found) yield { key: key + entry.name, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
     }
   }
 }
@@ -174,9 +174,10 @@ export function newFileStore(folder: string): ObjectStore {
     };
   }
 
-  async function* list(prefix: string): AsyncIterable<StoredObject> {
+  async function* list(prefix: string, from = root): AsyncIterable<ListedObject> {
     try {
-      yield* walk(prefix === "" ? root : pathOf(prefix), prefix);
+      if (prefix !== "") pathOf(prefix);
+      yield* walk(join(from, prefix), prefix);
     } catch (error) {
       throw storeError(error, url, []);
     }
@@ -212,7 +213,8 @@ export function newFileStore(folder: string): ObjectStore {
         });
       }),
     upload: (key, sizeBytes, partBytes) => guard(() => upload(key, sizeBytes, partBytes)),
-    list,
+    list: (prefix) => list(prefix),
+    listUploads: (prefix) => list(prefix, join(root, INCOMING)),
     remove: (key) =>
       guard(async () => {
         await rm(pathOf(key), { force: true });

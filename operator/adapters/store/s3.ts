@@ -13,7 +13,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { CompletedPart, S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
+import type { ListedObject, ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
 import { newS3Client } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
 import { statusOf, storeError } from "../s3/errors.ts";
@@ -71,16 +71,32 @@ async function largeUpload({ client, bucket, prefix }: Place, key: string): Prom
   };
 }
 
-async function* listAll({ client, bucket, prefix }: Place, below: string): AsyncIterable<StoredObject> {
+async function* listAll({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
   let next: string | undefined;
   do {
     const request = { Bucket: bucket, Prefix: prefix + below, ContinuationToken: next };
     const page = await client.send(new ListObjectsV2Command(request));
     for (const object of page.Contents ?? []) {
-      yield { key: (object.Key ?? "").slice(prefix.length), sizeBytes: object.Size ?? 0 };
+      const modifiedAtMs = object.LastModified?.getTime() ?? 0;
+      yield { key: (object.Key ?? "").slice(prefix.length), sizeBytes: object.Size ?? 0, modifiedAtMs };
     }
     next = page.IsTruncated ? page.NextContinuationToken : undefined;
   } while (next !== undefined);
+}
+
+/** Uploads in parts; their bytes are not told. */
+async function* openUploads({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
+  let next: { KeyMarker?: string; UploadIdMarker?: string } = {};
+  for (;;) {
+    const request = { Bucket: bucket, Prefix: prefix + below, ...next };
+    const page = await client.send(new ListMultipartUploadsCommand(request));
+    for (const { Key = "", Initiated } of page.Uploads ?? []) {
+      if (!Key.startsWith(prefix + below)) continue;
+      yield { key: Key.slice(prefix.length), sizeBytes: 0, modifiedAtMs: Initiated?.getTime() ?? 0 };
+    }
+    if (!page.IsTruncated || page.NextKeyMarker === undefined) return;
+    next = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
+  }
 }
 
 async function abortAll({ client, bucket, prefix }: Place, below: string): Promise<void> {
@@ -149,7 +165,7 @@ async function streamRange(
 function guarded(
   place: Place,
   guard: <T>(work: () => Promise<T>) => Promise<T>,
-): Omit<ObjectStore, "url" | "list" | "close"> {
+): Omit<ObjectStore, "url" | "list" | "listUploads" | "close"> {
   const { client, bucket, prefix } = place;
   const target = (key: string) => ({ Bucket: bucket, Key: prefix + key });
   const head = async (key: string): Promise<StoredObject | undefined> => {
@@ -205,12 +221,14 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
       throw storeError(error, url, hidden);
     }
   };
-  async function* list(below: string): AsyncIterable<StoredObject> {
+  async function* told(listing: AsyncIterable<ListedObject>): AsyncIterable<ListedObject> {
     try {
-      yield* listAll(place, below);
+      yield* listing;
     } catch (error) {
       throw storeError(error, url, hidden);
     }
   }
-  return { url, ...guarded(place, guard), list, close: () => place.client.destroy() };
+  const list = (below: string): AsyncIterable<ListedObject> => told(listAll(place, below));
+  const listUploads = (below: string): AsyncIterable<ListedObject> => told(openUploads(place, below));
+  return { url, ...guarded(place, guard), list, listUploads, close: () => place.client.destroy() };
 }

@@ -222,6 +222,8 @@ export interface ImportRecord {
   /** Of the Berth that wrote it. */
   readonly version: string;
   readonly facts: ModelFacts;
+  /** The request to import anew that it answers. */
+  readonly reimport?: string;
   /** Of the source's objects, by path. */
   readonly etags: Readonly<Record<string, string>>;
   /** Of a versioned bucket's objects, by path. */

@@ -58,8 +58,21 @@ const secretReasons = new Set([
 
 /** Whether bytes are to be copied, or the source only looked at. */
 export function purposeOf(model: Model | ClusterModel, users: readonly string[]): "inspect" | "copy" {
+  if (model.metadata.annotations?.[annotations.reimport] !== undefined) return "copy";
   const onDemand = "import" in model.spec && model.spec.import === "OnDemand";
   return onDemand && users.length === 0 && (model.status?.revisions ?? []).length === 0 ? "inspect" : "copy";
+}
+
+/**
+ * Names one request to import anew: the annotation's value, and when the API server says that it was written, so that the same
+ * word asks again later and an importer that was killed after its commit does not copy twice. Undefined where nobody asks.
+ */
+export function reimportRequest({ metadata }: Pick<Model | ClusterModel, "metadata">): string | undefined {
+  const value = metadata.annotations?.[annotations.reimport];
+  if (value === undefined) return undefined;
+  const field = `"f:${annotations.reimport}"`;
+  const entry = metadata.managedFields?.find(({ fieldsV1 }) => JSON.stringify(fieldsV1 ?? {}).includes(field));
+  return `${value.slice(0, 100)} ${entry?.time ?? ""}`.trim();
 }
 
 /** Why the source must be looked at now or later; undefined when all is done. */
@@ -77,6 +90,8 @@ function owed(
   const retryMs = failures > 0 ? backoffMs : 0;
   if (model.metadata.annotations?.[annotations.refresh] !== undefined) return { because: "refresh", delayMs: retryMs };
   if (ready.status === "True") {
+    if (model.metadata.annotations?.[annotations.reimport] !== undefined)
+      return { because: "reimport", delayMs: retryMs };
     return ready.reason === "Inspected" && purpose === "copy" ? { because: "first use", delayMs: retryMs } : undefined;
   }
   if (!findCondition(model.status?.conditions, "Stalled")) return { because: "unfinished", delayMs: retryMs };

@@ -1,0 +1,182 @@
+/** `berth models list | verify | gc`: looks after a store by itself, without a cluster. Exit codes: 0 good, 1 not read, 2 flags, 3 damaged. */
+import { readFile } from "node:fs/promises";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { openStore } from "../adapters/store/open.ts";
+import { inUseOf, nothingKnown, IN_USE_COMMAND } from "../plan/store/inuse.ts";
+import type { InUse } from "../plan/store/garbage.ts";
+import { trustedKeysOf } from "../adapters/ledger/signing.ts";
+import type { ObjectStore, TrustedKeys } from "../ports.ts";
+import { systemClock } from "../runtime/clock.ts";
+import { messageOf } from "../runtime/errors.ts";
+import { newObjectHasher } from "../transfer/filehash.ts";
+import { collectGarbage } from "../transfer/garbage.ts";
+import { readInventory } from "../transfer/inventory.ts";
+import { signatureCheck, verifyModels } from "../transfer/verify.ts";
+import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
+
+export interface ModelsIO {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Standard output. */
+  readonly write: (text: string) => void;
+  /** Standard error. */
+  readonly complain?: (text: string) => void;
+  /** The whole of standard input. */
+  readonly read: () => Promise<string>;
+}
+
+const EXIT_UNREAD = 1;
+const EXIT_DAMAGED = 3;
+
+interface Place {
+  readonly store: string;
+  readonly endpoint?: string;
+  readonly region: string;
+  readonly only?: string;
+  readonly output: "text" | "json";
+}
+interface VerifyFlags extends Place {
+  readonly trust?: readonly string[];
+}
+interface GarbageFlags extends Place {
+  readonly inUse?: readonly string[];
+  readonly olderThan: number;
+  readonly yes?: boolean;
+}
+
+const credentialsHelp = `
+Credentials: BERTH_STORE_ACCESS_KEY_ID and BERTH_STORE_SECRET_ACCESS_KEY, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. None may be given as a flag.`;
+
+const garbageHelp = `
+Garbage is what was never finished and not written to since --older-than (uploads too), what a complete revision left beside its files, and, only where --in-use
+says what the cluster needs, revisions that no Model's status and no deployment names. Nothing is removed without --yes. Revisions below
+models/local/ (berth import) stay.
+
+  ${IN_USE_COMMAND} |
+    berth models gc --store s3://bucket/prefix --in-use -`;
+
+/** The sub-command for main.ts; `end` gets the exit code. */
+export function modelsCommand(io: ModelsIO, end: (code: number) => void): Command {
+  const run =
+    <T extends Place>(work: (store: ObjectStore, flags: T) => Promise<number>) =>
+    async (flags: T) => {
+      try {
+        const store = storeOf(flags, io.env);
+        end(await work(store, flags).finally(() => store.close()));
+      } catch (error) {
+        io.complain?.(`berth models: ${messageOf(error)}\n`);
+        end(EXIT_UNREAD);
+      }
+    };
+  const list = withPlace(new Command("list"))
+    .description("every revision with its size, digest, source and state; no file is read")
+    .action(run((store, flags: Place) => showList(store, flags, io)));
+  const verify = withPlace(new Command("verify"))
+    .description("compare every byte with the manifests, on all cores (0 intact, 3 damaged: the files are named)")
+    .option("--trust <files...>", "public keys in PEM, one of which must vouch for every manifest")
+    .action(run((store, flags: VerifyFlags) => verifyStore(store, flags, io)));
+  const collect = withPlace(new Command("gc"))
+    .description("say what can go, and remove it with --yes")
+    .option("--in-use <files...>", "what the cluster needs, as the command below prints it; - is standard input")
+    .option("--older-than <time>", "leave what was written since: 36h, 7d (default: 24h)", durationOf, 24 * 3_600_000)
+    .option("--yes", "remove it")
+    .addHelpText("after", garbageHelp)
+    .action(run((store, flags: GarbageFlags) => collectIn(store, flags, io)));
+  return new Command("models")
+    .description("list, verify and tidy the models in a store; no cluster is needed")
+    .addCommand(list)
+    .addCommand(verify)
+    .addCommand(collect);
+}
+
+function withPlace(command: Command): Command {
+  return command
+    .requiredOption("--store <url>", "s3://bucket/prefix or file:///path")
+    .option("--endpoint <url>", "URL of the S3 server (default: AWS)")
+    .option("--region <name>", "region of the bucket", "us-east-1")
+    .option("--only <folder>", "one model or revision: models/<namespace UID>/<model UID>[/<n>]", folderOf)
+    .addOption(new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text"))
+    .addHelpText("after", credentialsHelp)
+    .exitOverride();
+}
+
+function folderOf(text: string): string {
+  if (/^models\/[\w-]+\/[\w.-]+(\/[1-9]\d{0,8})?\/?$/.test(text)) return text.endsWith("/") ? text : `${text}/`;
+  throw new InvalidArgumentError("Write models/<namespace UID>/<model UID> or models/<namespace UID>/<model UID>/<n>.");
+}
+
+function durationOf(text: string): number {
+  const [, count, unit] = /^(\d{1,6})(m|h|d)$/.exec(text) ?? [];
+  if (count !== undefined) return Number(count) * { m: 60_000, h: 3_600_000, d: 86_400_000 }[unit as "m" | "h" | "d"];
+  throw new InvalidArgumentError("Write a number with m, h or d: 36h.");
+}
+
+function storeOf({ store, endpoint, region }: Place, env: ModelsIO["env"]): ObjectStore {
+  const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
+  const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
+  const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
+  if (!/^(s3|file):\/\/./.test(store))
+    throw new Error(`--store is "${store.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
+  return openStore({ url: store, ...(endpoint === undefined ? {} : { endpoint }), region, ...credentials });
+}
+
+/** A revision alone may name objects of earlier ones: its whole model is read. */
+function modelFolderOf(only: string | undefined): string | undefined {
+  return only?.split("/").slice(0, 3).join("/").concat("/");
+}
+
+const json = (value: unknown): string => `${JSON.stringify(value, undefined, 2)}\n`;
+
+async function showList(store: ObjectStore, { only, output }: Place, io: ModelsIO): Promise<number> {
+  const inventory = await readInventory(store, modelFolderOf(only));
+  const rows = listOf(inventory).filter(({ folder }) => only === undefined || folder.startsWith(only));
+  io.write(
+    output === "json" ? json({ revisions: rows, foreign: inventory.foreign }) : listText(rows, inventory.foreign),
+  );
+  return 0;
+}
+
+async function trustOf(files: readonly string[]): Promise<TrustedKeys> {
+  const keys = await Promise.all(files.map(async (file) => trustedKeysOf(await readFile(file, "utf8"), file)));
+  return new Map(keys.flatMap((found) => [...found]));
+}
+
+async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFlags, io: ModelsIO): Promise<number> {
+  const keys = trust && (await trustOf(trust));
+  const { models } = await readInventory(store, modelFolderOf(only));
+  const hasher = newObjectHasher(store);
+  const started = systemClock.monotonicMs();
+  const isWanted = (folder: string): boolean => only === undefined || folder.startsWith(only);
+  try {
+    const check = keys && signatureCheck(store, keys);
+    const result = await verifyModels(models, { hasher, isWanted, ...(check ? { check } : {}) });
+    const seconds = (systemClock.monotonicMs() - started) / 1000;
+    if (result.revisions + result.findings.length === 0)
+      throw new Error("there is no complete revision to verify: look at berth models list");
+    io.write(output === "json" ? json({ ...result, seconds }) : verifiedText(result, seconds, keys !== undefined));
+    return result.findings.length > 0 ? EXIT_DAMAGED : 0;
+  } finally {
+    await hasher.close();
+  }
+}
+
+async function inUseFrom(files: readonly string[] | undefined, io: ModelsIO): Promise<InUse> {
+  if (!files) return nothingKnown;
+  const texts = await Promise.all(files.map((file) => (file === "-" ? io.read() : readFile(file, "utf8"))));
+  const inUse = inUseOf(texts);
+  if (typeof inUse === "string") throw new Error(inUse);
+  return inUse;
+}
+
+async function collectIn(store: ObjectStore, flags: GarbageFlags, io: ModelsIO): Promise<number> {
+  const inUse = await inUseFrom(flags.inUse, io);
+  const act = flags.yes === true;
+  const below = modelFolderOf(flags.only);
+  const options = { inUse, now: systemClock.now(), olderThanMs: flags.olderThan, act };
+  const done = await collectGarbage(store, { ...options, ...(below === undefined ? {} : { below }) });
+  io.write(
+    flags.output === "json"
+      ? json({ removed: act, ...done })
+      : garbageText(done, { act, known: inUse.models !== undefined }),
+  );
+  return 0;
+}

@@ -1,0 +1,106 @@
+/**
+ * What a cluster needs of its store, from what `kubectl get … -A -o json` prints. Read widely: a folder that any object names stays, wherever
+ * in it the name stands, and so does a revision whose digest a deployment names.
+ */
+import { GROUP } from "../../api/keys.ts";
+import { isJson } from "../model/config.ts";
+import type { InUse } from "./garbage.ts";
+
+type Item = Readonly<Record<string, unknown>>;
+
+const folders = /models\/[A-Za-z0-9-]+\/[A-Za-z0-9-]+\/[1-9]\d{0,8}(?!\d)/g;
+const digests = /sha256:[0-9a-f]{64}/g;
+const LEASE = "berth-import-";
+
+/** The command whose output is wanted. */
+export const IN_USE_COMMAND =
+  "kubectl get namespaces,models.berth.dev,clustermodels.berth.dev,modeldeployments.berth.dev,controllerrevisions,leases -A -o json";
+
+interface Named {
+  readonly name: string;
+  readonly uid: string;
+  readonly namespace: string | undefined;
+}
+
+function named(item: Item): Named | undefined {
+  const metadata = item["metadata"];
+  if (!isJson(metadata) || typeof metadata["name"] !== "string" || typeof metadata["uid"] !== "string")
+    return undefined;
+  const { namespace } = metadata;
+  return {
+    name: metadata["name"],
+    uid: metadata["uid"],
+    namespace: typeof namespace === "string" ? namespace : undefined,
+  };
+}
+
+function isOurs(item: Item, kind: string): boolean {
+  return item["kind"] === kind && String(item["apiVersion"]).startsWith(`${GROUP}/`);
+}
+
+/** Folders of the revisions that a model's own status lists. */
+function listedBy(item: Item, folder: string): string[] {
+  const status = item["status"];
+  const revisions = isJson(status) && Array.isArray(status["revisions"]) ? status["revisions"] : [];
+  return revisions.filter(isJson).map(({ number }) => `${folder}${String(number)}/`);
+}
+
+/** Lists of one or several clusters that share the store; words about what is missing where they cannot be relied upon. */
+export function inUseOf(texts: readonly string[]): InUse | string {
+  const items: Item[] = [];
+  for (const text of texts) {
+    const list = listOf(text);
+    if (typeof list === "string") return list;
+    items.push(...list);
+  }
+  const uids = new Map<string, string>();
+  for (const item of items) {
+    const object = item["kind"] === "Namespace" ? named(item) : undefined;
+    if (object) uids.set(object.name, object.uid);
+  }
+  const models = new Set<string>();
+  const revisions = new Set<string>();
+  const used = new Set<string>();
+  const importing = new Set<string>();
+  for (const item of items) {
+    const object = named(item);
+    const text = JSON.stringify(item);
+    for (const [folder] of text.matchAll(folders)) revisions.add(`${folder}/`);
+    if (isOurs(item, "ModelDeployment")) for (const [digest] of text.matchAll(digests)) used.add(digest);
+    if (item["kind"] === "Lease" && object?.name.startsWith(LEASE)) importing.add(object.name.slice(LEASE.length));
+    if (!object || !(isOurs(item, "Model") || isOurs(item, "ClusterModel"))) continue;
+    const scope = object.namespace === undefined ? "cluster" : uids.get(object.namespace);
+    if (scope === undefined)
+      return `namespace ${String(object.namespace)} of a Model is not in the list: make it with ${IN_USE_COMMAND}`;
+    const folder = `models/${scope}/${object.uid}/`;
+    models.add(folder);
+    for (const listed of listedBy(item, folder)) revisions.add(listed);
+  }
+  if (models.size === 0)
+    return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
+  return { models, revisions, digests: used, importing };
+}
+
+function listOf(text: string): Item[] | string {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return `the list of what is in use is no JSON: make it with ${IN_USE_COMMAND}`;
+  }
+  const items = isJson(json) && Array.isArray(json["items"]) ? json["items"].filter(isJson) : [];
+  // Every cluster has these: a list without them was asked for otherwise.
+  const kinds = new Set(items.map(({ kind }) => kind));
+  const needed = ["Namespace", "Lease", ...(kinds.has("ModelDeployment") ? ["ControllerRevision"] : [])];
+  const wanted = needed.filter((kind) => !kinds.has(kind));
+  const hint = `make it with ${IN_USE_COMMAND}`;
+  return wanted.length > 0 ? `the list of what is in use holds no ${wanted.join(", no ")}: ${hint}` : items;
+}
+
+/** Nothing is known of any cluster: only what no cluster can need is garbage. */
+export const nothingKnown: InUse = {
+  models: undefined,
+  revisions: new Set(),
+  digests: new Set(),
+  importing: new Set(),
+};

@@ -1,0 +1,60 @@
+/** Reads what lies in a store: one listing, and every manifest in it. */
+import {
+  isRemoved,
+  parseImport,
+  parseManifest,
+  IMPORT_KEY,
+  MANIFEST,
+  MAX_MANIFEST_BYTES,
+  digestText,
+} from "../plan/model/manifest.ts";
+import { inventoryOf, manifestFolder } from "../plan/store/inventory.ts";
+import type { Inventory, ReadManifest } from "../plan/store/inventory.ts";
+import type { ListedObject, ObjectStore } from "../ports.ts";
+import { RetryError } from "../runtime/errors.ts";
+import { sha256Digest } from "./hash.ts";
+import { newSlots } from "./slots.ts";
+
+const readsAtOnce = 16;
+const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
+
+async function readManifest(store: ObjectStore, folder: string): Promise<ReadManifest | undefined> {
+  const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
+  if (!bytes) return undefined;
+  const text = decode(bytes);
+  if (isRemoved(text)) return { kind: "removed" };
+  const manifest = parseManifest(text);
+  if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) return { kind: "damaged" };
+  const beside = await store.get(folder + IMPORT_KEY, MAX_MANIFEST_BYTES).catch((error: unknown) => {
+    if (error instanceof RetryError) return undefined;
+    throw error;
+  });
+  return { kind: "manifest", manifest, record: beside && parseImport(decode(beside), manifest.digest) };
+}
+
+async function all(listing: AsyncIterable<ListedObject>): Promise<ListedObject[]> {
+  const found: ListedObject[] = [];
+  for await (const object of listing) found.push(object);
+  return found;
+}
+
+/** Everything below `models/` or one folder of it (ending with '/'). */
+export async function readInventory(store: ObjectStore, below = "models/"): Promise<Inventory> {
+  // Uploads first: one that is completed between the two listings is then seen twice, never not at all.
+  const uploads = await all(store.listUploads(below));
+  const objects = await all(store.list(below));
+  const manifests = new Map<string, ReadManifest>();
+  const slots = newSlots(readsAtOnce);
+  const read = async (folder: string): Promise<void> => {
+    const release = await slots.take();
+    try {
+      const found = await readManifest(store, folder);
+      if (found) manifests.set(folder, found);
+    } finally {
+      release();
+    }
+  };
+  const folders = objects.map(({ key }) => manifestFolder(key)).filter((folder) => folder !== undefined);
+  await Promise.all(folders.map(read));
+  return inventoryOf(objects, uploads, manifests);
+}
