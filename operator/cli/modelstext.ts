@@ -13,7 +13,7 @@ export interface ListedRevision {
   readonly files?: number;
   /** Of all files that the manifest names. */
   readonly sizeBytes: number;
-  /** Of what lies in its own folder: less where it points at objects of earlier revisions. */
+  /** Of those that lie in its own folder: less where it points at objects of earlier revisions. Without a manifest, of all there is. */
   readonly ownBytes: number;
   readonly importedAt?: string;
   readonly source?: SourceOrigin;
@@ -26,7 +26,9 @@ export function listOf({ models }: Inventory): ListedRevision[] {
       const { folder, read, objects } = revision;
       const manifest = manifestOf(revision);
       const record = read?.kind === "manifest" ? read.record : undefined;
-      const ownBytes = objects.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      const named = manifest && new Set(namedKeys(revision, manifest));
+      const own = objects.filter(({ key }) => named?.has(key) !== false);
+      const ownBytes = own.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       const sizeBytes = manifest ? manifest.files.reduce((sum, file) => sum + file.sizeBytes, 0) : ownBytes;
       return {
         folder,
