@@ -106,8 +106,8 @@ export function desiredWorkload(deployment: ModelDeployment, revision: CurrentRe
     spec: {
       replicas,
       revisionHistoryLimit: 1,
-      // Loading a model takes many minutes; Berth's own conditions say what goes on.
-      progressDeadlineSeconds: 3600,
+      // Loading a model takes many minutes; Berth's own conditions say what goes on. Templates of before have no figure of their own.
+      progressDeadlineSeconds: revision.pinned.progressDeadlineSeconds ?? 3600,
       strategy: { type: "RollingUpdate", rollingUpdate: { maxSurge: 0, maxUnavailable: 1 } },
       selector: { matchLabels: podSelector(deployment) },
       template: revision.pinned.podTemplate,

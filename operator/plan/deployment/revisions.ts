@@ -94,7 +94,8 @@ function runsOnlyIn(spec: Readonly<Record<string, unknown>>, poolUID: string): b
 
 function isPinned(data: unknown): data is PinnedTemplate {
   if (!isRecord(data) || typeof data["inputsHash"] !== "string") return false;
-  const { podTemplate, model, engine, capacity } = data;
+  const { podTemplate, model, engine, capacity, progressDeadlineSeconds: deadline } = data;
+  if (deadline !== undefined && !(Number.isSafeInteger(deadline) && Number(deadline) > 0)) return false;
   if (!isRecord(podTemplate) || !isRecord(podTemplate["metadata"]) || !isRecord(podTemplate["spec"])) return false;
   if (!isRecord(podTemplate["metadata"]["labels"])) return false;
   if (!isRecord(model) || typeof model["digest"] !== "string" || !isRecord(capacity)) return false;

@@ -9,7 +9,7 @@ import { engineInputOf } from "./engineinput.ts";
 import { currentRevision, nextRevisionNumber } from "./revisions.ts";
 import { ownPool, uidOf, type CurrentRevision, type PinnedTemplate, type Seen } from "./seen.ts";
 import type { renderPodTemplate } from "./template.ts";
-import { REVISION_LABEL, shutdownSeconds } from "./template.ts";
+import { REVISION_LABEL, progressDeadlineOf, shutdownSeconds } from "./template.ts";
 
 /** How a pod template is made; a newer Berth brings another one, and pinned templates stay as they are. */
 export type Renderer = typeof renderPodTemplate;
@@ -74,17 +74,20 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
   const rendered = input && engineLine(input);
   if (!rendered || "problem" in rendered) return undefined;
   const args = rendered.line.flatMap(({ words }) => words);
-  const bare = render({
-    deploymentName: deployment.metadata.name,
-    deploymentUID: uidOf(deployment),
+  const sized = {
     pool,
     node: nodeType?.spec,
     model: model.status,
+    quantizes: fit.engine.bits < fit.engine.nativeBits,
+  };
+  const bare = render({
+    ...sized,
+    deploymentName: deployment.metadata.name,
+    deploymentUID: uidOf(deployment),
     image,
     args,
     env: deployment.spec.engine.env,
     chatTemplate: model.spec.chatTemplate,
-    quantizes: fit.engine.bits < fit.engine.nativeBits,
     berthImage: settings.berthImage,
     storeService: settings.storeService,
     drainSeconds,
@@ -96,6 +99,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     model: { digest: chosen.digest, revision: chosen.number, path },
     engine: { image, args },
     capacity: fit.capacity,
+    progressDeadlineSeconds: progressDeadlineOf(sized),
   };
 }
 

@@ -68,6 +68,8 @@ export interface PinnedTemplate {
     readonly kvCacheTokens: number;
     readonly maxConcurrency: number;
   };
+  /** Absent in templates of before there was this figure. */
+  readonly progressDeadlineSeconds?: number;
 }
 
 export interface CurrentRevision {

@@ -7,7 +7,14 @@ import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
 import type { EnvironmentVariable } from "../engine/environment.ts";
 import { CHAT_TEMPLATE_FILE, FILES_FOLDER, LOGGING_FILE } from "../engine/files.ts";
 import { engineLogging } from "../engine/logging.ts";
-import { podNeeds, readyTimeout, startupFailures, zoneSpread, type PodNeeds } from "../engine/podneeds.ts";
+import {
+  podNeeds,
+  progressSeconds,
+  readyTimeout,
+  startupFailures,
+  zoneSpread,
+  type PodNeeds,
+} from "../engine/podneeds.ts";
 import type { PinnedTemplate } from "./seen.ts";
 
 export interface TemplateInput {
@@ -97,6 +104,11 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
   };
 }
 
+/** After so many seconds without a new ready pod Kubernetes calls the workload's rollout failed (kubectl rollout status, GitOps tools). */
+export function progressDeadlineOf(input: Pick<TemplateInput, "model" | "node" | "pool" | "quantizes">): number {
+  return progressSeconds(needsOf(input));
+}
+
 function placement(pool: GPUNodePool): Record<string, unknown> {
   const poolUID = pool.metadata.uid ?? "";
   const gone = (key: string): object => ({ key, operator: "Exists", effect: "NoExecute", tolerationSeconds: 30 });
@@ -160,7 +172,12 @@ function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNe
   };
 }
 
-function needsOf({ model, node, pool, quantizes }: TemplateInput): PodNeeds {
+function needsOf({
+  model,
+  node,
+  pool,
+  quantizes,
+}: Pick<TemplateInput, "model" | "node" | "pool" | "quantizes">): PodNeeds {
   const { resourceName, count } = pool.spec.template.gpu;
   return podNeeds({
     weightBytes: model.weightBytes ?? 0,

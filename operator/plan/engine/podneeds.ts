@@ -74,6 +74,14 @@ export function startupFailures({ startupSeconds }: PodNeeds, periodSeconds: num
   return Math.ceil(startupSeconds / periodSeconds);
 }
 
+/** Pulls of Berth's image and the engine's, some 10 GB where no node has it yet. */
+const PULL_SECONDS = 900;
+
+/** From a pod's creation on a ready node to its first answer, at most: images, files over the network, weights from the disk. */
+export function progressSeconds({ fetchSeconds, startupSeconds }: PodNeeds): number {
+  return PULL_SECONDS + fetchSeconds + startupSeconds;
+}
+
 /** The engine's own patience (default 600 s) must not end before the probe's. */
 export function readyTimeout({ startupSeconds }: PodNeeds): { readonly name: string; readonly value: string } {
   return { name: "VLLM_ENGINE_READY_TIMEOUT_S", value: String(startupSeconds) };

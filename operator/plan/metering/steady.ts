@@ -57,7 +57,13 @@ export function steadyMeter(line: Evidence, record: UsageRecord): SteadyMeter | 
   });
   const pieces = text.split(/\\u0000\d/).map(copied);
   if (pieces.length !== 6) return undefined;
-  return { evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)), record, quantities: record, place: ownPlace(line), pieces };
+  return {
+    evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)),
+    record,
+    quantities: record,
+    place: ownPlace(line),
+    pieces,
+  };
 }
 
 /** The text of a line of evidence without its window. */

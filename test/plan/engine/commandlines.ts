@@ -93,3 +93,31 @@ export interface CommandLine {
 export function commandLines(): CommandLine[] {
   return Object.entries(inputs).map(([what, input]) => ({ what, args: engineArgs(input) }));
 }
+
+/** Words as users write them: vLLM's parser must make of them what it makes of the words that Berth renders in their place. */
+export const spellings: readonly (readonly string[])[] = [
+  ["--enforce-eager"],
+  ["--enforce", "--no-async-sched"],
+  ["--max_num_seqs=8", "--max-num-batched", "2K"],
+  ["--max-num-batched-tokens", "1.5k"],
+  ["-O1"],
+  ["-O", "2"],
+  ["-O=0"],
+  ["--optimization_level=3"],
+  ["--seed", "1", "--seed=2"],
+  ["--kv_cache_dtype", "fp8_e4m3"],
+  ["-cc.mode", "0", "-cc.cudagraph_mode=PIECEWISE"],
+  ["--compilation_config", '{"mode": 3, "cudagraph_capture_sizes": [1, 2, 4]}'],
+  ["--cudagraph-capture-sizes", "1", "2", "8", "--enforce-eager"],
+  ["--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video=0"],
+  ["--default-chat-template-kwargs", '{"enable_thinking": false, "a": {"b": [1, "x"]}}'],
+  ["--default-chat-template-kwargs.enable_thinking", "false"],
+  ["--override-generation-config.temperature=0.1", "--override-generation-config.top_k", "5"],
+  ["--allowed-origins", '["https://a.example"]', "--allow-credentials"],
+  ["--generation", "vllm"],
+  ["--structured-outputs-config.backend", "xgrammar"],
+  ["--fingerprint-value", "a=b c"],
+  ["--fingerprint_value=x=y"],
+  ["--media-io-kwargs.video.num_frames", "16"],
+  ["--no-enable-prefix-caching"],
+];

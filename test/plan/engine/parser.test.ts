@@ -2,7 +2,8 @@
 // value arrives as it was meant. Needs vLLM's CPU build (make e2e-setup); says so where that is missing.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { commandLines, inputs } from "./commandlines.ts";
+import { commandLines, inputs, spellings } from "./commandlines.ts";
+import { engineLine } from "../../../operator/plan/engine/render.ts";
 import { profileOf } from "../../../operator/plan/engine/profile.ts";
 import { askParser, parserMissing } from "./vllmparser.ts";
 
@@ -18,7 +19,18 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
     ["/model", "--max-model-len", "many"],
     ["/model", "--runner", "sprint"],
   ];
-  const { flags, results } = askParser([...lines.map(({ args }) => args), ...wrong]);
+  const pairs = spellings.flatMap((words) => [
+    ["/model", ...words],
+    ["/model", ...renderedAnew(words)],
+  ]);
+  const asked = askParser([...lines.map(({ args }) => args), ...wrong, ...pairs]);
+  const { flags } = asked;
+  const results = asked.results.slice(0, lines.length + wrong.length);
+  for (const [i, words] of spellings.entries()) {
+    const [own, ours] = asked.results.slice(lines.length + wrong.length + 2 * i);
+    assert.equal(own?.error, undefined, words.join(" "));
+    assert.deepEqual(ours, own, words.join(" "));
+  }
   const profile = profileOf("0.32.0");
   const listed = Object.entries(profile?.flags ?? {}).flatMap(([flag, { aliases = [], negation = [] }]) =>
     [flag, aliases, negation].flat(),
@@ -38,3 +50,12 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
   assert.match(refusals[1] ?? "", /max-model-len/);
   assert.match(refusals[2] ?? "", /--runner: invalid choice: 'sprint'/);
 });
+
+/** What of the engine's line comes of the user's words. */
+function renderedAnew(extraArgs: readonly string[]): string[] {
+  const [chat] = Object.values(inputs);
+  assert.ok(chat);
+  const rendered = engineLine({ ...chat, extraArgs });
+  assert.ok("line" in rendered, JSON.stringify(rendered));
+  return rendered.line.filter(({ why }) => why === "spec.engine.extraArgs").flatMap(({ words }) => words);
+}

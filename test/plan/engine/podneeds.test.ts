@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { podNeeds, readyTimeout, startupFailures, type PodNeedsInput } from "../../../operator/plan/engine/podneeds.ts";
+import {
+  podNeeds,
+  progressSeconds,
+  readyTimeout,
+  startupFailures,
+  type PodNeedsInput,
+} from "../../../operator/plan/engine/podneeds.ts";
 
 const GiB = 2 ** 30;
 const small: PodNeedsInput = {
@@ -46,6 +52,15 @@ describe("what the pod needs", () => {
     assert.ok(fast.fetchSeconds < slow.fetchSeconds);
     assert.equal(startupFailures(fast, 10) * 10 >= fast.startupSeconds, true);
     assert.equal(readyTimeout(fast).value, String(fast.startupSeconds));
+  });
+
+  test("a rollout is given up after images, fetch and start together: by network and disk", () => {
+    const slow = podNeeds(large);
+    assert.equal(slow.fetchSeconds, Math.ceil(2 * (141e9 / 125e6 + 60)));
+    assert.equal(progressSeconds(slow), 900 + slow.fetchSeconds + slow.startupSeconds);
+    const near = podNeeds({ ...large, node: { vcpus: 192, memory: "2Ti", networkThroughput: "10G" } });
+    assert.equal(near.startupSeconds, slow.startupSeconds, "the files are there when the engine's container starts");
+    assert.ok(progressSeconds(near) < progressSeconds(slow));
   });
 
   test("without a NodeType no request is stated beside the GPUs", () => {
