@@ -18,7 +18,11 @@ export const shape = z
     experts: z.int().min(0).optional().describe("Number of routed experts; absent for a dense model."),
     expertsPerToken: z.int().min(0).optional().describe("Routed experts that each token passes."),
     expertSize: z.int().min(0).optional().describe("Width of one routed expert; the GPUs must divide it."),
-    quantizationBlock: z.int().min(0).optional().describe("Rows that share one scale of a block-quantized checkpoint."),
+    quantizationBlock: z
+      .int()
+      .min(0)
+      .optional()
+      .describe("Rows or inputs that share one scale of a quantized checkpoint; each GPU must hold whole ones."),
     rotaryBytes: z
       .int()
       .min(0)

@@ -99,11 +99,18 @@ function expertsOf(text: Json): Partial<Shape> {
   };
 }
 
-/** fp8 checkpoints with weight_block_size [rows, columns]: a GPU's share of a matrix must be whole blocks. */
+/**
+ * Inputs and rows that share a scale, of which a GPU's share of a matrix must hold whole ones: weight_block_size [rows, columns] of fp8
+ * (quantization/utils/fp8_utils.py validate_fp8_block_shape), group_size of gptq and awq (auto_gptq.py, auto_awq.py create_weights: "not
+ * aligned with the quantized weight shape"), the groups of compressed-tensors.
+ */
 function quantizationBlockOf(config: Json): number | undefined {
   const quantization = config["quantization_config"] ?? textConfig(config)["quantization_config"];
-  const block = isJson(quantization) ? quantization["weight_block_size"] : undefined;
-  return Array.isArray(block) && Number.isSafeInteger(block[0]) && (block[0] as number) > 0
-    ? (block[0] as number)
-    : undefined;
+  if (!isJson(quantization)) return undefined;
+  const block = quantization["weight_block_size"];
+  if (Array.isArray(block)) return count({ rows: block[0] }, ["rows"]);
+  const groups = quantization["config_groups"];
+  const first = isJson(groups) ? Object.values(groups).find(isJson) : undefined;
+  const weights = isJson(first?.["weights"]) ? first["weights"] : {};
+  return count(quantization, ["group_size", "q_group_size"]) ?? count(weights, ["group_size"]);
 }

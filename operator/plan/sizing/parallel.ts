@@ -12,9 +12,9 @@ export interface Indivisible {
 }
 
 /** How `gpuCount` GPUs share the model by tensor parallelism, or why they cannot. */
-export function divisionOf({ shape }: ModelFacts, gpuCount: number): Division | Indivisible {
+export function divisionOf({ shape, cache }: ModelFacts, gpuCount: number): Division | Indivisible {
   if (!shape || gpuCount === 1) return { expertParallel: false };
-  const { attentionHeads: heads, keyValueHeads, experts } = shape;
+  const { attentionHeads: heads, keyValueHeads, experts, headSize } = shape;
   // config/model.py verify_with_parallel_config; the feed-forward's check is layers/utils divide().
   if (heads !== undefined && heads % gpuCount !== 0) return cannot(`${String(heads)} attention heads`, heads, gpuCount);
   if (
@@ -24,7 +24,14 @@ export function divisionOf({ shape }: ModelFacts, gpuCount: number): Division | 
     gpuCount % keyValueHeads !== 0
   )
     return cannot(`${String(keyValueHeads)} key-value heads`, keyValueHeads, gpuCount);
+  // mamba/mamba_mixer2.py: groups that the GPUs do not divide must be one, which each then has.
+  const groups = cache?.find((run) => run.kind === "State")?.groups ?? 0;
+  if (groups > 1 && groups % gpuCount !== 0) return cannot(`${String(groups)} groups of states`, groups, gpuCount);
   const step = shape.quantizationBlock ?? 1;
+  // The output projection takes the heads of one GPU: whole blocks of a block-quantized matrix.
+  const isLatent = cache?.some((run) => run.kind === "Latent") === true;
+  if (heads !== undefined && headSize !== undefined && !isLatent && !divides(heads * headSize, gpuCount, step))
+    return cannotWidth("attention width", heads * headSize, gpuCount, step);
   const dense = shape.intermediateSize;
   const isDense = experts === undefined || dense !== shape.expertSize;
   if (isDense && dense !== undefined && !divides(dense, gpuCount, step))

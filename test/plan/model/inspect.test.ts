@@ -243,6 +243,18 @@ test("ModelOpt's quantization counts where it stands: in a file of its own, or i
   assert.equal(quantizationOf({}, { producer: {} }), undefined);
 }); // prettier-ignore
 
+test("what shares a scale is read by each method's own key", () => {
+  const blockOf = (quantization_config: object): number | undefined =>
+    factsOf({ architectures: ["LlamaForCausalLM"], quantization_config }, []).shape?.quantizationBlock;
+  assert.equal(blockOf({ quant_method: "fp8", weight_block_size: [128, 128] }), 128);
+  assert.equal(blockOf({ quant_method: "gptq", bits: 4, group_size: 64 }), 64);
+  assert.equal(blockOf({ quant_method: "gptq", bits: 4, group_size: -1 }), undefined);
+  assert.equal(blockOf({ quant_method: "awq", bits: 4, q_group_size: 128 }), 128);
+  const group = { group_0: { weights: { num_bits: 4, group_size: 32 } } };
+  assert.equal(blockOf({ quant_method: "compressed-tensors", config_groups: group }), 32);
+  assert.equal(blockOf({ quant_method: "fp8" }), undefined);
+});
+
 test("what a model does follows its architecture and its pooling", () => {
   assert.equal(taskOf("LlamaForCausalLM", false), "Generate");
   assert.equal(taskOf("Qwen3ForCausalLM", true), "Embed");

@@ -97,6 +97,18 @@ describe("words", () => {
     assert.match(says(llama8, H100, 4), /use a checkpoint that was quantized to 4 bits/);
     assert.match(says(llama8, gpu("Tesla T4", "16Gi"), 8), /need compute capability 8\.0, this GPU has 7\.5/);
   });
+  test("groups of a 4-bit checkpoint, groups of states and heads say so", () => {
+    // Qwen2.5 72B in GPTQ and AWQ: 29,568 over eight GPUs are 28.9 groups of 128 (Qwen's own advice is to pad the weights).
+    const quantized = { ...llama8, quantization: "gptq", effectiveBits: 4.2, shape: { ...llama8.shape, intermediateSize: 29_568, quantizationBlock: 128 } };
+    assert.match(says(quantized, gpu(H100.product, "80Gi", 8)), /feed-forward width of 29568 in blocks of 128 cannot be divided over 8 GPUs/);
+    assert.equal(says(quantized, gpu(H100.product, "80Gi", 1)), "fits");
+    // Qwen2.5 0.5B: 14 heads of 64 are 896, of which two GPUs hold 3.5 groups each.
+    const narrow = { ...llama8, shape: { ...llama8.shape, attentionHeads: 14, keyValueHeads: 2, headSize: 64, quantizationBlock: 128 } };
+    assert.match(says(narrow, gpu(H100.product, "80Gi", 2)), /attention width of 896 in blocks of 128 cannot be divided over 2 GPUs/);
+    const state = { kind: "State" as const, layers: 4, convolution: 64, groups: 2, groupSize: 8, recurrent: 64, recurrentBytes: 2 };
+    assert.match(says({ ...llama8, cache: [...(llama8.cache ?? []), state] }, gpu(H100.product, "80Gi", 4)), /2 groups of states cannot be divided over 4 GPUs/);
+    assert.match(says(llama8, gpu(H100.product, "80Gi", 3)), /32 attention heads cannot be divided over 3 GPUs: use a node type whose GPU count divides 32/);
+  }); // prettier-ignore
   test("widths that do not divide say so", () => {
     const blocks = { ...llama8, shape: { ...llama8.shape, intermediateSize: 18_432, quantizationBlock: 128 } };
     assert.match(says(blocks, gpu(H100.product, "80Gi", 32)), /32 GPUs/);
