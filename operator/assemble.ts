@@ -3,10 +3,8 @@ import { readFile } from "node:fs/promises";
 import type { Caches } from "./caches.ts";
 import { storeFinder } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
-import { newKarpenterProvider } from "./adapters/providers/karpenter/provider.ts";
-import { isCandidate, newStaticProvider } from "./adapters/providers/static/provider.ts";
+import { isCandidate } from "./adapters/providers/static/provider.ts";
 import { newPlanExecutor, type PlanExecutor } from "./controllers/apply.ts";
-import { newPoolReconciler } from "./controllers/gpunodepool.ts";
 import { newKeyedLock } from "./controllers/keyedlock.ts";
 import {
   deploymentIndexes,
@@ -16,7 +14,6 @@ import {
 } from "./controllers/modeldeployment.ts";
 import { everyModelKey, feedNodeSupportController, newNodeSupportReconciler } from "./controllers/nodesupport.ts";
 import { feedNodeTypeController, newNodeTypeReconciler } from "./controllers/nodetype.ts";
-import { feedPoolController } from "./controllers/poolkeys.ts";
 import type { Renderer } from "./plan/deployment/rollout.ts";
 import type { FirstLook } from "./controllers/firstlook.ts";
 import { newAccess } from "./http/access.ts";
@@ -27,6 +24,10 @@ import { newStartupWatch } from "./controllers/startups.ts";
 import { newUsageSource } from "./controllers/usage.ts";
 import { isUndecided } from "./controllers/undecided.ts";
 import { proofOfLife } from "./controllers/lastseen.ts";
+import { prudentClock } from "./controllers/clockskew.ts";
+import type { Watermark } from "./controllers/watermark.ts";
+import { newContinuity } from "./controllers/continuity.ts";
+import type { Unproven } from "./controllers/unproven.ts";
 import type { AppDeps } from "./http/app.ts";
 import type { KubeObject, Ledger } from "./ports.ts";
 import type { Base } from "./process.ts";
@@ -45,7 +46,7 @@ export interface Replaceable {
  * Reconciliations at once. More of them finish a burst no sooner, since the API server works them off one after the other,
  * and what is nearly done waits behind them: with 16 the first of 1,000 was reported Ready after 2.0 s, with 4 after 0.6 s.
  */
-const CONCURRENCY = 4;
+export const CONCURRENCY = 4;
 
 export function planExecutorOf(base: Base, caches: Caches): PlanExecutor {
   return newPlanExecutor({ writer: base.kube, storeOf: storeFinder(Object.values(caches)), events: base.events });
@@ -54,44 +55,8 @@ export function planExecutorOf(base: Base, caches: Caches): PlanExecutor {
 export interface LedgerOf {
   readonly ledger: Ledger;
   readonly clusterId: string;
-}
-
-export function poolController(
-  base: Base,
-  caches: Caches,
-  config: OperatorConfig,
-  { ledger, clusterId }: LedgerOf,
-  seen: FirstLook,
-): Controller {
-  const { pools, deployments, claims, pods, nodes, nodePools, nodeClaims, claimEvents } = caches;
-  const providers = {
-    static: newStaticProvider({ nodes: nodes.store, claims: claims.store, reader: base.kube, clock: base.clock }),
-    karpenter: newKarpenterProvider({
-      nodes: nodes.store,
-      claims: claims.store,
-      nodePools: nodePools.store,
-      nodeClaims: nodeClaims.store,
-      events: claimEvents.store,
-      installed: () => !nodePools.absent,
-    }),
-  };
-  const reconcile = newPoolReconciler({
-    clock: base.clock,
-    reader: base.kube,
-    stores: { pools: pools.store, deployments: deployments.store, claims: claims.store, pods: pods.store },
-    providers,
-    executor: planExecutorOf(base, caches),
-    ledger,
-    clusterId,
-    settings: config,
-  });
-  const resyncKeys = (): string[] => pools.store.list().map(keyOf);
-  const controller = newController(
-    { name: "gpunodepool", concurrency: CONCURRENCY, reconcile: seen.watch(reconcile), resyncKeys },
-    base,
-  );
-  feedPoolController(controller, { pools, claims, nodes, pods, nodePools, nodeClaims, events: claimEvents });
-  return controller;
+  readonly sealed: Watermark;
+  readonly unproven: Unproven;
 }
 
 export function deploymentController(
@@ -249,21 +214,23 @@ export function sealer(
   base: Base,
   caches: Caches,
   config: OperatorConfig,
-  { ledger, clusterId }: LedgerOf,
+  { ledger, clusterId, sealed, unproven }: LedgerOf,
   seen: FirstLook,
 ): Sealer {
   const { clock, log, transport, kube } = base;
+  const compare = newContinuity({ ledger, kube, unproven, sealedThroughMs: sealed.ms });
   return newSealer({
     ledger,
     kube,
-    clock,
+    clock: prudentClock(clock, base.clockWatch),
     log: log.child({ controller: "sealer" }),
     metrics: newLedgerMetrics(base.metrics.registry),
     clusterId,
     windowSeconds: config.windowSeconds,
     sealGraceSeconds: config.sealGraceSeconds,
     sealSpreadSeconds: config.sealSpreadSeconds,
-    freshObjects: () => freshObjects({ caches, transport, reader: kube, patienceMs: FRESHNESS_PATIENCE_MS }),
+    freshObjects: async () =>
+      compare(await freshObjects({ caches, transport, reader: kube, patienceMs: FRESHNESS_PATIENCE_MS })),
     caughtUp: () =>
       seen.complete() &&
       !caches.claims.store
@@ -272,6 +239,7 @@ export function sealer(
           isUndecided(claim, { nodes: caches.nodes.store, now: clock.now(), nodeLostMs: config.nodeLostMs }),
         ),
     ...signerIn(config),
+    noteSealed: sealed.note,
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
 }
@@ -286,7 +254,7 @@ export function usageApp(
   base: Base,
   caches: Caches,
   config: OperatorConfig,
-  { ledger, clusterId }: LedgerOf,
+  { ledger, clusterId }: Pick<LedgerOf, "ledger" | "clusterId">,
 ): NonNullable<AppDeps["usage"]> {
   const { clock, kube } = base;
   const source = newUsageSource({

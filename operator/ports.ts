@@ -294,6 +294,8 @@ export interface CapacityQuery {
   readonly now: number;
   /** Age of a node's unreadiness from which its last proof of life is looked up. */
   readonly nodeLostMs: number;
+  /** Everything before it is in the ledger (milliseconds since the epoch); undefined while nothing is known to be. */
+  readonly sealedThroughMs?: number;
 }
 
 /**
@@ -340,6 +342,8 @@ export interface CapacityOffer {
   readonly sequence: number;
   /** The claim was recorded already by a pass that did not come further. */
   readonly recorded: boolean;
+  /** End of the node's claim before (RFC 3339): the new one begins no earlier. */
+  readonly notBefore?: string;
   readonly ref: CapacityUnit["ref"];
   readonly object: KubeObject;
 }

@@ -11,6 +11,7 @@ import { loadCredentials } from "./runtime/credentials.ts";
 import { newRecorder, type Recorder } from "./runtime/events.ts";
 import { newWriteFeed, type WriteFeed } from "./runtime/feed.ts";
 import { newRuntimeMetrics, type RuntimeMetrics } from "./runtime/metrics.ts";
+import { newClockWatch, type ClockWatch } from "./runtime/skew.ts";
 import { newTidy, type Tidy } from "./runtime/tidy.ts";
 import { newTransport, type Transport } from "./runtime/transport.ts";
 
@@ -22,6 +23,7 @@ export interface Base {
   readonly log: Log;
   readonly metrics: RuntimeMetrics;
   readonly transport: Transport;
+  readonly clockWatch: ClockWatch;
   readonly feed: WriteFeed;
   readonly kube: ReturnType<typeof newKubeClient>;
   /** Open; whoever leads by a Lease closes it while the Lease may be another's. */
@@ -50,7 +52,9 @@ export async function newBase(
   const metrics = newRuntimeMetrics();
   collectDefaultMetrics({ register: metrics.registry });
   const credentials = await loadCredentials(config.kube, env, clock);
-  const transport = newTransport({ credentials, clock, log, metrics, userAgent: `berth-${role}/${VERSION}` });
+  const clockWatch = newClockWatch(metrics.registry);
+  const userAgent = `berth-${role}/${VERSION}`;
+  const transport = newTransport({ credentials, clock, log, metrics, userAgent, clockWatch });
   const feed = newWriteFeed();
   const gate: WriteGate = { mayWrite: () => true };
   const instance = env["POD_NAME"] ?? hostname();
@@ -60,6 +64,7 @@ export async function newBase(
     log,
     metrics,
     transport,
+    clockWatch,
     feed,
     kube: newKubeClient({ transport, feed, gate }),
     gate,

@@ -8,18 +8,21 @@ import {
   deploymentController,
   nodeSupportController,
   nodeTypeController,
-  poolController,
   sealer,
   usageApp,
   type Replaceable,
 } from "./assemble.ts";
 import { followDefinitions, newCaches, type Caches } from "./caches.ts";
+import { poolController } from "./pools.ts";
 import { catalogueController } from "./offer.ts";
 import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
+import { tellOfSkew } from "./controllers/clockskew.ts";
+import { newSealedNote } from "./controllers/watermark.ts";
+import { newUnproven } from "./controllers/unproven.ts";
 import { listen } from "./listeners.ts";
 import { openSinks, parseSinks, priceListIn } from "./sinks.ts";
 import type { SinkConfig } from "./api/sinks.ts";
@@ -43,7 +46,15 @@ export async function startOperator(
   const caches = newCaches(base);
   followDefinitions(caches);
   const reflectors: Reflector[] = Object.values(caches);
-  const books = { ledger, clusterId };
+  const { kube, events, clockWatch: watch } = base;
+  const namespace = () => kube.read(namespaces, undefined, config.namespace);
+  tellOfSkew({ watch, log: base.log, namespace, emit: (about, event) => events.emit(about, event) });
+  const books = {
+    ledger,
+    clusterId,
+    sealed: newSealedNote(),
+    unproven: newUnproven({ ...base, registry: base.metrics.registry }),
+  };
   const seen = newFirstLook();
   const controllers = [
     deploymentController(base, caches, config, replaceable),

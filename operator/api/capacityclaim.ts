@@ -8,6 +8,7 @@ export const capacityClaimSpec = rules(
     deploymentUID: uid.describe("UID of the ModelDeployment that the node is dedicated to."),
     deploymentName: dnsLabel.describe("Name of that ModelDeployment, for people."),
     namespace: dnsLabel.describe("Namespace of that ModelDeployment."),
+    namespaceUID: uid.optional().describe("UID of that namespace, since its name may be used again."),
     poolUID: uid.describe("UID of the GPUNodePool that holds the node."),
     sku: z.string().min(1).max(63).describe("Name under which the node's hours are recorded."),
     gpus: z.int().min(1).max(16).describe("Number of GPUs of the node."),

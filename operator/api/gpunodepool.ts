@@ -26,6 +26,7 @@ export const gpuNodePoolSpec = z
       z.object({
         name: dnsLabel.describe("Name of the ModelDeployment in the same namespace."),
         uid: uid.describe("UID of that ModelDeployment; names can be reused, UIDs cannot."),
+        namespaceUID: uid.optional().describe("UID of the namespace: one that is made anew under its name is another."),
       }),
       IMMUTABLE("spec.deploymentRef", "a pool serves one deployment for all its life"),
     ).describe("The only deployment that these nodes serve."),
@@ -42,6 +43,14 @@ export const sizeLogEntry = z
     size: z.int().min(0).describe("Number of nodes wanted from that instant on."),
     account: z.string().max(63).describe("Billing account from that instant on."),
     tags: tags.optional().describe("Tags from that instant on; absent means none."),
+    folded: z
+      .string()
+      .max(40_000)
+      .regex(/^\d{1,4}:\d{1,2}(,\d{1,4}:\d{1,2})*$/)
+      .optional()
+      .describe(
+        "Later steps of the same UTC hour with the same account and tags, as seconds after `since` and size, in order: 12:3,40:1. A log that grows long folds hours that are over.",
+      ),
   })
   .describe("One step of the desired size.");
 

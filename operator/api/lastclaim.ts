@@ -1,6 +1,33 @@
-/** Annotation `berth.dev/last-claim` of a static Node: which claim it carries, or carried last. It stays after a release. */
+/**
+ * What outlives a claim's record: annotation `berth.dev/last-claim` of a static Node (which claim it carries, or carried last; it
+ * stays after a release) and `berth.dev/claim-times` of a CapacityClaim (its times; a restore from backup drops the status).
+ */
+import { z } from "zod";
 import type { KubeObject } from "../ports.ts";
+import type { CapacityClaimStatus } from "./capacityclaim.ts";
 import { annotations } from "./keys.ts";
+
+const instant = z
+  .string()
+  .max(32)
+  .refine((text) => !Number.isNaN(Date.parse(text)));
+const evidence = z.object({ time: instant, evidence: z.string().min(1).max(512), estimated: z.boolean().optional() });
+const times = z.object({
+  claimedAt: evidence.optional(),
+  readyAt: evidence.optional(),
+  releasedAt: evidence.optional(),
+});
+const lastClaim = z.object({
+  claim: z.string(),
+  sequence: z.int(),
+  pool: z.string(),
+  held: z.boolean(),
+  notBefore: instant.optional(),
+  times: times.optional(),
+});
+
+/** Those of a claim's status that are written once. */
+export type ClaimTimes = Pick<CapacityClaimStatus, "claimedAt" | "readyAt" | "releasedAt">;
 
 export interface LastClaim {
   /** Name of the CapacityClaim. */
@@ -10,27 +37,43 @@ export interface LastClaim {
   readonly pool: string;
   /** True from claim to release. */
   readonly held: boolean;
+  /** End of the claim before this one: servers' clocks may differ, and claims of one node never overlap. */
+  readonly notBefore?: string;
+  /** After a release: the claim's times; without `releasedAt` it is the time of this very annotation. */
+  readonly times?: ClaimTimes;
 }
 
 /** The annotation's value; undefined where it is missing or was garbled by hand. */
 export function lastClaimOf(node: KubeObject): LastClaim | undefined {
-  const text = node.metadata.annotations?.[annotations.lastClaim];
+  const parsed = lastClaim.safeParse(annotationOf(node, annotations.lastClaim));
+  if (!parsed.success) return undefined;
+  const { claim, sequence, pool, held, notBefore, times: kept } = parsed.data;
+  const end = notBefore === undefined ? {} : { notBefore };
+  return { claim, sequence, pool, held, ...end, ...(kept === undefined ? {} : { times: kept }) };
+}
+
+export function lastClaimText({ claim, sequence, pool, held, notBefore, times: kept }: LastClaim): string {
+  return JSON.stringify({ claim, sequence, pool, held, notBefore, times: kept });
+}
+
+/** Times that a CapacityClaim's annotation repeats; undefined where it is missing or was garbled by hand. */
+export function claimTimesOf(claim: KubeObject): ClaimTimes | undefined {
+  const parsed = times.safeParse(annotationOf(claim, annotations.claimTimes));
+  return parsed.success ? parsed.data : undefined;
+}
+
+export function claimTimesText({ claimedAt, readyAt, releasedAt }: ClaimTimes): string {
+  return JSON.stringify({ claimedAt, readyAt, releasedAt });
+}
+
+function annotationOf(object: KubeObject, annotation: string): unknown {
+  const text = object.metadata.annotations?.[annotation];
   if (text === undefined) return undefined;
   try {
-    const { claim, sequence, pool, held } = JSON.parse(text) as Partial<Record<keyof LastClaim, unknown>>;
-    const wellFormed =
-      typeof claim === "string" &&
-      typeof pool === "string" &&
-      Number.isSafeInteger(sequence) &&
-      typeof held === "boolean";
-    return wellFormed ? { claim, sequence: sequence as number, pool, held } : undefined;
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
-}
-
-export function lastClaimText({ claim, sequence, pool, held }: LastClaim): string {
-  return JSON.stringify({ claim, sequence, pool, held });
 }
 
 /** Two pools that want the same node choose the same name, and the API server admits one of them. */

@@ -46,6 +46,8 @@ export const usageRecord = quantities.extend({
   corrects: z.uuid().optional(),
   cluster: name,
   namespace: name,
+  /** Tells a namespace from an earlier one of its name; absent in records of pools that older builds made. */
+  namespaceUID: name.optional(),
   deploymentName: name,
   deploymentUID: name,
   sku: name,
@@ -183,6 +185,7 @@ export const closing = z.object({
   schema: z.literal(CLOSING_SCHEMA),
   cluster: name,
   namespace: name,
+  namespaceUID: name.optional(),
   deploymentName: name,
   deploymentUID: name,
   poolUID: name,

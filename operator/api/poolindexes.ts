@@ -4,6 +4,7 @@ import type { GPUNodePool } from "./gpunodepool.ts";
 import { nodePoolOf, NODEPOOL_LABEL } from "./karpenter.ts";
 import type { CoreEvent, NodeClaim } from "./karpenter.ts";
 import { labels, taints } from "./keys.ts";
+import { lastClaimOf } from "./lastclaim.ts";
 import type { Node, Pod } from "./kubernetes.ts";
 
 /** Index by pool UID, in the caches of nodes, pods, claims, NodeClaims and Karpenter's events. */
@@ -12,6 +13,9 @@ export const BY_POOL = "pool";
 export const BY_HOLDER = "holder";
 /** Nodes that nobody holds, under the key `yes`. */
 export const BY_FREE = "free";
+
+/** Free nodes by the UID of the pool that held them last. */
+export const BY_LAST_POOL = "lastPool";
 
 /** Nobody dedicated it, and it is none of Karpenter's. */
 export function isFree(node: Node): boolean {
@@ -35,6 +39,7 @@ export const poolIndexes = {
 export const nodeIndexes = {
   [BY_POOL]: (node: Node) => node.metadata.labels?.[labels.pool],
   [BY_FREE]: (node: Node) => (isFree(node) ? "yes" : undefined),
+  [BY_LAST_POOL]: (node: Node) => (isFree(node) ? lastClaimOf(node)?.pool : undefined),
 };
 export const podIndexes = { [BY_POOL]: (pod: Pod) => pod.metadata.labels?.[labels.poolUID] };
 export const claimIndexes = {

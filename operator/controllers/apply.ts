@@ -60,7 +60,7 @@ async function execute(
   switch (write.op) {
     case "apply": {
       const { namespace, name } = write.object.metadata;
-      const live = storeOf(write.resource)?.get(namespace, name);
+      const live = write.always ? undefined : storeOf(write.resource)?.get(namespace, name);
       await applier.apply(write.resource, write.object, live, { force: write.force ?? true, manager: write.manager });
       return;
     }

@@ -1,5 +1,5 @@
 /** Controller of GPUNodePools: caches and provider to a snapshot, plan, writes, status. Also sweeps up after vanished pools. */
-import { gpuNodePools } from "../api/resources.ts";
+import { capacityClaims, gpuNodePools, modelDeployments } from "../api/resources.ts";
 import type { CapacityClaim } from "../api/capacityclaim.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { fieldManagers } from "../api/keys.ts";
@@ -7,7 +7,9 @@ import type { Pod } from "../api/kubernetes.ts";
 import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { nextSizeLog } from "../plan/pool/sizelog.ts";
+import { lostHistory } from "../plan/pool/lost.ts";
 import { planPool } from "../plan/pool/plan.ts";
+import { buried } from "../plan/pool/remove.ts";
 import { isLiving } from "../plan/pool/snapshot.ts";
 import type { LivingSnapshot, PoolPlan, PoolSettings, PoolSnapshot } from "../plan/pool/snapshot.ts";
 import { poolStatus, transitionEvents } from "../plan/pool/status.ts";
@@ -28,6 +30,8 @@ import { isForbidden, messageOf, TerminalError } from "../runtime/errors.ts";
 import type { PlanExecutor } from "./apply.ts";
 import { putClosing } from "./closing.ts";
 import { sweptUID } from "./poolkeys.ts";
+import type { Graves } from "./graves.ts";
+import type { Unproven } from "./unproven.ts";
 
 export interface PoolDeps {
   readonly clock: Clock;
@@ -47,6 +51,10 @@ export interface PoolDeps {
   /** UID of the namespace kube-system. */
   readonly clusterId: string;
   readonly settings: PoolSettings;
+  /** End of the newest window that this process knows to be sealed (milliseconds since the epoch). */
+  readonly sealedThroughMs?: () => number | undefined;
+  readonly graves: Graves;
+  readonly unproven: Unproven;
 }
 
 /** Passes within one reconcile, while each changes what the next one sees. */
@@ -60,12 +68,16 @@ export function newPoolReconciler(deps: PoolDeps): (key: string, log: Log) => Pr
     for (let round = 1; ; round++) {
       const target = await targetOf(deps, key);
       if (!target?.pool) for (const uid of finished) if (!deps.stores.pools.byUid(uid)) finished.delete(uid);
-      if (!target || finished.has(target.poolUID)) return {};
+      if (!target || finished.has(target.poolUID)) {
+        deps.graves.forget(sweptUID(key));
+        return {};
+      }
       try {
         const seen = await observe(deps, target);
         const plan = planPool(seen);
         if (plan.steps.length > 0) log.info({ because: plan.because, steps: plan.steps.length }, "planned");
         await carryOut(deps, seen, plan);
+        alarm(deps, seen);
         if (plan.close) finished.add(target.poolUID);
         if (!plan.again || round >= MOST_ROUNDS) return outcomeOf(plan, round);
       } finally {
@@ -83,6 +95,7 @@ function outcomeOf(plan: PoolPlan, round: number): Outcome {
 interface Target {
   readonly poolUID: string;
   readonly pool: GPUNodePool | undefined;
+  readonly grave?: GPUNodePool;
   readonly provider: CapacityProvider;
 }
 
@@ -92,26 +105,33 @@ async function targetOf(deps: PoolDeps, key: string): Promise<Target | undefined
   const [namespace = "", name = ""] = key.split("/");
   const pool = deps.stores.pools.get(namespace, name);
   if (!pool) return undefined;
-  const provider = deps.providers[pool.spec.template.provider.static ? "static" : "karpenter"];
-  return { poolUID: pool.metadata.uid ?? "", pool, provider };
+  return { poolUID: pool.metadata.uid ?? "", pool, provider: providerOf(deps, pool) };
+}
+
+function providerOf(deps: PoolDeps, { spec }: GPUNodePool): CapacityProvider {
+  return deps.providers[spec.template.provider.static ? "static" : "karpenter"];
 }
 
 /** Something still carries the UID of a pool that is in no cache. */
 async function vanishedTarget(deps: PoolDeps, poolUID: string): Promise<Target | undefined> {
   if (deps.stores.pools.byUid(poolUID)) return undefined;
+  const grave = deps.graves.of(poolUID);
+  const [claim] = deps.stores.claims.byIndex(BY_POOL, poolUID);
   for (const provider of Object.values(deps.providers)) {
     const facts = await provider.observe(queryOf(deps, poolUID, undefined));
-    if (facts.units.length === 0 && !facts.order) continue;
+    const owes = claim?.spec.providerRef.provider === provider.name;
+    if (facts.units.length === 0 && !facts.order && !owes) continue;
     // The pool's watch may only be late: nothing is taken from a living pool, so one quorum list decides.
     const { items } = await deps.reader.list(gpuNodePools, undefined);
     if (items.some((pool) => pool.metadata.uid === poolUID)) return undefined;
-    return { poolUID, pool: undefined, provider };
+    return { poolUID, pool: undefined, provider, ...(grave && { grave }) };
   }
   return undefined;
 }
 
 function queryOf(deps: PoolDeps, poolUID: string, pool: GPUNodePool | undefined): CapacityQuery {
   const sizeSince = pool && sizeSetAt(pool);
+  const sealedThroughMs = sealedMs(deps, pool);
   return {
     poolUID,
     ...(pool && { template: pool.spec.template }),
@@ -119,7 +139,17 @@ function queryOf(deps: PoolDeps, poolUID: string, pool: GPUNodePool | undefined)
     ...(sizeSince !== undefined && { sizeSince }),
     now: deps.clock.now(),
     nodeLostMs: deps.settings.nodeLostMs,
+    ...(sealedThroughMs !== undefined && { sealedThroughMs }),
   };
+}
+
+/** Of the two that tell, the later one: what the sealer of this process did last, and what the deployment says. */
+function sealedMs(deps: PoolDeps, pool: GPUNodePool | undefined): number | undefined {
+  const deployment = pool && deps.stores.deployments.byUid(pool.spec.deploymentRef.uid);
+  const said = deployment?.status?.metering?.sealedThrough;
+  const known = [deps.sealedThroughMs?.(), said === undefined ? undefined : Date.parse(said)];
+  const times = known.filter((at) => at !== undefined);
+  return times.length === 0 ? undefined : Math.max(...times);
 }
 
 /** API server's time of the last change by manager `berth-size`. */
@@ -127,7 +157,7 @@ export function sizeSetAt({ metadata }: GPUNodePool): string | undefined {
   return metadata.managedFields?.find(({ manager }) => manager === fieldManagers.size)?.time;
 }
 
-async function observe(deps: PoolDeps, { poolUID, pool, provider }: Target): Promise<PoolSnapshot> {
+async function observe(deps: PoolDeps, { poolUID, pool, provider, grave }: Target): Promise<PoolSnapshot> {
   const { stores, settings } = deps;
   const query = queryOf(deps, poolUID, pool);
   const facts = await provider.observe(query);
@@ -145,6 +175,7 @@ async function observe(deps: PoolDeps, { poolUID, pool, provider }: Target): Pro
     obstacle,
     claims: stores.claims.byIndex(BY_POOL, poolUID),
     pods: stores.pods.byIndex(BY_POOL, poolUID),
+    ...(grave && { grave }),
   });
 }
 
@@ -199,11 +230,23 @@ function afterFailure(seen: LivingSnapshot, plan: PoolPlan, { error, unsettled }
 }
 
 async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {
-  if (!isLiving(seen)) return;
-  const deployment = deps.stores.deployments.byUid(seen.pool.spec.deploymentRef.uid);
+  const last = seen.pool ?? seen.grave;
+  if (!last) return;
+  const sizeSince = sizeSetAt(last);
+  const ended = seen.pool ? last : buried(last, sizeSince, seen.claims);
+  const deployment = deps.stores.deployments.byUid(last.spec.deploymentRef.uid);
   // A pool that ends before its first status was written has a size all the same.
-  const { sizeLog = [], ...status } = seen.pool.status ?? {};
-  const log = nextSizeLog(sizeLog, seen.pool.spec, seen.sizeSince, seen.sealedThrough);
-  const pool = { ...seen.pool, status: { ...status, sizeLog: [...log] } };
+  const { sizeLog = [], ...status } = ended.status ?? {};
+  const log = nextSizeLog(sizeLog, ended.spec, sizeSince, seen.sealedThrough);
+  const pool = { ...ended, status: { ...status, sizeLog: [...log] } };
   await putClosing(deps.ledger, { deployment, pool, claims: seen.claims, clusterId: deps.clusterId });
+}
+
+/** Tells people what of the pool's history is lost for good: nothing is billed for it. */
+function alarm(deps: PoolDeps, seen: PoolSnapshot): void {
+  const lost = lostHistory(seen);
+  if (!lost) return;
+  const about = seen.pool ?? deps.stores.deployments.byUid(seen.claims[0]?.spec.deploymentUID ?? "") ?? seen.claims[0];
+  const resource = seen.pool ? gpuNodePools : about === seen.claims[0] ? capacityClaims : modelDeployments;
+  deps.unproven({ ...lost, key: seen.poolUID, ...(about && { about, resource }) });
 }

@@ -38,6 +38,8 @@ export interface SealerDeps {
   readonly caughtUp: () => boolean;
   /** Last proof of life of a claim's node, if there is one. */
   readonly lastSeenAt?: (claim: CapacityClaim) => string | undefined;
+  /** Told the end (seconds) of the newest sealed window as soon as it is known to be in the ledger. */
+  readonly noteSealed?: (end: number) => void;
 }
 
 export interface Sealer {
@@ -117,6 +119,7 @@ function newPass(deps: SealerDeps) {
       const facts = await withClosings(await deps.freshObjects(), deps.ledger);
       const head = await findHead();
       newestSeal = head?.end;
+      if (head) deps.noteSealed?.(head.end);
       const histories = historiesOf(facts);
       const signer = await deps.signer?.();
       const knowledge = { facts, histories, dueEnd, signer };

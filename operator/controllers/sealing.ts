@@ -56,6 +56,7 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
     const { clusterId } = deps;
     const result = await sealWindow(deps.ledger, { window, meters, adjustments: late, clusterId, previous: head });
     late = undefined;
+    deps.noteSealed?.(window.end);
     report(deps, result);
     if (signer) await signSealed(deps, result, signer);
     if (result.differing.length > 0) doubtful ??= window.start;

@@ -31,21 +31,19 @@ export async function settle(
     const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
     const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
     const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough });
-    const owed = [
-      ...facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim))),
-      ...facts.deployments.map((deployment) =>
-        settleDeployment(deployment, {
-          own: ownOf(deployment),
-          sums: sums(deployment.metadata.uid ?? ""),
-          sealedThrough,
-        }),
-      ),
-    ];
-    await inTurns(
-      owed.filter((writes) => writes.length > 0),
-      width,
-      (writes) => carryOut(deps.kube, writes),
+    const statuses = facts.deployments.map((deployment) =>
+      settleDeployment(deployment, {
+        own: ownOf(deployment),
+        sums: sums(deployment.metadata.uid ?? ""),
+        sealedThrough,
+      }),
     );
+    const claims = facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)));
+    // In this order: a claim that is gone while its deployment says no more than before looks like one that was lost.
+    for (const owed of [statuses, claims]) {
+      const due = owed.filter((writes) => writes.length > 0);
+      await inTurns(due, width, (writes) => carryOut(deps.kube, writes));
+    }
   }
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));

@@ -11,6 +11,8 @@ export type Write =
       readonly object: KubeObject;
       readonly manager: string;
       readonly force?: boolean;
+      /** Sent even where the object already is what is wanted: it is the server's note of who applied when that is needed. */
+      readonly always?: boolean;
     }
   | { readonly op: "create"; readonly resource: Resource; readonly object: KubeObject; readonly manager: string }
   | {

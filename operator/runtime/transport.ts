@@ -11,6 +11,7 @@ import { ApiError } from "./errors.ts";
 import { lineSplitter, newExchange } from "./exchange.ts";
 import type { RawAnswer } from "./exchange.ts";
 import type { RuntimeMetrics } from "./metrics.ts";
+import type { ClockWatch } from "./skew.ts";
 
 /** Whose connections a request uses. */
 export type Lane = "requests" | "lease";
@@ -58,6 +59,8 @@ export interface TransportOptions {
   readonly userAgent: string;
   /** Requests in flight at most; more wait in line. */
   readonly maxConnections?: number;
+  /** Told the time of every answer. */
+  readonly clockWatch?: ClockWatch;
 }
 
 /** kube-apiserver closes idle connections after 90 s: leave first, so that no request meets a closing one. */
@@ -77,8 +80,11 @@ export function newTransport(options: TransportOptions): Transport {
     const headers = call.headers ? { ...call.headers, ...own } : own;
     const exchange = newExchange({ clock: options.clock, timeoutMs, signal: call.signal });
     const pool = lanes.current()[call.lane ?? "requests"];
+    const sentMs = options.clock.now();
     pool.dispatch({ method: call.method, path: call.path, headers, body: call.body ?? null }, exchange.handler);
-    return exchange.answer;
+    const answer = await exchange.answer;
+    options.clockWatch?.sample(answer.headers["date"], sentMs, options.clock.now());
+    return answer;
   }
 
   return {

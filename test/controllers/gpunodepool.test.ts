@@ -15,44 +15,19 @@ import { eventually } from "../cluster/eventually.ts";
 import { removeNode } from "../cluster/nodes.ts";
 import { berthCrdDir, requires, testNamespace } from "../cluster/session.ts";
 import { nodesOfPool, POOL_LABEL, staticBed } from "../providers/beds.ts";
-import type { Bed } from "../providers/beds.ts";
 import { OPERATOR_USER, startPoolOperator } from "../providers/operator.ts";
-import type { OperatorOptions, PoolOperator } from "../providers/operator.ts";
 import { claimsOf, createPool, deletePool, poolIsGone, readPool, readyOf, untilReady } from "../providers/pools.ts";
 import type { TestPool } from "../providers/pools.ts";
+import { newPoolStage, nodePath } from "./poolstage.ts";
+import type { PoolStage } from "./poolstage.ts";
 
 let own: Promise<ControlPlane> | undefined;
 const ownCluster = (): Promise<ControlPlane> =>
   (own ??= startControlPlane({ crdFolders: [berthCrdDir], karpenter: false }));
 after(async () => (await own)?.stop());
 
-interface Stage {
-  readonly cluster: ControlPlane;
-  readonly bed: Bed;
-  readonly namespace: string;
-  start(options?: Partial<OperatorOptions>): Promise<PoolOperator>;
-}
-
-async function newStage(t: TestContext, stock: number): Promise<Stage> {
-  const cluster = await ownCluster();
-  const bed = await staticBed(t, cluster, stock);
-  const namespace = await testNamespace(t, { prefix: "pool", cluster });
-  const ledger = openLedger({ url: pathToFileURL(mkdtempSync(join(tmpdir(), "berth-ledger-"))).href });
-  const running: PoolOperator[] = [];
-  t.after(() => Promise.all(running.map((operator) => operator.stop())));
-  return {
-    cluster,
-    bed,
-    namespace,
-    async start(options = {}) {
-      const operator = await startPoolOperator({ cluster, ledger, namespace, ...options });
-      running.push(operator);
-      return operator;
-    },
-  };
-}
-
-const nodePath = (name: string): string => apiPath("v1", "nodes", { name });
+const newStage = async (t: TestContext, stock: number): Promise<PoolStage> =>
+  newPoolStage(t, await ownCluster(), staticBed, stock);
 
 interface MarkedNode {
   readonly metadata: {

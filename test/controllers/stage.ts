@@ -22,6 +22,8 @@ const BERTH = "berth.dev/v1alpha1";
 
 export interface Stage {
   readonly cluster: ControlPlane;
+  /** Folder of the directory ledger. */
+  readonly ledger: string;
   /** Stops the operator and starts a new one, as an upgrade does. */
   restart(render?: Renderer): Promise<void>;
 }
@@ -29,16 +31,16 @@ export interface Stage {
 let opened: Promise<Stage> | undefined;
 const closers: (() => void | Promise<void>)[] = [];
 
-/** One for the whole file, whose top-level `after` must call closeStage. */
-export function stage(): Promise<Stage> {
-  return (opened ??= openStage());
+/** One for the whole file, whose top-level `after` must call closeStage; the first caller's flags are laid over the defaults. */
+export function stage(flags: Readonly<Record<string, string>> = {}): Promise<Stage> {
+  return (opened ??= openStage(flags));
 }
 
 export async function closeStage(): Promise<void> {
   for (const close of closers.reverse()) await close();
 }
 
-async function openStage(): Promise<Stage> {
+async function openStage(flags: Readonly<Record<string, string>>): Promise<Stage> {
   const ledger = mkdtempSync(join(tmpdir(), "berth-ledger-"));
   const cluster = await ownCluster(
     { after: (close) => closers.push(close as () => Promise<void>) } as Pick<TestContext, "after">,
@@ -48,7 +50,7 @@ async function openStage(): Promise<Stage> {
   );
   const path = apiPath("v1", "namespaces");
   await cluster.admin.create(path, { apiVersion: "v1", kind: "Namespace", metadata: { name: "berth-system" } });
-  const start = (render?: Renderer) => startOperator(configFor(cluster, ledger), {}, { render });
+  const start = (render?: Renderer) => startOperator(configFor(cluster, ledger, flags), {}, { render });
   let running = await start();
   closers.push(async () => {
     await running.stop();
@@ -56,6 +58,7 @@ async function openStage(): Promise<Stage> {
   });
   return {
     cluster,
+    ledger,
     async restart(render) {
       await running.stop();
       running = await start(render);
@@ -63,7 +66,7 @@ async function openStage(): Promise<Stage> {
   };
 }
 
-function configFor(cluster: ControlPlane, ledger: string) {
+function configFor(cluster: ControlPlane, ledger: string, more: Readonly<Record<string, string>>) {
   const flags = {
     kubeconfig: cluster.adminKubeconfigPath,
     leaderElect: "false",
@@ -77,6 +80,7 @@ function configFor(cluster: ControlPlane, ledger: string) {
     healthPort: "0",
     metricsPort: "0",
     usagePort: "0",
+    ...more,
   };
   return operatorConfig(flags, {});
 }

@@ -17,8 +17,10 @@ import { newKarpenterProvider } from "../../operator/adapters/providers/karpente
 import { isCandidate, newStaticProvider } from "../../operator/adapters/providers/static/provider.ts";
 import { newPlanExecutor } from "../../operator/controllers/apply.ts";
 import { newPoolReconciler } from "../../operator/controllers/gpunodepool.ts";
+import { newGraves } from "../../operator/controllers/graves.ts";
 import { feedNodeTypeController, newNodeTypeReconciler } from "../../operator/controllers/nodetype.ts";
 import { feedPoolController } from "../../operator/controllers/poolkeys.ts";
+import { newUnproven } from "../../operator/controllers/unproven.ts";
 import type { EventRecorder, KubeObject, KubeWriter, Ledger, Log, Resource, Store } from "../../operator/ports.ts";
 import type { PoolSettings } from "../../operator/plan/pool/snapshot.ts";
 import { newKubeClient } from "../../operator/runtime/client.ts";
@@ -44,6 +46,8 @@ export interface OperatorOptions {
   readonly dieAtWrite?: number;
   /** Pools of this namespace only, so that several such operators can run beside each other. */
   readonly namespace?: string;
+  /** What is sealed already, in milliseconds since the epoch. */
+  readonly sealedThroughMs?: () => number | undefined;
 }
 
 export interface PoolOperator {
@@ -141,6 +145,8 @@ export async function startPoolOperator(options: OperatorOptions): Promise<PoolO
       (resource.plural === nodeClaims.plural ? caches.nodeClaims.store : undefined) as Store<T> | undefined,
     events: recorder,
   });
+  const graves = newGraves();
+  caches.pools.onChange(({ type, object }) => type === "deleted" && graves.bury(object));
   const reconcile = newPoolReconciler({
     clock,
     reader: kube,
@@ -164,6 +170,9 @@ export async function startPoolOperator(options: OperatorOptions): Promise<PoolO
     ledger,
     clusterId: "11111111-2222-3333-4444-555555555555",
     settings,
+    graves,
+    ...(options.sealedThroughMs && { sealedThroughMs: options.sealedThroughMs }),
+    unproven: newUnproven({ registry: metrics.registry, log, events: recorder }),
   });
   const pools = newController(
     { name: "gpunodepool", concurrency: 8, reconcile, backoffBaseMs: 50 },

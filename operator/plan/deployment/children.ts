@@ -45,14 +45,23 @@ export function selectorText(deployment: ModelDeployment): string {
   return `${labels.deploymentUID}=${uidOf(deployment)}`;
 }
 
-export function desiredPool(deployment: ModelDeployment, nodeType: NodeType, size: number): GPUNodePool {
+export function desiredPool(
+  deployment: ModelDeployment,
+  nodeType: NodeType,
+  size: number,
+  namespaceUID?: string,
+): GPUNodePool {
   const { sku, gpu, provider } = nodeType.spec;
   return {
     ...poolIdentity(deployment),
     spec: {
       ...poolWishes(deployment, size),
       nodeType: nodeType.metadata.name,
-      deploymentRef: { name: deployment.metadata.name, uid: uidOf(deployment) },
+      deploymentRef: {
+        name: deployment.metadata.name,
+        uid: uidOf(deployment),
+        ...(namespaceUID !== undefined && { namespaceUID }),
+      },
       template: { sku: sku ?? nodeType.metadata.name, gpu, provider },
     },
   };

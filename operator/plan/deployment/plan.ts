@@ -117,7 +117,7 @@ function poolWrites(seen: Seen, blocked: Problem | undefined, sizes: Sizes): Wri
     {
       op: "apply",
       resource: gpuNodePools,
-      object: desiredPool(deployment, nodeType, sizes.poolSize),
+      object: desiredPool(deployment, nodeType, sizes.poolSize, seen.namespace?.metadata.uid),
       manager: fieldManagers.size,
       force: true,
     },
@@ -130,7 +130,9 @@ function resizeWrites(seen: Seen, sizes: Sizes): Write[] {
   if (!pool) return [];
   const wanted = resizedPool(seen.deployment, pool, sizes.poolSize, accountIsAllowed(seen) === undefined);
   const wishes = ({ spec }: typeof pool): string => canonicalJson([spec.size, spec.account, spec.tags]);
-  if (wishes(wanted) === wishes(pool) || !sizeIsLogged(seen)) return [];
+  // After a restore from backup nobody says since when the size is wanted: it counts from when it is written again.
+  const undated = !pool.metadata.managedFields?.some(({ manager }) => manager === fieldManagers.size);
+  if (!undated && (wishes(wanted) === wishes(pool) || !sizeIsLogged(seen))) return [];
   return [
     {
       op: "apply",
@@ -138,6 +140,7 @@ function resizeWrites(seen: Seen, sizes: Sizes): Write[] {
       object: { ...wanted, metadata: { ...wanted.metadata, uid: pool.metadata.uid } },
       manager: fieldManagers.size,
       force: true,
+      ...(undated && { always: true }),
     },
   ];
 }

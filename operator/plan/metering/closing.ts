@@ -28,11 +28,11 @@ export function closingKey(deploymentUID: string, poolUID: string): string {
 export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput): Closing {
   const history = historyOfPool(pool, deployment, claims);
   const at = (seconds: number | undefined) => (seconds === undefined ? undefined : instantOfSeconds(seconds));
-  const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus } = history;
+  const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus } = history;
   return {
     schema: CLOSING_SCHEMA,
     cluster: clusterId,
-    ...{ namespace, deploymentName, deploymentUID, poolUID, sku, gpus },
+    ...{ namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus },
     endedAt: at(history.endedAt),
     steps: history.steps.map((step) => ({ ...step, since: instantOfSeconds(step.since) })),
     claims: history.claims.map((claim) => ({

@@ -6,6 +6,7 @@ import type { CapacityClaim } from "../../api/capacityclaim.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { Closing } from "../../api/ledger.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
+import { unfoldedSizes } from "../../api/sizelog.ts";
 import { secondsOf } from "./windows.ts";
 
 export interface SizeStep {
@@ -38,6 +39,7 @@ export interface ClaimInterval {
 
 export interface PoolHistory {
   readonly namespace: string;
+  readonly namespaceUID?: string | undefined;
   readonly deploymentName: string;
   readonly deploymentUID: string;
   readonly poolUID: string;
@@ -92,6 +94,7 @@ export function historyOfPool(
     .sort()[0];
   return {
     namespace: pool.metadata.namespace ?? "",
+    namespaceUID: pool.spec.deploymentRef.namespaceUID,
     deploymentName: pool.spec.deploymentRef.name,
     deploymentUID: pool.spec.deploymentRef.uid,
     poolUID: pool.metadata.uid ?? "",
@@ -99,7 +102,11 @@ export function historyOfPool(
     gpus: pool.spec.template.gpu.count,
     endedAt: deletedAt === undefined ? undefined : secondsOf(deletedAt),
     steps: sizeSteps(
-      (pool.status?.sizeLog ?? []).map((step) => ({ ...step, tags: step.tags ?? {}, since: secondsOf(step.since) })),
+      unfoldedSizes(pool.status?.sizeLog ?? []).map((step) => ({
+        ...step,
+        tags: step.tags ?? {},
+        since: secondsOf(step.since),
+      })),
     ),
     claims: intervals(claims),
   };
@@ -116,10 +123,11 @@ function historyOfClosing(closing: Closing): PoolHistory {
     estimatedEnd: claim.estimatedEnd === true,
     ...(claim.sources && { sources: claim.sources }),
   }));
-  const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus } = closing;
+  const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus } = closing;
   const steps = sizeSteps(closing.steps.map((step) => ({ ...step, since: secondsOf(step.since) })));
   const endedAt = at(closing.endedAt);
-  return { namespace, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt, steps, claims: sorted(claims) };
+  const of = { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus };
+  return { ...of, endedAt, steps, claims: sorted(claims) };
 }
 
 function orphanHistories(claims: readonly CapacityClaim[]): PoolHistory[] {
@@ -127,9 +135,9 @@ function orphanHistories(claims: readonly CapacityClaim[]): PoolHistory[] {
   const [first] = claims;
   const [earliest] = held;
   if (!first || !earliest) return [];
-  const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus } = first.spec;
-  const endedAt = earliest.claimedAt;
-  return [{ namespace, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt, steps: [], claims: held }];
+  const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus } = first.spec;
+  const of = { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus };
+  return [{ ...of, endedAt: earliest.claimedAt, steps: [], claims: held }];
 }
 
 /** Claims that were only intended (no `claimedAt`) are not there yet. Times never run backwards within a claim. */

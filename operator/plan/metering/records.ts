@@ -68,6 +68,7 @@ function recordOf(pools: readonly PoolHistory[], part: Part, place: Place): Usag
     kind: "usage",
     id: recordId(identity),
     namespace: pool.namespace,
+    ...(pool.namespaceUID !== undefined && { namespaceUID: pool.namespaceUID }),
     deploymentName: pool.deploymentName,
     gpus: pool.gpus,
     tags: part.tags,

@@ -2,7 +2,9 @@
 import { capacityClaims } from "../../api/resources.ts";
 import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
-import { fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";
+import { annotations, fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";
+import { claimTimesOf, claimTimesText } from "../../api/lastclaim.ts";
+import type { ClaimTimes } from "../../api/lastclaim.ts";
 import type { CapacityOffer, CapacityUnit, Evidence } from "../../ports.ts";
 import type { Write } from "../plan.ts";
 import type { PoolSnapshot } from "./snapshot.ts";
@@ -27,6 +29,7 @@ export function claimFor(
       deploymentUID: deploymentRef.uid,
       deploymentName: deploymentRef.name,
       namespace: pool.metadata.namespace ?? "",
+      ...(deploymentRef.namespaceUID !== undefined && { namespaceUID: deploymentRef.namespaceUID }),
       poolUID: pool.metadata.uid ?? "",
       sku: template.sku,
       gpus: template.gpu.count,
@@ -43,15 +46,29 @@ export function createClaim(pool: GPUNodePool, what: Pick<CapacityUnit | Capacit
  * Status patches that write down what the units' evidence says. An instant that was written stays; the node that is
  * given up (`lost`) ends at its last proof of life.
  */
-export function claimDates(seen: PoolSnapshot, lost: readonly CapacityUnit[]): readonly Write[] {
+export function claimDates(seen: PoolSnapshot, lost: readonly CapacityUnit[]): readonly (readonly Write[])[] {
   const claims = new Map(seen.claims.map((claim) => [claim.metadata.name, claim]));
-  return seen.facts.units.flatMap((unit) => {
+  const dated = seen.facts.units.flatMap((unit) => {
     const claim = claims.get(unit.claimName);
     if (!claim) return [];
     const end = lost.includes(unit) ? (unit.proofOfLife ?? unit.releasedAt) : unit.releasedAt;
     const dates = newDates(claim.status ?? {}, unit, end);
-    return Object.keys(dates).length === 0 ? [] : [statusPatch(claim, dates)];
+    return Object.keys(dates).length === 0 ? [] : [{ claim, dates }];
   });
+  return [
+    dated.flatMap(({ claim, dates }) => repeatedTimes(claim, dates)),
+    dated.map(({ claim, dates }) => statusPatch(claim, dates)),
+  ];
+}
+
+/** Once the end is known nothing else may tell the claim's times any more, and a restore from backup drops the status. */
+function repeatedTimes(claim: CapacityClaim, dates: ClaimTimes): readonly Write[] {
+  if (!dates.releasedAt || claimTimesOf(claim)?.releasedAt) return [];
+  const { claimedAt, readyAt } = claim.status ?? {};
+  const text = claimTimesText({ claimedAt, readyAt, ...dates });
+  const { name } = claim.metadata;
+  const body = { metadata: { annotations: { [annotations.claimTimes]: text } } };
+  return [{ op: "patch", resource: capacityClaims, name, body, manager: fieldManagers.operator }];
 }
 
 /** Only what is not on record yet: other keys of the status belong to the sealer. */
@@ -59,12 +76,18 @@ function newDates(status: CapacityClaimStatus, unit: CapacityUnit, end: Evidence
   const claimedAt = status.claimedAt ?? unit.claimedAt;
   if (!claimedAt) return {};
   const releasedAt = status.releasedAt ? undefined : notBefore(end, claimedAt.time);
-  const readyAt = status.readyAt || status.releasedAt || releasedAt ? undefined : unit.readyAt;
+  const readyAt = status.readyAt || status.releasedAt || isOver(unit.readyAt, releasedAt) ? undefined : unit.readyAt;
   return {
     ...(!status.claimedAt && { claimedAt }),
     ...(readyAt && { readyAt }),
     ...(releasedAt && { releasedAt }),
   };
+}
+
+/** A node that came to be ready after its end was not ready for the pool. */
+function isOver(readyAt: Evidence | undefined, releasedAt: Evidence | undefined): boolean {
+  if (!releasedAt || !readyAt) return false;
+  return Date.parse(readyAt.time) > Date.parse(releasedAt.time);
 }
 
 function notBefore(instant: Evidence | undefined, earliest: string): Evidence | undefined {

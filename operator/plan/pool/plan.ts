@@ -34,7 +34,7 @@ function planLiving(seen: LivingSnapshot, acts: ProviderActs): PoolPlan {
   const steps = [
     [...missingRecords(seen), ...restores(seen, acts, lost)],
     forced.map(killPod),
-    claimDates(seen, lost),
+    ...claimDates(seen, lost),
     lost.flatMap((unit) => acts.release(unit, seen.poolUID)),
     ...acts.resize(seen, target),
     clearances(seen, acts),

@@ -2,6 +2,8 @@
  * The end of a pool: drain, release, closing object, records gone, finalizer off; and what is left of a pool that vanished
  * without that. Only deletes and patches are planned here, since the namespace may be terminating.
  */
+import type { CapacityClaim } from "../../api/capacityclaim.ts";
+import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import { gpuNodePools } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { CapacityUnit } from "../../ports.ts";
@@ -22,7 +24,7 @@ export function planRemoval(seen: LivingSnapshot, acts: ProviderActs): PoolPlan 
   const steps = [
     [...missingRecords(seen), ...present.flatMap((unit) => acts.secure(unit))],
     drain.busy.flatMap((unit) => podsOn(seen, unit)).map(killPod),
-    claimDates(seen, []),
+    ...claimDates(seen, []),
     acts.close(seen),
     present.filter((unit) => unit.state !== "leaving").flatMap((unit) => acts.release(unit, seen.poolUID)),
     clearances(seen, acts),
@@ -48,7 +50,7 @@ function planDrain(seen: LivingSnapshot): Drain {
 function draining(seen: LivingSnapshot, { busy, waitMs }: Drain): PoolPlan {
   const pods = busy.reduce((count, unit) => count + podsOn(seen, unit).length, 0);
   const message = `waiting for ${pods} serving pods to leave ${busy.length} nodes`;
-  const steps = [missingRecords(seen), claimDates(seen, [])].filter((step) => step.length > 0);
+  const steps = [missingRecords(seen), ...claimDates(seen, [])].filter((step) => step.length > 0);
   return withState(seen, { status: "False", reason: "Draining", message }, { steps, requeueAfterMs: waitMs });
 }
 
@@ -88,17 +90,46 @@ function nothing(because: string): PoolPlan {
 
 /**
  * The pool object is gone (its finalizer was forced off, or the API server lost it): its nodes are given back and its
- * claims are dated, so that the sealer can account for them and remove them.
+ * claims are dated. Where its last state is known a closing object tells the sealer what was wanted, and the claims go with it.
  */
 export function planVanished(seen: PoolSnapshot, acts: ProviderActs): PoolPlan {
   const present = seen.facts.units.filter((unit) => unit.state === "held" || unit.state === "intended");
   const steps = [
+    seen.grave ? missingRecords({ ...seen, pool: seen.grave }) : [],
     present.flatMap((unit) => podsOn(seen, unit)).map(killPod),
-    claimDates(seen, []),
+    ...claimDates(seen, []),
     acts.close(seen),
     present.flatMap((unit) => acts.release(unit, seen.poolUID)),
     clearances(seen, acts),
     ...removeClaims(voidClaims(seen, new Set())),
   ].filter((step) => step.length > 0);
-  return { ...nothing("the pool has vanished"), steps, again: steps.length > 0 };
+  if (steps.length > 0 || !isSettled(seen)) {
+    return { ...nothing("the pool has vanished"), steps, again: steps.length > 0 };
+  }
+  return { ...nothing("the vanished pool is settled"), steps: removeClaims(seen.claims), close: true };
+}
+
+/** What the pool wanted is known, and each of its nodes has an end on record: all of it can go into a closing object. */
+function isSettled({ grave, facts, claims }: PoolSnapshot): boolean {
+  const left = facts.order !== undefined || facts.units.some((unit) => unit.state !== "ended");
+  return grave !== undefined && !left && claims.length > 0 && claims.every(({ status }) => status?.releasedAt);
+}
+
+/**
+ * The pool with an end. Where it went without a deletionTimestamp it lived at least until the last instant that a server wrote
+ * about it; whatever it wanted after that cannot be proven and is nobody's debt.
+ */
+export function buried(
+  pool: GPUNodePool,
+  sizeSince: string | undefined,
+  claims: readonly CapacityClaim[],
+): GPUNodePool {
+  if (pool.metadata.deletionTimestamp) return pool;
+  const known = [
+    sizeSince ?? pool.metadata.creationTimestamp,
+    ...(pool.status?.sizeLog ?? []).map(({ since }) => since),
+    ...claims.flatMap(({ status }) => [status?.claimedAt?.time, status?.readyAt?.time, status?.sealedThrough]),
+  ].filter((time) => time !== undefined);
+  const [last] = known.sort((a, b) => Date.parse(b) - Date.parse(a));
+  return { ...pool, metadata: { ...pool.metadata, deletionTimestamp: last } };
 }

@@ -1,14 +1,19 @@
 /** The size log: every desired size that was acted on, with the API server's time. The basis of what is billed. */
 import type { GPUNodePoolSpec, SizeLogEntry } from "../../api/gpunodepool.ts";
+import { foldedSizes } from "../../api/sizelog.ts";
 import { canonicalJson } from "../identity.ts";
 
 /** Bound of status.sizeLog in the CRD. */
 export const LONGEST_SIZE_LOG = 500;
 
+/** What all folded steps of a log may take, in characters: an object of etcd must stay well below 1.5 MB. */
+const MOST_FOLDED = 600_000;
+
 /**
  * The log with the current size, account and tags in it; the same list when nothing changed. Several changes in one
  * second collapse to the last. Entries that ended before `sealedThrough` are dropped, but only when another is appended.
- * A full log of unsealed entries stays as it is: the size is not changed again before the current one is in it.
+ * A full log folds the hours that are over into an entry each, so that a ledger that is away for weeks neither fills etcd nor
+ * stops anybody's scaling. A log that is full even so stays as it is: the size is not changed again before it is in the log.
  */
 export function nextSizeLog(
   log: readonly SizeLogEntry[],
@@ -22,7 +27,14 @@ export function nextSizeLog(
   if (last === undefined) return [entry];
   if (Date.parse(since) <= Date.parse(last.since)) return [...log.slice(0, -1), { ...entry, since: last.since }];
   const kept = trimmed(log, sealedThrough);
-  return kept.length < LONGEST_SIZE_LOG ? [...kept, entry] : log;
+  if (kept.length < LONGEST_SIZE_LOG) return [...kept, entry];
+  const folded = foldedSizes(kept, since, sameLabel);
+  const taken = folded.reduce((sum, one) => sum + (one.folded?.length ?? 0), 0);
+  return folded.length < LONGEST_SIZE_LOG && taken <= MOST_FOLDED ? [...folded, entry] : log;
+}
+
+function sameLabel(a: SizeLogEntry, b: SizeLogEntry): boolean {
+  return a.account === b.account && canonicalJson(a.tags ?? {}) === canonicalJson(b.tags ?? {});
 }
 
 function says(entry: SizeLogEntry, spec: Pick<GPUNodePoolSpec, "size" | "account" | "tags">): boolean {
@@ -38,5 +50,6 @@ function trimmed(log: readonly SizeLogEntry[], sealedThrough: string | undefined
   if (sealedThrough === undefined) return log;
   const watermark = Date.parse(sealedThrough);
   const inForce = log.findLastIndex((entry) => Date.parse(entry.since) <= watermark);
+  // A folded hour holds its later steps, too: it goes when the entry after it has begun.
   return inForce > 0 ? log.slice(inForce) : log;
 }

@@ -19,6 +19,8 @@ export interface PoolSnapshot {
   /** undefined: the pool object is gone, and what it left behind is cleaned up. */
   readonly pool: GPUNodePool | undefined;
   readonly poolUID: string;
+  /** The pool as it was last seen, where it vanished while somebody looked. */
+  readonly grave?: GPUNodePool;
   /** API server's time of the last change of size, account or tags. */
   readonly sizeSince: string | undefined;
   /** Everything before it is sealed. */

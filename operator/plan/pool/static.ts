@@ -6,7 +6,7 @@ import { annotations, fieldManagers, labels, taints } from "../../api/keys.ts";
 import { nodes } from "../../api/kubernetes.ts";
 import type { Node, Taint } from "../../api/kubernetes.ts";
 import { lastClaimOf, lastClaimText, sequenceOf } from "../../api/lastclaim.ts";
-import type { LastClaim } from "../../api/lastclaim.ts";
+import type { ClaimTimes, LastClaim } from "../../api/lastclaim.ts";
 import type { CapacityOffer, CapacityUnit } from "../../ports.ts";
 import type { Write } from "../plan.ts";
 import { createClaim } from "./claims.ts";
@@ -32,7 +32,8 @@ function takeOffers(seen: LivingSnapshot, { offers }: ResizeTarget): readonly (r
 }
 
 function claimPatch(offer: CapacityOffer, pool: string): Write {
-  const last: LastClaim = { claim: offer.claimName, sequence: offer.sequence, pool, held: true };
+  const { claimName: claim, sequence, notBefore } = offer;
+  const last: LastClaim = { claim, sequence, pool, held: true, notBefore };
   return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim });
 }
 
@@ -40,16 +41,25 @@ function release(unit: CapacityUnit): readonly Write[] {
   // What was only recorded has nothing to give back.
   if (!unit.object || unit.state === "intended") return [];
   const before = lastClaimOf(unit.object);
-  const last = before
-    ? { ...before, held: false }
-    : { claim: unit.claimName, sequence: sequenceOf(unit.claimName), pool: "", held: false };
+  const sequence = sequenceOf(unit.claimName);
+  const last: LastClaim = {
+    ...(before ?? { claim: unit.claimName, sequence, pool: "" }),
+    held: false,
+    ...(before?.claim === unit.claimName ? { times: timesOf(unit) } : {}),
+  };
   return [nodePatch(unit.object, { pool: undefined, last, manager: fieldManagers.claim })];
+}
+
+/** Beside the end that this patch itself is: kept on the node, should the record of the claim be lost. */
+function timesOf({ claimedAt, readyAt, releasedAt, proofOfLife }: CapacityUnit): ClaimTimes {
+  return { claimedAt, readyAt, releasedAt: releasedAt ?? proofOfLife };
 }
 
 /** By another manager than the claim's own, so that the instant of the claim stays. */
 function restore(unit: CapacityUnit, pool: string): readonly Write[] {
   if (!unit.object) return [];
-  const last = { claim: unit.claimName, sequence: sequenceOf(unit.claimName), pool, held: true };
+  const { notBefore } = lastClaimOf(unit.object) ?? {};
+  const last = { claim: unit.claimName, sequence: sequenceOf(unit.claimName), pool, held: true, notBefore };
   return [nodePatch(unit.object, { pool, last, manager: fieldManagers.operator })];
 }
 

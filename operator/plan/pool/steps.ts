@@ -9,7 +9,8 @@ import type { LivingSnapshot, PoolSnapshot, ProviderActs } from "./snapshot.ts";
 /** Nodes that belong to the pool, or did, and have no record: a crash, or a record deleted by hand. */
 export function missingRecords(seen: LivingSnapshot): readonly Write[] {
   const recorded = new Set(seen.claims.map((claim) => claim.metadata.name));
-  const owed = (unit: CapacityUnit): boolean => unit.claimedAt !== undefined && !recorded.has(unit.claimName);
+  const owed = ({ claimName, claimedAt, state }: CapacityUnit): boolean =>
+    (claimedAt !== undefined || state === "held") && !recorded.has(claimName);
   return seen.facts.units.filter(owed).map((unit) => createClaim(seen.pool, unit));
 }
 

@@ -124,7 +124,7 @@ export function poolOf(
   const { account, tags } = pool.spec;
   return {
     ...pool,
-    metadata: { ...pool.metadata, uid: POOL_UID, ...metadata },
+    metadata: { ...pool.metadata, uid: POOL_UID, managedFields: [{ manager: "berth-size" }], ...metadata },
     status: {
       claimed: size,
       ready: size,

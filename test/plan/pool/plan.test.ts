@@ -85,12 +85,13 @@ describe("a living pool", () => {
     assert.deepEqual(steps(plan), [
       ["delete Pod team/pod-a"],
       ["patch CapacityClaim uid-a-1"],
+      ["patch CapacityClaim uid-a-1"],
       ["patch Node a"],
       ["create CapacityClaim uid-b-1"],
       ["patch Node b"],
     ]);
-    const dated = plan.steps[1]?.[0];
-    assert.ok(dated?.op === "patch");
+    const dated = plan.steps[2]?.[0];
+    assert.ok(dated?.op === "patch" && dated.subresource === "status");
     assert.deepEqual(dated.body, { status: { releasedAt: { time: at(50), evidence: "Lease/a", estimated: true } } });
   });
 
@@ -188,7 +189,11 @@ describe("a pool of Karpenter's", () => {
       releasedAt: { time: at(5), evidence: "InstanceTerminating" },
     });
     const seen = snapshot({ provider: "karpenter", pool, facts: { order }, units: [ended] });
-    assert.deepEqual(steps(planPool(seen)), [["patch CapacityClaim uid-a-1"], ["patch NodeClaim nc"]]);
+    assert.deepEqual(steps(planPool(seen)), [
+      ["patch CapacityClaim uid-a-1"],
+      ["patch CapacityClaim uid-a-1"],
+      ["patch NodeClaim nc"],
+    ]);
     assert.deepEqual(steps(planPool({ ...seen, claims: [] })), [["create CapacityClaim uid-a-1"]]);
   });
 });
@@ -208,7 +213,7 @@ describe("a pool that is deleted", () => {
   test("closes, removes its claims and goes, in this order and only when all is dated", () => {
     const ended = unit("a", { state: "ended", releasedAt: { time: at(1), evidence: "test" } });
     const undated = planPool(snapshot({ pool: deleted, units: [ended] }));
-    assert.deepEqual(steps(undated), [["patch CapacityClaim uid-a-1"]]);
+    assert.deepEqual(steps(undated), [["patch CapacityClaim uid-a-1"], ["patch CapacityClaim uid-a-1"]]);
     assert.equal(undated.close, false);
     const dated = claimOf(ended, { claimedAt: ended.claimedAt, releasedAt: ended.releasedAt });
     const plan = planPool(snapshot({ pool: deleted, claims: [dated] }));

@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { SizeLogEntry } from "../../../operator/api/gpunodepool.ts";
+import { sizeLogEntry } from "../../../operator/api/gpunodepool.ts";
+import { foldedSizes, unfoldedSizes } from "../../../operator/api/sizelog.ts";
+import { canonicalJson } from "../../../operator/plan/metering/canonical.ts";
+import { historyOfPool } from "../../../operator/plan/metering/history.ts";
+import { recordsOf } from "../../../operator/plan/metering/records.ts";
 import { LONGEST_SIZE_LOG, nextSizeLog } from "../../../operator/plan/pool/sizelog.ts";
+import { claimOf, poolOf, unit } from "./facts.ts";
 
 const at = (second: number): string =>
   new Date(Date.UTC(2026, 10, 23) + second * 1000).toISOString().replace(".000Z", "Z");
@@ -38,7 +44,48 @@ describe("size log", () => {
 
   test("never grows beyond its bound", () => {
     const full = Array.from({ length: LONGEST_SIZE_LOG }, (_, second) => entry(second, second % 50));
-    assert.equal(nextSizeLog(full, wish(7), at(9_999), undefined), full);
+    assert.equal(nextSizeLog(full, wish(7), at(3_000), undefined), full, "the hour is not over");
+    const others = full.map((one, index) => ({ ...one, account: `a${index}` }));
+    assert.equal(nextSizeLog(others, wish(7), at(9_999), undefined), others, "accounts are not folded");
+  });
+
+  test("toggled 100 times an hour for a week without a ledger, it stays small and tells every step", () => {
+    const week = 7 * 24 * 100;
+    let log: readonly SizeLogEntry[] = [];
+    const told: SizeLogEntry[] = [];
+    for (let change = 0; change < week; change++) {
+      const step = entry(change * 36, 1 + (change % 2));
+      log = nextSizeLog(log, wish(step.size), step.since, undefined);
+      told.push(step);
+      assert.ok(log.length <= LONGEST_SIZE_LOG);
+    }
+    assert.deepEqual(unfoldedSizes(log), told);
+    const bytes = JSON.stringify(log).length;
+    assert.ok(bytes < 250_000, `${bytes} bytes`);
+    for (const one of log) sizeLogEntry.parse(one);
+    assert.ok(
+      nextSizeLog(log, wish(9), at(week * 36), at(week * 36 - 7_200)).length < 250,
+      "and is short when it is sealed",
+    );
+  });
+
+  test("records of a folded history are those of the whole one, byte by byte", () => {
+    const steps = fc.array(
+      fc.tuple(fc.integer({ min: 1, max: 900 }), fc.integer({ min: 0, max: 3 }), fc.constantFrom("team", "other")),
+      { minLength: 1, maxLength: 60 },
+    );
+    const held = fc.array(fc.tuple(fc.nat(20_000), fc.nat(9_000)), { maxLength: 5 });
+    fc.assert(
+      fc.property(steps, held, fc.nat(60), (drawn, claims, cut) => {
+        let now = 0;
+        const log = drawn.map(([gap, size, account]) => ({ ...entry((now += gap), size), account }));
+        const same = (a: SizeLogEntry, b: SizeLogEntry): boolean => a.account === b.account;
+        const middle = log[Math.min(cut, log.length - 1)]?.since ?? at(0);
+        const folded = foldedSizes([...foldedSizes(log, middle, same)], at(now), same);
+        assert.deepEqual(unfoldedSizes(folded), log);
+        for (const hour of [0, 1, 2, 3]) assert.equal(bytesOf(folded, claims, hour), bytesOf(log, claims, hour));
+      }),
+    );
   });
 
   test("desired seconds after the watermark do not change by trimming", () => {
@@ -61,6 +108,20 @@ describe("size log", () => {
     );
   });
 });
+
+/** Records of one hour of a pool with this log, and with nodes held from a second on for some seconds. */
+function bytesOf(log: readonly SizeLogEntry[], held: readonly (readonly [number, number])[], hour: number): string {
+  const pool = poolOf({}, {}, { sizeLog: [...log] });
+  const claims = held.map(([from, seconds], index) =>
+    claimOf(unit(`n${index}`), {
+      claimedAt: { time: at(from), evidence: "test" },
+      releasedAt: { time: at(from + seconds), evidence: "test" },
+    }),
+  );
+  const start = Date.parse(at(0)) / 1000 + hour * 3_600;
+  const history = historyOfPool(pool, undefined, claims);
+  return canonicalJson(recordsOf([history], { start, end: start + 3_600 }, { clusterId: "cluster" }));
+}
 
 function sizeAt(log: readonly SizeLogEntry[], second: number): number | undefined {
   return log.findLast(({ since }) => Date.parse(since) <= Date.parse(at(second)))?.size;

@@ -2,6 +2,7 @@
 import type { CapacityClaim } from "../../../api/capacityclaim.ts";
 import type { NodeClaim } from "../../../api/karpenter.ts";
 import { finalizers } from "../../../api/keys.ts";
+import { claimTimesOf } from "../../../api/lastclaim.ts";
 import type { Node, ObjectCondition } from "../../../api/kubernetes.ts";
 import type { CapacityQuery, CapacityUnit, Evidence } from "../../../ports.ts";
 import { healthOf } from "../node.ts";
@@ -27,11 +28,13 @@ export function unitOfNodeClaim(
       ? { time: deletionTimestamp, evidence: `NodeClaim/${name} deletionTimestamp` }
       : undefined);
   const state = gone ? "ended" : deletionTimestamp ? "leaving" : claimedAt ? "held" : "intended";
+  const over = state === "held" && claim?.status?.releasedAt !== undefined;
   return {
     claimName: uid,
     ref: { provider: "karpenter", kind: "NodeClaim", name, uid },
     state,
     ...healthFacts(nodeClaim, node, query, claimedAt),
+    ...(over && CLAIM_OVER),
     ...(claimedAt && { claimedAt }),
     ...(deletionTimestamp && claimedAt && end && { releasedAt: end }),
     damaged: !deletionTimestamp && !ours,
@@ -39,6 +42,9 @@ export function unitOfNodeClaim(
     object: nodeClaim,
   };
 }
+
+/** Nobody pays for the node any more, so it is given up like one that died: an older state of the cluster brought it back. */
+const CLAIM_OVER = { ready: false, unreadySince: 0, problem: "its claim is over" } as const;
 
 function healthFacts(
   nodeClaim: NodeClaim,
@@ -90,15 +96,15 @@ function transition(nodeClaim: NodeClaim, type: string): Evidence | undefined {
 
 /** An open claim whose NodeClaim is gone although our finalizer was on it: somebody took it off by force. */
 export function unitOfVanished(claim: CapacityClaim): CapacityUnit {
+  const kept = claimTimesOf(claim);
+  const ended = { claimName: claim.metadata.name, ref: claim.spec.providerRef, state: "ended", ready: false } as const;
+  if (kept?.claimedAt && kept.releasedAt) return { ...ended, ...kept, damaged: false, residue: false };
   const { claimedAt, readyAt, lastSeenAt } = claim.status ?? {};
   const known = [lastSeenAt, readyAt?.time, claimedAt?.time].filter((time) => time !== undefined);
   const last = known.sort((a, b) => Date.parse(a) - Date.parse(b)).at(-1);
   const evidence = `CapacityClaim/${claim.metadata.name} last recorded sign of life`;
   return {
-    claimName: claim.metadata.name,
-    ref: claim.spec.providerRef,
-    state: "ended",
-    ready: false,
+    ...ended,
     ...(claimedAt && { claimedAt }),
     ...(last !== undefined && { releasedAt: { time: last, evidence, estimated: true } }),
     damaged: false,

@@ -1,5 +1,6 @@
 /** Nodes that the platform already has. */
 import type { CapacityClaim } from "../../../api/capacityclaim.ts";
+import { labels } from "../../../api/keys.ts";
 import { pods } from "../../../api/kubernetes.ts";
 import type { Node, Pod } from "../../../api/kubernetes.ts";
 import { lastClaimOf, sequenceOf, staticClaimName } from "../../../api/lastclaim.ts";
@@ -13,10 +14,10 @@ import type {
   KubeReader,
   Store,
 } from "../../../ports.ts";
-import { BY_FREE, BY_HOLDER, BY_POOL } from "../../../api/poolindexes.ts";
+import { BY_FREE, BY_HOLDER, BY_LAST_POOL, BY_POOL } from "../../../api/poolindexes.ts";
 import { healthOf } from "../node.ts";
 import { proofOfLife } from "./proof.ts";
-import { unitOfClaim, unitOfLabel } from "./units.ts";
+import { releaseTime, unitOfClaim, unitOfForgotten, unitOfLabel } from "./units.ts";
 
 export interface StaticDeps {
   /** All nodes, with `nodeIndexes`, keeping manager `berth-claim` in managedFields. */
@@ -32,7 +33,7 @@ const FOREIGN_PODS_TTL_MS = 10_000;
 
 interface Look {
   readonly atMs: number;
-  readonly foreign: readonly string[];
+  readonly foreign: readonly Pod[];
 }
 
 /** Node name → pool UID of whoever is about to claim it, in this process. */
@@ -61,7 +62,18 @@ async function observeUnits(deps: StaticDeps, query: CapacityQuery): Promise<rea
     .byIndex(BY_POOL, query.poolUID)
     .filter((node) => !known.has(node.metadata.uid ?? ""))
     .map((node) => unitOfLabel(node, query, ended));
-  return Promise.all([...units, ...labelled].map((unit) => withProof(deps, query, unit)));
+  return Promise.all([...units, ...labelled, ...forgotten(deps, query)].map((unit) => withProof(deps, query, unit)));
+}
+
+/** Given back, not sealed yet, and without a record: somebody removed the claim by force. */
+function forgotten(deps: StaticDeps, query: CapacityQuery): readonly CapacityUnit[] {
+  if (!query.template) return [];
+  const sealed = query.sealedThroughMs ?? -Infinity;
+  return deps.nodes.byIndex(BY_LAST_POOL, query.poolUID).flatMap((node) => {
+    const unit = unitOfForgotten(node);
+    const owed = unit?.releasedAt && Date.parse(unit.releasedAt.time) > sealed;
+    return unit && owed && !deps.claims.get(undefined, unit.claimName) ? [unit] : [];
+  });
 }
 
 /** Nodes that died or vanished end at their last proof of life. */
@@ -96,7 +108,7 @@ async function findOffers(
     const { name } = node.metadata;
     if (reserved.has(name)) continue;
     reserved.set(name, query.poolUID);
-    const foreign = await foreignPods(search, node);
+    const foreign = await foreignPods(search, query, node);
     if (foreign.length > 0) {
       reserved.delete(name);
       occupied.push(`node ${name} runs ${listed(foreign)}`);
@@ -145,6 +157,15 @@ function nextSequence({ claims }: StaticDeps, node: Node): number {
   return Math.max(lastClaimOf(node)?.sequence ?? 0, ...recorded) + 1;
 }
 
+/** Latest end of any claim of the node that is known. */
+function lastEnd({ claims }: StaticDeps, node: Node): string | undefined {
+  const recorded = claims.byIndex(BY_HOLDER, node.metadata.uid ?? "").map(({ status }) => status?.releasedAt?.time);
+  return [releaseTime(node), ...recorded]
+    .filter((time) => time !== undefined)
+    .sort((a, b) => Date.parse(a) - Date.parse(b))
+    .at(-1);
+}
+
 /** A node of the type: its labels match; whether it can be had is another question. */
 function matches(node: Node, { template }: Pick<CapacityQuery, "template">): boolean {
   const selector = Object.entries(template?.provider.static?.nodeSelector ?? {});
@@ -169,22 +190,32 @@ function offerOf({ deps }: Search, query: CapacityQuery, node: Node): CapacityOf
   const { name, uid = "" } = node.metadata;
   const own = holders(deps, node).find((claim) => claim.spec.poolUID === query.poolUID);
   const sequence = own ? sequenceOf(own.metadata.name) : nextSequence(deps, node);
+  const notBefore = lastEnd(deps, node);
   return {
     claimName: own?.metadata.name ?? staticClaimName(uid, sequence),
     sequence,
     recorded: own !== undefined,
+    ...(notBefore !== undefined && { notBefore }),
     ref: { provider: "static", kind: "Node", name, uid },
     object: node,
   };
 }
 
 /** Pods that hold the node's resources and would stay: not those of DaemonSets, not static ones, not finished ones. */
-async function foreignPods({ deps, looks }: Search, node: Node): Promise<readonly string[]> {
+async function foreignPods(search: Search, { poolUID }: CapacityQuery, node: Node): Promise<readonly string[]> {
+  // The pool's own may still be there, where its claim ended and the node did not.
+  const others = (await residentPods(search, node)).filter(
+    ({ metadata }) => metadata.labels?.[labels.poolUID] !== poolUID,
+  );
+  return others.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+}
+
+async function residentPods({ deps, looks }: Search, node: Node): Promise<readonly Pod[]> {
   const { name } = node.metadata;
   const last = looks.get(name);
   if (last && deps.clock.now() - last.atMs < FOREIGN_PODS_TTL_MS) return last.foreign;
   const { items } = await deps.reader.list(pods, undefined, { fieldSelector: `spec.nodeName=${name}` });
-  const foreign = items.filter(isForeign).map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+  const foreign = items.filter(isForeign);
   if (foreign.length > 0) looks.set(name, { atMs: deps.clock.now(), foreign });
   else looks.delete(name);
   return foreign;

@@ -2,7 +2,8 @@
 import type { CapacityClaim } from "../../../api/capacityclaim.ts";
 import { fieldManagers, labels } from "../../../api/keys.ts";
 import type { Node } from "../../../api/kubernetes.ts";
-import { lastClaimOf, staticClaimName } from "../../../api/lastclaim.ts";
+import { claimTimesOf, lastClaimOf, staticClaimName } from "../../../api/lastclaim.ts";
+import type { ClaimTimes, LastClaim } from "../../../api/lastclaim.ts";
 import type { CapacityQuery, CapacityUnit, Evidence } from "../../../ports.ts";
 import { healthOf, isMarked } from "../node.ts";
 
@@ -18,11 +19,13 @@ export function unitOfClaim(claim: CapacityClaim, node: Node | undefined, query:
     damaged: false,
     residue: false,
   };
+  const kept = claimTimesOf(claim);
+  if (kept?.claimedAt && kept.releasedAt) return { ...base, state: "ended", ...kept };
   const began = claim.status?.claimedAt;
   if (!node) return { ...base, state: "ended", ...(began && { claimedAt: began }) };
   const last = lastClaimOf(node);
   const nodeName = node.metadata.name;
-  if (last?.claim === base.claimName && !last.held) return released(claim, node, base);
+  if (last?.claim === base.claimName && !last.held) return released(node, base, claim.status);
   if (last?.claim === base.claimName || (began && (last?.sequence ?? 0) <= sequence(claim))) {
     return { ...base, ...held(claim, node, query), damaged: !last?.held || !isMarked(node, query.poolUID) };
   }
@@ -34,21 +37,34 @@ function sequence(claim: CapacityClaim): number {
   return Number(claim.metadata.name.slice(claim.spec.providerRef.uid.length + 1)) || 0;
 }
 
+/** What is on record goes before what the node repeats; the end is the patch's own time, unless the node was dead by then. */
 function released(
-  claim: CapacityClaim,
   node: Node,
   base: Pick<CapacityUnit, "claimName" | "ref" | "ready" | "damaged" | "residue">,
+  recorded: ClaimTimes | undefined,
 ): CapacityUnit {
-  const end = patchTime(node);
-  const began = claim.status?.claimedAt;
+  const kept = lastClaimOf(node)?.times;
+  const end = kept?.releasedAt ?? patchTime(node);
+  const claimedAt = recorded?.claimedAt ?? kept?.claimedAt;
+  const readyAt = recorded?.readyAt ?? kept?.readyAt;
   return {
     ...base,
     state: "ended",
     nodeName: node.metadata.name,
-    ...(began && { claimedAt: began }),
+    ...(claimedAt && { claimedAt }),
+    ...(readyAt && { readyAt }),
     ...(end && { releasedAt: end }),
     object: node,
   };
+}
+
+/** A node that the pool gave back and whose claim nobody has on record any more: it was removed by force, or is sealed. */
+export function unitOfForgotten(node: Node): CapacityUnit | undefined {
+  const last = lastClaimOf(node);
+  if (!last || last.held || !last.times?.claimedAt) return undefined;
+  const { name, uid = "" } = node.metadata;
+  const ref = { provider: "static", kind: "Node", name, uid } as const;
+  return released(node, { claimName: last.claim, ref, ready: false, damaged: false, residue: false }, undefined);
 }
 
 function held(
@@ -60,7 +76,9 @@ function held(
   "state" | "nodeName" | "claimedAt" | "readyAt" | "ready" | "problem" | "unreadySince" | "object"
 > {
   const health = healthOf(node, query.template?.gpu);
-  const claimedAt = claim?.status?.claimedAt ?? patchTime(node) ?? fallback(claim, node);
+  const claimedAt = claim?.status?.claimedAt ?? began(node, lastClaimOf(node)) ?? fallback(claim);
+  // Without any proof it begins with its record, which is made next: never earlier than can be shown.
+  if (!claimedAt) return { state: "held", nodeName: node.metadata.name, ready: health.ready, object: node };
   const readyAt: Evidence = { time: later(claimedAt.time, health.since), evidence: `Node/${node.metadata.name} Ready` };
   return {
     state: "held",
@@ -104,12 +122,25 @@ function patchTime(node: Node): Evidence | undefined {
   return entry?.time === undefined ? undefined : { time: entry.time, evidence };
 }
 
-/** managedFields were cleared by hand: the record's own creation came just before the claim. */
-function fallback(claim: CapacityClaim | undefined, node: Node): Evidence {
+/** The claim's instant: servers' clocks may differ, so it begins no earlier than the node's claim before it ended. */
+function began(node: Node, last: LastClaim | undefined): Evidence | undefined {
+  const patched = patchTime(node);
+  const end = last?.notBefore;
+  if (!patched || end === undefined || Date.parse(end) <= Date.parse(patched.time)) return patched;
+  return { time: end, evidence: `Node/${node.metadata.name} end of the claim before` };
+}
+
+/** managedFields were cleared by hand: the record's own creation came just before the claim, or long after it. */
+function fallback(claim: CapacityClaim | undefined): Evidence | undefined {
   const { creationTimestamp: time } = claim?.metadata ?? {};
-  if (time) return { time, evidence: `CapacityClaim/${claim?.metadata.name} creationTimestamp`, estimated: true };
-  const created = node.metadata.creationTimestamp ?? "1970-01-01T00:00:00Z";
-  return { time: created, evidence: `Node/${node.metadata.name} creationTimestamp`, estimated: true };
+  if (!time) return undefined;
+  return { time, evidence: `CapacityClaim/${claim?.metadata.name} creationTimestamp`, estimated: true };
+}
+
+/** When the node was given back last, which its next claim may not begin before. */
+export function releaseTime(node: Node): string | undefined {
+  const last = lastClaimOf(node);
+  return last && !last.held ? (patchTime(node)?.time ?? last.notBefore) : undefined;
 }
 
 function later(a: string, b: string): string {
