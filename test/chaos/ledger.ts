@@ -27,15 +27,35 @@ export function filesOf(folder: string): string[] {
 
 /** Records of every window whose manifest (its commit) is there. */
 export function sealedRecords(folder: string): LedgerRecord[] {
+  return sealedLines(folder).map((line) => JSON.parse(line) as LedgerRecord);
+}
+
+/** The same as they stand there. */
+export function sealedLines(folder: string): string[] {
   const manifests = filesOf(folder).filter((path) => path.endsWith("/manifest.json"));
   return manifests.flatMap((path) => {
-    const { segment } = JSON.parse(readFileSync(join(folder, path), "utf8")) as { segment: string };
-    const text = gunzipSync(readFileSync(join(folder, segment))).toString("utf8");
-    return text
-      .split("\n")
-      .filter((line) => line !== "")
-      .map((line) => JSON.parse(line) as LedgerRecord);
+    const { segment, segments = [] } = JSON.parse(readFileSync(join(folder, path), "utf8")) as Manifest;
+    const keys = segment === undefined ? segments.map(({ key }) => key) : [segment];
+    const lines = keys.flatMap((key) => linesOf(gunzipSync(readFileSync(join(folder, key))).toString("utf8")));
+    return lines.filter((line) => (JSON.parse(line) as { schema: string }).schema === "berth.dev/capacity.v1");
   });
+}
+
+/** One segment, or one a shard. */
+interface Manifest {
+  readonly segment?: string;
+  readonly segments?: readonly { readonly key: string }[];
+}
+
+/** The records of the events that a sink of JSON lines wrote, every delivery of it. */
+export function deliveredLines(folder: string): string[] {
+  const files = filesOf(folder).filter((path) => path.endsWith(".ndjson"));
+  const events = files.flatMap((path) => linesOf(readFileSync(join(folder, path), "utf8")));
+  return events.map((line) => JSON.stringify((JSON.parse(line) as { data: object }).data));
+}
+
+function linesOf(text: string): string[] {
+  return text.split("\n").filter((line) => line !== "");
 }
 
 /** Sums by deployment UID. */

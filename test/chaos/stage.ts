@@ -17,7 +17,7 @@ export const API = "berth.dev/v1alpha1";
 export const POOL_LABEL = "berth.node-restriction.kubernetes.io/pool";
 export const OPERATOR_USER = `system:serviceaccount:${SYSTEM}:berth-operator`;
 export const IMPORTER_USER = `system:serviceaccount:${SYSTEM}:berth-importer`;
-export const WINDOW_SECONDS = 5;
+export const WINDOW_SECONDS = 10;
 
 const shape = { gpu: { product: "NVIDIA L4", count: 1, memory: "22Gi" }, vcpus: 8, memory: "30Gi" };
 const byInstance = { "node.kubernetes.io/instance-type": "gpu-l4-1" };

@@ -8,8 +8,15 @@ import type { Chance } from "./random.ts";
 /** `lost`: the API server acts on the write, and the operator dies before it hears of it. */
 export type Moment =
   | { readonly kind: "write"; readonly count: number; readonly lost: boolean }
-  | { readonly kind: "ledger"; readonly count: number }
+  | { readonly kind: "ledger" | "delivery"; readonly count: number }
   | { readonly kind: "time"; readonly afterMs: number };
+
+/** Where the operator's deeds show. */
+export interface Places {
+  readonly proxy: FaultProxy;
+  readonly ledger: string;
+  readonly delivered: string;
+}
 
 export interface Trap {
   /** What set it off; undefined until then. */
@@ -18,9 +25,10 @@ export interface Trap {
 }
 
 export function anyMoment(chance: Chance): Moment {
-  const kind = chance.pick(["write", "write", "write", "write", "ledger", "time"] as const);
+  const kind = chance.pick(["write", "write", "write", "write", "ledger", "delivery", "time"] as const);
   if (kind === "write") return { kind, count: chance.whole(1, 24), lost: chance.whole(0, 1) === 1 };
   if (kind === "ledger") return { kind, count: chance.whole(1, 6) };
+  if (kind === "delivery") return { kind, count: chance.whole(1, 3) };
   return { kind, afterMs: chance.whole(0, 3500) };
 }
 
@@ -29,20 +37,23 @@ export function isWrite({ method, path }: SeenRequest): boolean {
 }
 
 /** Arms it; the operator may be started before or after. */
-export function arm(moment: Moment, operator: Replica, proxy: FaultProxy, ledger: string): Trap {
+export function arm(moment: Moment, operator: Replica, places: Places): Trap {
   let cause: string | undefined;
   const kill = (why: string): void => {
     if (cause !== undefined || operator.pid() === undefined) return;
     cause = why;
     operator.killNow();
   };
-  const release = watchFor(moment, kill, proxy, ledger);
+  const release = watchFor(moment, kill, places);
   return { sprung: () => cause, disarm: release };
 }
 
-function watchFor(moment: Moment, kill: (why: string) => void, proxy: FaultProxy, ledger: string): () => void {
-  if (moment.kind === "write") return watchWrites(moment, kill, proxy);
-  if (moment.kind === "ledger") return watchLedger(moment.count, kill, ledger);
+function watchFor(moment: Moment, kill: (why: string) => void, places: Places): () => void {
+  if (moment.kind === "write") return watchWrites(moment, kill, places.proxy);
+  if (moment.kind !== "time") {
+    const folder = moment.kind === "ledger" ? places.ledger : places.delivered;
+    return watchFolder(moment.count, kill, folder, moment.kind);
+  }
   const at = Date.now() + moment.afterMs;
   const disarmed = new AbortController();
   const due = (): boolean => disarmed.signal.aborted || Date.now() >= at;
@@ -76,11 +87,11 @@ function soon(run: () => void): void {
   void eventually(() => Date.now() >= at, { recheckMs: 5 }).then(run);
 }
 
-function watchLedger(count: number, kill: (why: string) => void, folder: string): () => void {
+function watchFolder(count: number, kill: (why: string) => void, folder: string, what: string): () => void {
   let changes = 0;
   const watcher = watch(folder, { recursive: true }, (_event, name) => {
     changes += 1;
-    if (changes >= count) kill(`at change ${String(count)} of the ledger: ${String(name)}`);
+    if (changes >= count) kill(`at change ${String(count)} of the ${what}: ${String(name)}`);
   });
   return () => watcher.close();
 }
