@@ -92,15 +92,18 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     storeService: settings.storeService,
     drainSeconds,
   });
-  const path = `models/${seen.modelScope ?? ""}/${uidOf(model)}/${chosen.number}`;
   return {
     inputsHash: hash,
     podTemplate: labelled(bare, shortHash({ bare, digest: chosen.digest, rollout: rolloutAnnotation(seen) })),
-    model: { digest: chosen.digest, revision: chosen.number, path },
+    model: { digest: chosen.digest, revision: chosen.number, path: storePathOf(seen, model, chosen) },
     engine: { image, args },
     capacity: fit.capacity,
     progressDeadlineSeconds: progressDeadlineOf(sized),
   };
+}
+
+function storePathOf({ modelScope = "" }: Seen, model: NonNullable<Seen["model"]>, { number }: ModelRevision): string {
+  return `models/${modelScope}/${uidOf(model)}/${number}`;
 }
 
 /**
