@@ -69,6 +69,42 @@ describe("hostile models", { concurrency: 4 }, () => {
   }
 });
 
+/** The listing's size of one object, changed by so many bytes. */
+const resized = (path: string, change: number) => (body: Buffer) =>
+  body.toString().replace(/<Contents>.*?<\/Contents>/gs, (entry) =>
+    entry.includes(`/${path}</Key>`) || entry.includes(`%2F${path}</Key>`)
+      ? entry.replace(/<Size>(\d+)<\/Size>/, (_all, size: string) => `<Size>${String(Number(size) + change)}</Size>`)
+      : entry,
+  ); // prettier-ignore
+
+describe("sizes that differ between the listing and the object", { concurrency: 4 }, () => {
+  for (const path of ["config.json", "model.safetensors"]) {
+    for (const change of [1, -1, 1000]) {
+      test(`${path} listed with ${String(change)} bytes more: nothing of it is copied, and the right listing is imported`, async (t) => {
+        const prefix = `resized-${path}-${String(change)}/`;
+        const client = s3.client();
+        t.after(() => client.destroy());
+        await uploadFiles(client, "source", prefix, tinyModel());
+        const match = ({ query }: { query: URLSearchParams }): boolean =>
+          query.has("list-type") && query.get("prefix") === prefix;
+        const rule = proxy.add({ match, fault: { kind: "rewrite", body: resized(path, change) } });
+        const store = await newStore(t, s3, "file");
+        const observer = newObserver();
+        const source = newSource(t, s3, "source", proxy.url);
+        const problem = await importModel(jobFor({ source, store, prefix, observer })).then(
+          (result) => (result.kind === "refused" ? result.problem : undefined),
+          (error: unknown) => problemOf(error),
+        );
+        assert.ok(["SourceChanged", "SafetensorsInvalid"].includes(problem?.reason ?? ""), JSON.stringify(problem));
+        assert.equal(observer.copiedBytes, 0);
+        for await (const object of store.list("")) assert.fail(`${object.key} is in the store`);
+        rule.remove();
+        assert.equal((await importModel(jobFor({ source, store, prefix }))).kind, "imported");
+      });
+    }
+  }
+});
+
 test("there are at least 100 of them, and the process that refused them imports the next good model", async (t) => {
   assert.ok(hostileModels.length >= 100, String(hostileModels.length));
   assert.equal(new Set(hostileModels.map(({ name }) => name)).size, hostileModels.length);
