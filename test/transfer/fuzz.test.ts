@@ -8,6 +8,14 @@ import type { TestContext } from "node:test";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { inspect } from "../../operator/plan/model/inspect.ts";
 import { filesOf, pathFault } from "../../operator/plan/model/listing.ts";
+import {
+  manifestProblem,
+  manifestText,
+  objectKey,
+  parseImport,
+  parseManifest,
+} from "../../operator/plan/model/manifest.ts";
+import { modelEnvelope, signatureProblem } from "../../operator/plan/model/signature.ts";
 import { isProblem } from "../../operator/plan/model/problem.ts";
 import { headerLength, parseHeader } from "../../operator/plan/model/safetensors.ts";
 import { problemOf } from "../../operator/controllers/modelimport.ts";
@@ -160,4 +168,30 @@ test("answers to a listing that are no XML, or other XML, are refused or read", 
   }
   t.diagnostic(`seed ${String(fuzzSeed)}: ${String(count)} answers, ${String(read)} read`);
   assert.ok(read > 0 && read < count);
+});
+
+const sound = { sizeBytes: 3, sha256: "ab".repeat(32) };
+const manifestSeeds = [
+  manifestText({ digest: "sha256:x", files: [{ path: "config.json", ...sound }] }),
+  manifestText({ digest: "sha256:x", files: ["a", "b/c", "ü"].map((path) => ({ path, key: `1/${path}`, ...sound })) }),
+].map(encode);
+
+test("the manifest parser survives mutated manifests, and no key of one leaves the model's folder", (t) => {
+  fuzz(t, manifestSeeds, (input) => {
+    const manifest = parseManifest(decode(input));
+    if (!manifest) return "none";
+    for (const file of manifest.files.filter(({ key }) => key !== undefined)) {
+      const key = objectKey("models/n/m/2/", file);
+      assert.ok(key.startsWith("models/n/m/") && !key.split("/").some((segment) => /^(\.{0,2})$/.test(segment)), key);
+    }
+    assert.doesNotThrow(() => parseImport(decode(input), manifest.digest));
+    return manifestProblem(manifest);
+  });
+});
+
+test("an envelope that was touched vouches for nothing", (t) => {
+  const body = encode("the manifest");
+  const [keyId, sig] = ["cd".repeat(32), encode("signed")];
+  const trust = new Map([[keyId, (_bytes: Uint8Array, given: Uint8Array) => Buffer.from(given).equals(sig)]]);
+  fuzz(t, [modelEnvelope(body, { keyId, sign: () => sig })], (input) => signatureProblem(body, input, trust));
 });

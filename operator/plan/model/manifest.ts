@@ -162,7 +162,7 @@ export function manifestProblem({ files }: Manifest): string | undefined {
   const paths = new Set(files.map(({ path }) => path));
   if (paths.size < files.length) return "it names a file twice";
   for (const { path, sizeBytes, sha256 } of files) {
-    const shown = JSON.stringify(path.slice(0, 200)).replace(/[\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
+    const shown = JSON.stringify(path.slice(0, 200)).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, "?");
     const segments = path.split("/");
     if (!isSoundPath(path, segments)) return `its path ${shown} is none`;
     if (segments.some((_segment, at) => at > 0 && paths.has(segments.slice(0, at).join("/"))))

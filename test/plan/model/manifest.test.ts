@@ -69,3 +69,11 @@ test("no path that passes leaves its folder", () => {
     { numRuns: 2_000 },
   );
 });
+
+test("what a problem says of a path holds no character that a terminal obeys", () => {
+  for (const code of [0x1b, 0x7f, 0x9b, 0x202e]) {
+    const words = problemOf(file(`a${String.fromCodePoint(code)}b`)) ?? "";
+    assert.match(words, /is none$/);
+    assert.doesNotMatch(words, /[\p{Cc}\p{Cf}]/u);
+  }
+});
