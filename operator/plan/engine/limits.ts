@@ -117,16 +117,17 @@ const RANGES: Readonly<Record<string, Range>> = {
   "--renderer-num-workers": { least: 1, most: 4, because: "the pod's CPUs count on it" },
 };
 
+/** Items of each modality in one request, at most; vLLM's own default is 999 of each (config/multimodal.py). */
+export const MEDIA_LIMITS: Readonly<Record<string, number>> = { audio: 8, image: 8, video: 1 };
+
 const DECODED = "it bounds what one request can make the server decode";
 
 /** Numbers inside of JSON by flag and path: nothing else may stand there. */
 const INNER: Readonly<Record<string, Readonly<Record<string, Range>>>> = {
   "--compilation-config": { cudagraph_capture_sizes: CAPTURE, max_cudagraph_capture_size: CAPTURE },
-  "--limit-mm-per-prompt": {
-    image: { least: 0, most: 8, because: DECODED },
-    video: { least: 0, most: 1, because: DECODED },
-    audio: { least: 0, most: 8, because: DECODED },
-  },
+  "--limit-mm-per-prompt": Object.fromEntries(
+    Object.entries(MEDIA_LIMITS).map(([modality, most]) => [modality, { least: 0, most, because: DECODED }]),
+  ),
   "--media-io-kwargs": {
     "video.num_frames": { least: 1, most: 128, because: DECODED },
     "video.fps": { least: 1, most: 30, because: DECODED },

@@ -5,8 +5,10 @@
 import type { ModelStatus } from "../../api/model.ts";
 import { GPU_MEMORY_UTILIZATION, type Capacity } from "../sizing/fit.ts";
 import { extraArguments, type ArgumentProblem } from "./extra.ts";
+import { MEDIA_LIMITS } from "./limits.ts";
 import type { Planned } from "./planned.ts";
 import type { ModelParsers } from "../../api/modelfacts.ts";
+import { servedArchitectures } from "../model/architectures.ts";
 import { templateProblem } from "../model/chattemplate.ts";
 import { CHAT_TEMPLATE_PATH } from "./files.ts";
 import { knownTo, parserProblem, parsersOf } from "./parsers.ts";
@@ -87,11 +89,21 @@ export function engineLine(input: EngineInput): EngineLine {
   const flags = new Map<string, EngineArgument>();
   for (const [flag, value, why] of [...promised(input), ...shared(input), ...spoken(input, profile)])
     flags.set(flag, argument(flag, value, why));
-  for (const [flag, value] of extra.values) flags.set(flag, argument(flag, value, "spec.engine.extraArgs", profile));
+  for (const [flag, value] of extra.values)
+    flags.set(flag, argument(flag, withLimits(flag, value), "spec.engine.extraArgs", profile));
   const model = { flag: undefined, words: [input.modelPath ?? MODEL_PATH], why: "the model's files" };
   const named = [...flags.values()].sort((a, b) => ((a.flag ?? "") < (b.flag ?? "") ? -1 : 1));
   return { line: [model, ...named] };
 }
+
+const MEDIA_FLAG = "--limit-mm-per-prompt";
+
+/** A user's limit of one modality leaves those of the others: vLLM would take 999 for what is not named. */
+function withLimits(flag: string, value: Plain): Plain {
+  return flag === MEDIA_FLAG ? { ...MEDIA_LIMITS, ...(value as object) } : value;
+}
+
+const MULTIMODAL: ReadonlySet<string> = new Set(servedArchitectures.multimodal);
 
 function plannedFor({ task, capacity }: EngineInput, { maxNumSeqs, maxNumBatchedTokens }: EngineChoice): Planned {
   const least = isPooling(task) ? capacity.contextLength : undefined;
@@ -140,7 +152,8 @@ function planned(
   ];
 }
 
-function shared({ servedName, task, shutdownSeconds, vision }: EngineInput): Derived[] {
+function shared({ servedName, task, shutdownSeconds, vision, architecture }: EngineInput): Derived[] {
+  const takesMedia = vision === true || (architecture !== undefined && MULTIMODAL.has(architecture));
   return [
     ["--served-model-name", servedName, "requests name the deployment as their model"],
     ["--load-format", "safetensors", "no other format is ever read"],
@@ -155,11 +168,7 @@ function shared({ servedName, task, shutdownSeconds, vision }: EngineInput): Der
           ["--enable-prompt-tokens-details", true, "cached prompt tokens are told apart, for metering"],
           ["--generation-config", "auto", "sampling defaults are the model's own"],
         ] as const)),
-    ...only(vision === true, [
-      "--limit-mm-per-prompt",
-      { image: 8, video: 1 },
-      "bounds what one request can make the server decode",
-    ]),
+    ...only(takesMedia, [MEDIA_FLAG, MEDIA_LIMITS, "bounds what one request can make the server decode"]),
   ];
 }
 

