@@ -5,6 +5,7 @@ import { storeFinder } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import { isCandidate } from "./adapters/providers/static/provider.ts";
 import { newPlanExecutor, type PlanExecutor } from "./controllers/apply.ts";
+import { movedPods } from "./controllers/fetches.ts";
 import { newKeyedLock } from "./controllers/keyedlock.ts";
 import {
   deploymentIndexes,
@@ -76,6 +77,7 @@ export function deploymentController(
     services: caches.services.store,
     pods: caches.pods.store,
     namespaces: caches.namespaces.store,
+    fetches: caches.fetches.store,
   };
   const executor = planExecutorOf(base, caches);
   const settings = { ...config, operatorNamespace: config.namespace };
@@ -127,6 +129,9 @@ function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: C
     soon,
   );
   feedController(caches.pods, controller, ({ object }) => deploymentKeyOf(stores, object), soon);
+  feedController(caches.fetches, controller, ({ object, old }) =>
+    movedPods(stores.pods, old, object).flatMap((pod) => deploymentKeyOf(stores, pod)),
+  );
   const children: readonly Reflector[] = [
     caches.revisions,
     caches.workloads,

@@ -25,6 +25,7 @@ import {
   poolIndexes,
   slimNode,
 } from "./api/poolindexes.ts";
+import { configMaps } from "./api/fetches.ts";
 import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
 import { deploymentIndexes, isProtected, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
 import type { KubeObject, ObjectMeta, Resource, Store } from "./ports.ts";
@@ -96,7 +97,13 @@ function slimWorkload({ status, ...workload }: Workload): Workload {
 
 export type Caches = ReturnType<typeof newCaches>;
 
-export function newCaches(deps: ReflectorDeps) {
+/** Where the store role leaves how far fetches are. */
+export interface FetchPlace {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export function newCaches(deps: ReflectorDeps, fetches: FetchPlace) {
   const packer = newPacker();
   // Compared with what is wanted while a deployment converges, and left alone for months afterwards.
   const spec = <T extends KubeObject>(object: T): T => packer.pack(object, ["spec"]);
@@ -179,6 +186,18 @@ export function newCaches(deps: ReflectorDeps) {
       },
       deps,
     ),
+    fetches: newReflector(
+      {
+        resource: configMaps,
+        namespace: fetches.namespace,
+        fieldSelector: `metadata.name=${fetches.name}`,
+        transform: ({ metadata, data: progress }) => ({
+          metadata: nameOnly(metadata),
+          ...(progress ? { data: progress } : {}),
+        }),
+      },
+      deps,
+    ),
     nodes: newReflector(
       { resource: nodes, keepManagers: [fieldManagers.claim], transform: slimNode, indexes: nodeIndexes },
       deps,
@@ -194,8 +213,8 @@ export function followDefinitions({ definitions, nodePools: pools, nodeClaims: c
   }
 }
 
-function nameOnly({ name, uid, resourceVersion }: ObjectMeta): ObjectMeta {
-  return { name, uid, resourceVersion };
+function nameOnly({ name, namespace, uid, resourceVersion }: ObjectMeta): ObjectMeta {
+  return { name, namespace, uid, resourceVersion };
 }
 
 /** The store of a resource among these caches, for writes that are skipped where nothing would change. */

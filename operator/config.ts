@@ -31,6 +31,12 @@ export interface CommonConfig {
   readonly metricsPort: number;
 }
 
+export interface StoreRedirect {
+  /** `https://host`, perhaps with a port. */
+  readonly origin: string;
+  readonly cidrs: readonly string[];
+}
+
 export interface CatalogueConfig {
   readonly include: readonly string[];
   readonly exclude: readonly string[];
@@ -43,6 +49,8 @@ export interface OperatorConfig extends CommonConfig {
   readonly engineImages: readonly EngineImage[];
   readonly berthImage: string;
   readonly storeService: string;
+  /** Absent where serving pods do not reach the object storage. */
+  readonly storeRedirect?: StoreRedirect;
   readonly nodeTypesFile?: string;
   readonly sinksFile?: string;
   readonly priceListFile?: string;
@@ -58,6 +66,7 @@ export interface OperatorConfig extends CommonConfig {
   readonly sealGraceSeconds: number;
   readonly sealSpreadSeconds: number;
   readonly metricsNamespaces: readonly string[];
+  readonly fetchesConfigMap: string;
 }
 
 export interface ImporterConfig extends CommonConfig {
@@ -78,12 +87,15 @@ export interface StoreConfig extends CommonConfig {
   readonly storePort: number;
   readonly streams: number;
   readonly streamsPerPod: number;
+  readonly redirects: boolean;
+  readonly fetchesConfigMap: string;
 }
 
 export interface FetchConfig {
   readonly store: string;
   readonly into: string;
   readonly tokenFile: string;
+  readonly redirectOrigin?: string;
   readonly partsAtOnce: number;
   readonly patienceMs: number;
   readonly progressMs: number;
@@ -164,6 +176,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     engineImages: engineImages(read),
     berthImage: read.required("berth-image"),
     storeService: read.url("store-service", "http", "https"),
+    ...storeRedirect(read),
     nodeTypesFile: read.text("node-types-file"),
     sinksFile: read.text("sinks-file"),
     priceListFile: read.text("price-list-file"),
@@ -178,6 +191,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     sealGraceSeconds: read.whole("seal-grace-seconds", 0, 86_400),
     sealSpreadSeconds: read.whole("seal-spread-seconds", 0, 86_400),
     metricsNamespaces: (read.text("metrics-namespaces") ?? "").split(",").filter((name) => name !== ""),
+    fetchesConfigMap: read.required("fetches-config-map"),
   };
   read.done();
   return Object.freeze(config);
@@ -209,6 +223,28 @@ function catalogueChoice(read: Reader): CatalogueConfig | undefined {
   return wanted ? { include, exclude, tokenSecret: read.text("catalogue-token-secret") || undefined } : undefined;
 }
 
+/** Scheme, host and port alone; undefined where none is given. */
+function originOf(read: Reader, flag: string): string | undefined {
+  const text = read.text(flag) ?? "";
+  if (text === "") return undefined;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  const isBare = url?.pathname === "/" && url.search === "" && url.hash === "" && url.username === "";
+  if (isBare && /^https?:$/.test(url.protocol)) return url.origin;
+  read.problems.push(`--${flag} is "${text}": write scheme, host and perhaps port alone, as in https://s3.example.org`);
+  return undefined;
+}
+
+function storeRedirect(read: Reader): { readonly storeRedirect?: StoreRedirect } {
+  const origin = originOf(read, "store-redirect-origin");
+  const networks = cidrs(read, "store-redirect-cidrs");
+  // A way out to everywhere would end the isolation of serving pods.
+  if (networks.some((cidr) => cidr.endsWith("/0")))
+    read.problems.push("--store-redirect-cidrs opens every address: name the networks of the object storage alone");
+  if ((origin === undefined) !== (networks.length === 0))
+    read.problems.push("give both --store-redirect-origin and --store-redirect-cidrs, or neither");
+  return origin === undefined ? {} : { storeRedirect: { origin, cidrs: networks } };
+}
+
 function cidrs(read: Reader, flag: string): readonly string[] {
   const given = (read.text(flag) ?? "").split(",").filter((cidr) => cidr !== "");
   for (const cidr of given) {
@@ -228,6 +264,8 @@ export function storeConfig(flags: Readonly<Record<string, unknown>>, env: Envir
     storePort: read.whole("store-port", 0, 65_535),
     streams: read.whole("streams", 1, 10_000),
     streamsPerPod: read.whole("streams-per-pod", 1, 1_000),
+    redirects: read.flag("redirects"),
+    fetchesConfigMap: read.required("fetches-config-map"),
   };
   read.done();
   return Object.freeze(config);
@@ -239,6 +277,7 @@ export function fetchConfig(flags: Readonly<Record<string, unknown>>, env: Envir
     store: read.url("store", "http", "https"),
     into: read.required("into"),
     tokenFile: read.required("token-file"),
+    redirectOrigin: originOf(read, "redirect-origin"),
     partsAtOnce: read.whole("parts-at-once", 1, 64),
     patienceMs: read.whole("patience-seconds", 1, 86_400) * 1000,
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,

@@ -1,5 +1,6 @@
 /** The init step of a serving pod: fetches, shows progress, leaves the reason of a failure for the kubelet. Part of the composition root. */
 import { existsSync, writeFileSync } from "node:fs";
+import type { FetchReport } from "./api/store.ts";
 import type { FetchConfig } from "./config.ts";
 import { newLog } from "./log.ts";
 import type { Log } from "./ports.ts";
@@ -8,6 +9,7 @@ import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";
 import { newStoreClient } from "./transfer/fetchclient.ts";
 import { fetchModel, newProgress } from "./transfer/fetch.ts";
 import type { FetchProgress } from "./transfer/fetch.ts";
+import { newRedirects } from "./transfer/fetchredirects.ts";
 import { isAbort } from "./transfer/slots.ts";
 
 /** Exit codes beside 0: a fault that may pass by itself, and one that stays until a person acts. */
@@ -16,13 +18,18 @@ const EXIT_LASTING = 4;
 
 /** A read that is silent for so long is given up and asked for again. */
 const SILENCE_MS = 20_000;
+/** A report that is not taken by then is not worth waiting for. */
+const REPORT_MS = 2_000;
 /** The kubelet cuts a container's message there. */
 const LONGEST_MESSAGE = 4_000;
 
 const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(bytes < 1e8 ? 4 : 2);
 
-/** A line of progress each `everyMs`; the answer ends it. */
-function showProgress(progress: FetchProgress, log: Log, everyMs: number): () => void {
+/** A line of progress each `everyMs`, told to the store role too; the answer ends it. */
+function showProgress(
+  progress: FetchProgress,
+  { log, everyMs, tell }: { readonly log: Log; readonly everyMs: number; readonly tell: (report: FetchReport) => void },
+): () => void {
   let beforeBytes = 0;
   const timer = setInterval(() => {
     const { doneBytes, totalBytes, receivedBytes, files, totalFiles } = progress;
@@ -33,6 +40,7 @@ function showProgress(progress: FetchProgress, log: Log, everyMs: number): () =>
       { bytes: doneBytes, totalBytes, receivedBytes, bytesPerSecond, etaSeconds, files, totalFiles },
       "fetching",
     );
+    if (totalBytes > 0) tell({ doneBytes, bytesPerSecond });
   }, everyMs);
   return () => clearInterval(timer);
 }
@@ -53,16 +61,21 @@ function leaveMessage(path: string, text: string): void {
 /** Runs to the end and resolves with the exit code; `signal` ends it, with what was fetched kept for the next run. */
 export async function runFetch(config: FetchConfig, signal: AbortSignal): Promise<number> {
   const log = newLog(config.logLevel).child({ role: "fetch" });
-  const { store: url, tokenFile, into, partsAtOnce, patienceMs } = config;
-  const client = newStoreClient({ url, tokenFile, maxSockets: partsAtOnce + 1, silenceMs: SILENCE_MS });
+  const { store: url, tokenFile, into, partsAtOnce, patienceMs, redirectOrigin: origin } = config;
+  const redirects = newRedirects({ origin, log, nowMs: () => clock.monotonicMs() });
+  const client = newStoreClient({ url, tokenFile, redirects, maxSockets: partsAtOnce + 1, silenceMs: SILENCE_MS });
   const progress = newProgress();
-  const hide = showProgress(progress, log, config.progressMs);
+  // Nothing hangs on a report: what a broken connection means is found out by those who fetch.
+  const tell = (report: FetchReport): Promise<void> =>
+    client.report(report, AbortSignal.any([signal, AbortSignal.timeout(REPORT_MS)])).catch(() => undefined);
+  const hide = showProgress(progress, { log, everyMs: config.progressMs, tell: (report) => void tell(report) });
   const startMs = clock.monotonicMs();
   try {
     const { digest } = await fetchModel({ client, into, partsAtOnce, patienceMs, clock, log, signal, progress });
     const seconds = (clock.monotonicMs() - startMs) / 1000;
-    const { totalBytes, receivedBytes, totalFiles } = progress;
-    log.info({ digest, totalBytes, receivedBytes, files: totalFiles, seconds }, "fetched and verified");
+    await tell({ doneBytes: progress.totalBytes, bytesPerSecond: 0 });
+    const { totalBytes, receivedBytes, directBytes, totalFiles } = progress;
+    log.info({ digest, totalBytes, receivedBytes, directBytes, files: totalFiles, seconds }, "fetched and verified");
     const rate = (receivedBytes / 1e9 / seconds).toFixed(2);
     const words = `fetched ${String(totalFiles)} files, ${gigabytes(totalBytes)} GB (${gigabytes(receivedBytes)} received) in ${seconds.toFixed(1)} s, ${rate} GB/s`;
     leaveMessage(config.terminationLog, words);

@@ -13,6 +13,13 @@ const option = (flag: string, argument: string, about: string, fallback?: string
   ...(fallback === undefined ? {} : { fallback }),
 });
 
+const fetchesConfigMap = option(
+  "fetches-config-map",
+  "name",
+  "ConfigMap in Berth's namespace in which the store role says how far pods are with their model",
+  "berth-fetches",
+);
+
 export const commonOptions: readonly Option[] = [
   option("namespace", "name", "namespace that Berth itself runs in", "berth-system"),
   option("log-level", "level", "debug, info, warn or error", "info"),
@@ -38,6 +45,13 @@ export const operatorOptions: readonly Option[] = [
   ),
   option("berth-image", "image", "image of Berth for the step that fetches the model"),
   option("store-service", "url", "store role as serving pods reach it"),
+  option("store-redirect-origin", "url", "object storage that the store role may send serving pods to", ""),
+  option(
+    "store-redirect-cidrs",
+    "cidrs",
+    "networks that the object storage stands in, opened for serving pods, separated by commas",
+    "",
+  ),
   option("node-types-file", "file", "YAML list of NodeTypes that the operator applies at start"),
   option("catalogue", "bool", "apply the catalogue's entries as ClusterModels", "false"),
   option("catalogue-include", "names", "entries that are wanted, separated by commas; * for all", "*"),
@@ -68,6 +82,7 @@ export const operatorOptions: readonly Option[] = [
   option("window-seconds", "s", "length of a metering window", "3600"),
   option("seal-grace-seconds", "s", "how long after its end a window is sealed at the earliest", "300"),
   option("seal-spread-seconds", "s", "over how many seconds sealing is spread", "300"),
+  fetchesConfigMap,
   option("metrics-namespaces", "names", "namespaces that may scrape serving pods, separated by commas", ""),
 ];
 
@@ -117,6 +132,8 @@ export const storeOptions: readonly Option[] = [
   option("store-port", "port", "port that serving pods read from", "8090"),
   option("streams", "n", "files that are sent at once", "256"),
   option("streams-per-pod", "n", "files that are sent to one pod at once", "16"),
+  option("redirects", "bool", "send serving pods to the object storage for their bytes (s3:// only)", "false"),
+  fetchesConfigMap,
 ];
 
 export const fetchOptions: readonly Option[] = [
@@ -128,6 +145,7 @@ export const fetchOptions: readonly Option[] = [
     "service account token of audience berth-store, read anew for each request",
     "/var/run/secrets/berth-store/token",
   ),
+  option("redirect-origin", "url", "object storage that the store role may send this pod to for bytes", ""),
   option("parts-at-once", "n", "parts of 8 MiB that are read side by side; each is a part in memory", "8"),
   option("patience-seconds", "s", "how long no byte may come before the fetch gives up", "120"),
   option("progress-seconds", "s", "time between two lines of progress", "5"),

@@ -210,6 +210,8 @@ export interface ObjectStore {
    * come; an object that is not there or has no such byte rejects. Leaving the loop early frees what it holds.
    */
   stream(key: string, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
+  /** A URL that lets its holder read this object for `seconds`, without a credential; absent where there is none (a directory). */
+  presign?(key: string, seconds: number): Promise<string>;
   put(key: string, bytes: Uint8Array, options?: { readonly ifAbsent?: boolean }): Promise<"written" | "exists">;
   /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
   upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;

@@ -1,15 +1,17 @@
 /** The store role: what a pod may read, and the bytes of it. Holds no state but small caches. Part of the composition root. */
-import { createHash } from "node:crypto";
 import { Counter, Gauge } from "prom-client";
 import type { Registry } from "prom-client";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
 import type { StoreGrant, StoreRefusal } from "./api/store.ts";
 import { serve } from "./http/serve.ts";
+import { newShares } from "./http/storeshares.ts";
 import { createStoreApp, type ServedRevision, type StoreAppDeps } from "./http/store.ts";
 import { MANIFEST, MAX_MANIFEST_BYTES, digestText, objectKey, parseManifest } from "./plan/model/manifest.ts";
 import type { Clock, Log, ObjectStore } from "./ports.ts";
 import type { newKubeClient } from "./runtime/client.ts";
+import { newSender } from "./storesend.ts";
+import { newFetchBoard } from "./storefetches.ts";
 import { newAuthorize } from "./storegrants.ts";
 import { sha256Digest } from "./transfer/hash.ts";
 
@@ -27,6 +29,11 @@ export interface StoreSettings {
   /** Blobs that are sent at once: in all, and to one pod. */
   readonly streams: number;
   readonly streamsPerPod: number;
+  /** Serving pods reach the object storage: they are sent there for their bytes. */
+  readonly redirects: boolean;
+  /** Berth's own namespace, and the ConfigMap there that says how far fetches are. */
+  readonly namespace: string;
+  readonly fetchesConfigMap: string;
 }
 
 export interface StoreRole {
@@ -35,6 +42,10 @@ export interface StoreRole {
   stop(graceMs: number): Promise<void>;
 }
 
+/** Long enough for a part over a slow line, short enough for an address that leaked. */
+const ADDRESS_SECONDS = 300;
+/** Callers give up a connection that is silent for 20 s. */
+const TURN_MS = 12_000;
 /** Manifests of that many revisions stay parsed. */
 const KEPT_REVISIONS = 32;
 
@@ -43,12 +54,17 @@ function newStoreMetrics(registry: Registry) {
   return {
     requests: new Counter({
       name: "berth_store_requests_total",
-      help: "Requests of serving pods to the store role, by path (manifest, blob, other) and HTTP status code",
+      help: "Requests of serving pods to the store role, by path (manifest, blob, progress, other) and HTTP status code",
       labelNames: ["path", "code"],
       registers,
     }),
     bytes: new Counter({ name: "berth_store_bytes_total", help: "Bytes of model files sent to pods", registers }),
     streams: new Gauge({ name: "berth_store_streams", help: "Model files that are being sent now", registers }),
+    waiting: new Gauge({
+      name: "berth_store_streams_waiting",
+      help: "Requests for model files that wait for their pod's turn",
+      registers,
+    }),
   };
 }
 
@@ -71,6 +87,7 @@ async function readRevision(
   const files = new Map(parsed.files.map((file) => [file.sha256, file]));
   return {
     manifest,
+    sizeBytes: parsed.files.reduce((sum, file) => sum + file.sizeBytes, 0),
     file(sha256) {
       const found = files.get(sha256);
       return found && { key: objectKey(folder, found), sizeBytes: found.sizeBytes };
@@ -94,39 +111,39 @@ function newRevisions(store: ObjectStore): (grant: StoreGrant) => Promise<Served
   };
 }
 
-/** Places for streams: a pod that takes all of its own waits for itself, not for the others. */
-function newPlaces({ streams, streamsPerPod }: StoreSettings, gauge: Gauge): StoreAppDeps["enter"] {
-  const byToken = new Map<string, number>();
-  let taken = 0;
-  return (_grant, token) => {
-    const key = createHash("sha256").update(token).digest("base64");
-    const own = byToken.get(key) ?? 0;
-    if (taken >= streams || own >= streamsPerPod) return undefined;
-    byToken.set(key, own + 1);
-    gauge.set(++taken);
-    return () => {
-      const left = (byToken.get(key) ?? 1) - 1;
-      if (left === 0) byToken.delete(key);
-      else byToken.set(key, left);
-      gauge.set(--taken);
-    };
-  };
+function addressing(store: ObjectStore, { redirects }: StoreSettings): Pick<StoreAppDeps, "address"> {
+  const { presign } = store;
+  return redirects && presign ? { address: (key) => presign(key, ADDRESS_SECONDS) } : {};
 }
 
 /** Serves until it is stopped. Several may run side by side: none knows anything that another needs. */
 export async function startStore(base: StoreBase, settings: StoreSettings): Promise<StoreRole> {
   const { clock, log, kube, metrics } = base;
   const store = openStore({ maxSockets: settings.streams, ...settings.store });
+  const sender = newSender(store);
   const counters = newStoreMetrics(metrics.registry);
+  const board = newFetchBoard({ kube, clock, log, namespace: settings.namespace, name: settings.fetchesConfigMap });
+  const shares = newShares({
+    ...settings,
+    waitMs: TURN_MS,
+    clock,
+    onChange(taken, waiting) {
+      counters.streams.set(taken);
+      counters.waiting.set(waiting);
+    },
+  });
   let leaving = false;
   const app = createStoreApp({
     log,
     authorize: newAuthorize({ kube, clock }),
     revision: newRevisions(store),
-    stream: (key, { offset, lengthBytes }, signal) => store.stream(key, offset, lengthBytes, signal),
-    enter: newPlaces(settings, counters.streams),
+    send: sender.send,
+    ...addressing(store, settings),
+    enter: shares.enter,
     onAnswer: (path, code) => counters.requests.inc({ path, code: String(code) }),
     onBytes: (bytes) => counters.bytes.inc(bytes),
+    onReport: (podUID, report, totalBytes) =>
+      board.report(podUID, { ...report, totalBytes, at: Math.floor(clock.now() / 1000) }),
     leaving: () => leaving,
   });
   const serving = await serve(app, settings.storePort);
@@ -138,6 +155,8 @@ export async function startStore(base: StoreBase, settings: StoreSettings): Prom
       const cancel = clock.after(graceMs, () => serving.cut());
       await serving.stop();
       cancel();
+      board.stop();
+      sender.close();
       store.close();
     },
   };

@@ -6,10 +6,16 @@ import { controllerRevisions, namespaces, nodes, pods } from "./api/kubernetes.t
 import type { PodIdentity, StoreGrant, StoreRefusal } from "./api/store.ts";
 import { newMemory } from "./http/access.ts";
 import { newTokenReviewer } from "./http/storetoken.ts";
-import { claimOf, decideGrant, nodeOf, poolUIDOf, type Decision, type GrantSeen } from "./plan/store/grant.ts";
+import { claimOf, decideGrant, nodeOf, poolUIDOf, type GrantSeen } from "./plan/store/grant.ts";
 import type { Clock, KubeReader, KubeWriter } from "./ports.ts";
 
-export type Authorize = (token: string) => Promise<{ readonly grant: StoreGrant } | { readonly refusal: StoreRefusal }>;
+/** What the token of the pod with this UID opens. */
+export interface Granted {
+  readonly grant: StoreGrant;
+  readonly podUID: string;
+}
+
+export type Authorize = (token: string) => Promise<Granted | { readonly refusal: StoreRefusal }>;
 
 type Kube = Pick<KubeReader, "read" | "list"> & Pick<KubeWriter, "create">;
 
@@ -48,7 +54,7 @@ async function observe(kube: Kube, identity: PodIdentity): Promise<GrantSeen> {
 /** Throws where Kubernetes cannot be asked; refusals are values. */
 export function newAuthorize({ kube, clock }: { readonly kube: Kube; readonly clock: Clock }): Authorize {
   const review = newTokenReviewer({ kube, clock });
-  const granted = newMemory<Decision>(clock, {
+  const granted = newMemory<Granted | { readonly refusal: StoreRefusal }>(clock, {
     keptMs: (decision) => ("grant" in decision ? KEPT_MS : REFUSAL_KEPT_MS),
     mostKept: MOST_KEPT,
   });
@@ -56,6 +62,9 @@ export function newAuthorize({ kube, clock }: { readonly kube: Kube; readonly cl
   return (token) =>
     granted(createHash("sha256").update(token).digest("hex"), async () => {
       const reviewed = await review(token);
-      return "refusal" in reviewed ? reviewed : decideGrant(await observe(kube, reviewed.identity));
+      if ("refusal" in reviewed) return reviewed;
+      const { identity } = reviewed;
+      const decision = decideGrant(await observe(kube, identity));
+      return "grant" in decision ? { ...decision, podUID: identity.podUID } : decision;
     });
 }

@@ -43,7 +43,7 @@ export async function startOperator(
   const base = await newBase("operator", config, env);
   const ledger = openLedger(config.ledger);
   const clusterId = await clusterIdentity(base);
-  const caches = newCaches(base);
+  const caches = newCaches(base, { namespace: config.namespace, name: config.fetchesConfigMap });
   followDefinitions(caches);
   const reflectors: Reflector[] = Object.values(caches);
   const { kube, events, clockWatch: watch } = base;

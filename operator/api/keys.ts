@@ -75,6 +75,8 @@ export const fieldManagers = {
   claim: "berth-claim",
   status: "berth-status",
   importer: "berth-importer",
+  /** Progress of fetches, by the store role. */
+  store: "berth-store",
   /** Entries of the catalogue; never forced, so that whoever changes a field of one keeps it. */
   catalogue: "berth-catalogue",
 } as const;

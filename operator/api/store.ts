@@ -15,6 +15,13 @@ export interface StoreGrant {
   readonly digest: string;
 }
 
+/** What `berth fetch` says of itself while it runs; only people read it. */
+export interface FetchReport {
+  /** Verified bytes that stand in its folder. */
+  readonly doneBytes: number;
+  readonly bytesPerSecond: number;
+}
+
 /** Reasons of refused requests; the body of the answer carries one beside a message that says what to do. */
 export const storeReasons = {
   TokenMissing: 401,
@@ -31,6 +38,7 @@ export const storeReasons = {
   ForeignModel: 403,
   NoSuchPath: 404,
   NotInManifest: 404,
+  ReportInvalid: 400,
   RangeNotSatisfiable: 416,
   TooManyStreams: 429,
   ModelMissing: 503,
@@ -45,6 +53,13 @@ export interface StoreRefusal {
   readonly message: string;
 }
 
+/**
+ * Request header with the value "allowed": the caller can read from the object storage itself, so a blob may be answered with
+ * 307 and an address there. Without it (as of callers that know nothing of redirects) bytes are sent.
+ */
+export const REDIRECT_HEADER = "berth-redirect";
 export const MANIFEST_ROUTE = "/v1/manifest";
+/** `PUT` of a FetchReport: how far the pod of the token has come. */
+export const PROGRESS_ROUTE = "/v1/progress";
 /** Followed by the SHA-256 (64 hex digits) of a file of the manifest. */
 export const BLOBS_ROUTE = "/v1/blobs/";

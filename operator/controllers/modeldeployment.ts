@@ -9,6 +9,7 @@ import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from ".
 import type { ClusterModel, Model } from "../api/model.ts";
 import type { ModelDeployment, ModelDeploymentStatus } from "../api/modeldeployment.ts";
 import type { NodeType } from "../api/nodetype.ts";
+import type { FetchBoard } from "../api/fetches.ts";
 import { mergeConditions } from "../api/conditions.ts";
 import { workloadName } from "../plan/identity.ts";
 import { planDeployment } from "../plan/deployment/plan.ts";
@@ -21,6 +22,7 @@ import type { Clock, KubeObject, Log, ManagedFieldsEntry, Outcome, Store } from 
 import { TerminalError, fieldOwnersOf, isForbidden, messageOf } from "../runtime/errors.ts";
 import { keyOf } from "../runtime/store.ts";
 import type { PlanExecutor } from "./apply.ts";
+import { fetchesOf } from "./fetches.ts";
 import type { KeyedLock } from "./keyedlock.ts";
 import type { StartupWatch } from "./startups.ts";
 
@@ -35,6 +37,8 @@ export interface DeploymentStores {
   readonly services: Store<OpaqueSpec>;
   readonly pods: Store<Pod>;
   readonly namespaces: Store<Namespace>;
+  /** The one ConfigMap in which the store role says how far fetches are. */
+  readonly fetches: Store<FetchBoard>;
 }
 
 /** Index names of the caches above; wire.ts registers them. */
@@ -219,6 +223,7 @@ export function observeDeployment(
       ? stores.models.get(namespace, modelRef.name)
       : stores.clusterModels.get(undefined, modelRef.name);
   const isHere = ({ metadata }: KubeObject): boolean => metadata.namespace === namespace;
+  const pods = stores.pods.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere);
   return Object.freeze({
     now: deps.clock.now(),
     deployment,
@@ -234,7 +239,8 @@ export function observeDeployment(
     revisions: stores.revisions.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
     workload: stores.workloads.get(namespace, workloadName(name, uid)),
     service: stores.services.get(namespace, name),
-    pods: stores.pods.byIndex(deploymentIndexes.deploymentUID, uid).filter(isHere),
+    pods,
+    fetches: fetchesOf(stores.fetches, pods),
     othersProtected: protectedBeside(stores, deployment),
     settings,
   });

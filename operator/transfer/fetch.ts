@@ -33,6 +33,8 @@ export interface FetchProgress {
   doneBytes: number;
   /** Came over the network, repeats included. */
   receivedBytes: number;
+  /** Of those, what came from the object storage without the store role between. */
+  directBytes: number;
   files: number;
   totalFiles: number;
 }
@@ -41,6 +43,7 @@ export const newProgress = (): FetchProgress => ({
   totalBytes: 0,
   doneBytes: 0,
   receivedBytes: 0,
+  directBytes: 0,
   files: 0,
   totalFiles: 0,
 });
@@ -139,6 +142,7 @@ async function oneFile(index: number, file: StoredFile, work: FileWork, job: Fet
       "a file is not what the manifest says",
     );
     job.progress.doneBytes -= file.sizeBytes;
+    job.client.avoidRedirects(`${file.path} came with a wrong byte`);
     // What an earlier run left may have been lost with its node's memory: that try does not count.
     if (resumedBytes === 0) tries++;
     if (tries < TRIES_PER_FILE) continue;
@@ -195,9 +199,10 @@ export async function fetchModel(job: FetchJob): Promise<Manifest> {
 function newFill({ client, progress }: FetchJob, patience: Patience, signal: AbortSignal): FileWork["fill"] {
   return async (sha256, offset, into) => {
     let at = 0;
-    const count = (bytes: number): void => {
+    const count = (bytes: number, isDirect: boolean): void => {
       at += bytes;
       progress.receivedBytes += bytes;
+      if (isDirect) progress.directBytes += bytes;
       patience.renew();
     };
     await patience.withPatience(() =>

@@ -18,6 +18,8 @@ export interface RawRequest {
   readonly onHead: (head: RawHead) => void;
   /** A piece of the body, valid only during the call. */
   readonly onBytes: (piece: Uint8Array) => void;
+  /** Asked after each piece: nothing more is read, and the piece stays as it is, until this resolves. */
+  readonly drained?: (() => Promise<void> | undefined) | undefined;
 }
 
 export interface RawClient {
@@ -29,13 +31,16 @@ export interface RawClient {
 export interface RawOptions {
   /** Milliseconds without a byte after which a request fails. */
   readonly silenceMs: number;
+  /** Milliseconds in which a connection must stand; `silenceMs` where absent. */
+  readonly connectMs?: number;
 }
 
 /** What a socket reads at once: some system calls for a part, and small beside it. */
 const READ_BYTES = 256 << 10;
 
 interface Reading {
-  readonly take: (piece: Uint8Array) => void;
+  /** Where it answers a promise, the buffer is in use until then. */
+  readonly take: (piece: Uint8Array) => Promise<void> | undefined;
   readonly fail: (error: Error) => void;
 }
 
@@ -45,16 +50,20 @@ interface Line {
   reading: Reading | undefined;
 }
 
-function dial(url: URL, silenceMs: number): Line {
+function dial(url: URL, { silenceMs, connectMs = silenceMs }: RawOptions): Line {
   const isSecure = url.protocol === "https:";
   const host = url.hostname.replace(/^\[|\]$/g, "");
   const where = { host, port: Number(url.port) || (isSecure ? 443 : 80) };
   const onread = {
     buffer: Buffer.allocUnsafeSlow(READ_BYTES),
     callback: (bytes: number, buffer: Uint8Array): boolean => {
-      if (line.reading) line.reading.take(buffer.subarray(0, bytes));
-      else line.socket.destroy();
-      return true;
+      if (!line.reading) line.socket.destroy();
+      const busy = line.reading?.take(buffer.subarray(0, bytes));
+      busy?.then(
+        () => line.socket.resume(),
+        () => line.socket.destroy(),
+      );
+      return busy === undefined;
     },
   };
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
@@ -64,9 +73,11 @@ function dial(url: URL, silenceMs: number): Line {
   const socket = isSecure ? tls.connect(options) : net.connect(options);
   const line: Line = { socket, reading: undefined };
   const fail = (error: Error): void => line.reading?.fail(error);
-  socket.setNoDelay(true).setTimeout(silenceMs, () => {
-    socket.destroy(new Error(`no byte for ${String(silenceMs / 1000)} s`));
-  });
+  socket.setNoDelay(true).setTimeout(connectMs);
+  socket.once(isSecure ? "secureConnect" : "connect", () => socket.setTimeout(silenceMs));
+  socket.on("timeout", () =>
+    socket.destroy(new Error(`no byte for ${String((socket.timeout ?? silenceMs) / 1000)} s`)),
+  );
   socket.on("error", fail);
   socket.on("end", () => socket.destroy());
   socket.on("close", () => fail(Object.assign(new Error("the connection broke off"), { code: "ECONNRESET" })));
@@ -111,14 +122,25 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
   };
   const stop = (): void => fail(abortError());
   const answer = newAnswer(request);
-  const take = (piece: Uint8Array): void => {
+  const broken = (error: unknown): void => fail(error instanceof Error ? error : new Error(String(error)));
+  const take = (piece: Uint8Array): Promise<void> | undefined => {
     try {
       const whole = answer(piece);
-      if (!whole) return;
-      end();
-      resolve(whole.canStay);
+      const busy = request.drained?.();
+      if (!whole) {
+        busy?.catch(broken);
+        return busy;
+      }
+      // The line is free for another request only when its buffer is.
+      if (busy) busy.then(() => (end(), resolve(whole.canStay)), broken);
+      else {
+        end();
+        resolve(whole.canStay);
+      }
+      return busy;
     } catch (error) {
-      fail(error instanceof Error ? error : new Error(String(error)));
+      broken(error);
+      return undefined;
     }
   };
   line.reading = { fail, take };
@@ -129,7 +151,7 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
 }
 
 /** Opens connections as requests need them and keeps those that can be used again. */
-export function newRawClient({ silenceMs }: RawOptions): RawClient {
+export function newRawClient(options: RawOptions): RawClient {
   const idle = new Map<string, Line[]>();
   const all = new Set<Line>();
   const free = (origin: string): Line | undefined => {
@@ -142,7 +164,7 @@ export function newRawClient({ silenceMs }: RawOptions): RawClient {
   async function get(request: RawRequest, signal: AbortSignal): Promise<void> {
     const { origin } = request.url;
     const kept = free(origin);
-    const line = kept ?? dial(request.url, silenceMs);
+    const line = kept ?? dial(request.url, options);
     if (!kept) {
       all.add(line);
       line.socket.once("close", () => all.delete(line));

@@ -93,19 +93,24 @@ function curlLine({ s3 }: StoreRig, paths: readonly string[], into: string): str
   return `curl -K ${into}/.curl`;
 }
 
-async function oneKind(kind: StoreKind, model: string): Promise<void> {
+/** With redirects, pods read from the S3 server themselves. */
+async function oneKind(kind: StoreKind, model: string, isRedirected: boolean): Promise<void> {
   const ending: (() => unknown)[] = [];
   try {
-    const rig = await startStoreRig({ after: (work) => void ending.unshift(work as () => unknown) }, kind, model);
+    const rig = await startStoreRig({ after: (work) => void ending.unshift(work as () => unknown) }, kind, model, {
+      ...(isRedirected ? { redirects: "direct" } : {}),
+    });
     const store = await rig.startStore();
     const folder = mkdtempSync(join(tmpdir(), "berth-bench-"));
     const token = join(folder, "token");
     writeFileSync(token, await podToken(rig.cluster, await rig.servingPod(first)));
     ending.unshift(() => rmSync(folder, { recursive: true }));
     const program = [process.execPath, ...berthProgram()].join(" ");
-    const flags = `--store ${store.urls["store"] ?? ""} --token-file ${token} --log-level error`;
-    await compare(kind, model, store.pid() ?? 0, {
-      fetch: { what: `${kind}: berth fetch`, line: (into) => `${program} fetch ${flags} --into ${into}` },
+    const redirect = isRedirected ? `--redirect-origin ${rig.s3.endpoint}` : "";
+    const flags = `--store ${store.urls["store"] ?? ""} --token-file ${token} --log-level error ${redirect}`;
+    const title = isRedirected ? `${kind}.redirected` : kind;
+    await compare(title, model, store.pid() ?? 0, {
+      fetch: { what: `${title}: berth fetch`, line: (into) => `${program} fetch ${flags} --into ${into}` },
       curl: { what: "curl", line: (into) => curlLine(rig, filesBelow(model), into) },
     });
   } finally {
@@ -113,7 +118,7 @@ async function oneKind(kind: StoreKind, model: string): Promise<void> {
   }
 }
 
-async function compare(kind: StoreKind, model: string, storePid: number, cases: Record<"fetch" | "curl", Case>) {
+async function compare(kind: string, model: string, storePid: number, cases: Record<"fetch" | "curl", Case>) {
   const gigabytes = filesBelow(model).reduce((sum, path) => sum + statSync(join(model, path)).size, 0) / 1e9;
   const bare = await medianOf(cases.curl);
   const hash = (into: string): string => `openssl dgst -sha256 ${into}/*.safetensors > /dev/null`;
@@ -153,8 +158,9 @@ async function compare(kind: StoreKind, model: string, storePid: number, cases: 
   });
 }
 
-/** Prints rates, CPU and memory for both kinds of store. */
+/** Prints rates, CPU and memory for a bucket that pods read from themselves, and for both kinds of store behind the store role. */
 export async function fetchRate(): Promise<void> {
   const model = llamaFolder({ weightBytes: WEIGHT_BYTES, shards: SHARDS });
-  for (const kind of kinds) await oneKind(kind, model);
+  await oneKind("s3", model, true);
+  for (const kind of kinds) await oneKind(kind, model, false);
 }

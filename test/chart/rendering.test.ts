@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { before, test } from "node:test";
 import { parse, parseAllDocuments, stringify } from "yaml";
 import { commonOptions, importerOptions, operatorOptions, storeOptions } from "../../operator/config.ts";
+import { openStore } from "../../operator/adapters/store/open.ts";
 import { parsePriceList } from "../../operator/plan/rating/pricelist.ts";
 import { parseSinks } from "../../operator/sinks.ts";
 import { aPriceList } from "../plan/rating/samples.ts";
@@ -92,6 +93,15 @@ const refused: Record<string, { values: object; words: RegExp }> = {
   "a relative directory": { values: { ledger: { url: "file://ledger" } }, words: /ledger\/url/ },
   "a directory at the root": { values: { store: { url: "file:///store" } }, words: /store\/url/ },
   "a path out of the volume": { values: { store: { url: "file:///var/../../etc" } }, words: /leave the directory/ },
+  "redirects to a directory": {
+    values: { store: { redirectCIDRs: ["10.0.0.0/8"] } },
+    words: /store.redirectCIDRs is set, but store.url is a directory/,
+  },
+  "redirects to everywhere": {
+    values: { store: { ...bucket, redirectCIDRs: ["0.0.0.0/0"] } },
+    words: /redirectCIDRs/,
+  },
+  "redirects of the ledger": { values: { ledger: { ...bucket, redirectCIDRs: ["10.0.0.0/8"] } }, words: /ledger/ },
   "an endpoint without scheme": { values: { store: { endpoint: "s3.local" } }, words: /store\/endpoint/ },
   "a log level that does not exist": { values: { logLevel: "loud" }, words: /logLevel.*must be one of/s },
   "a time below zero": { values: { timing: { drainGraceSeconds: -1 } }, words: /drainGraceSeconds/ },
@@ -447,17 +457,53 @@ test("every value is described by the schema, and the other way round", () => {
 
 interface Schema {
   $ref?: string;
-  properties?: Record<string, Schema>;
+  allOf?: Schema[];
+  properties?: Record<string, Schema | false>;
   definitions?: Record<string, Schema>;
 }
 
 function schemaKeys(root: Schema, at: Schema, path: string): string[] {
-  const target = at.$ref ? root.definitions?.[at.$ref.split("/").at(-1) ?? ""] : at;
-  return Object.entries(target?.properties ?? {}).flatMap(([key, inner]) => [
+  const { $ref } = at.allOf?.[0] ?? at;
+  const target = $ref ? root.definitions?.[$ref.split("/").at(-1) ?? ""] : at;
+  const allowed = Object.entries(target?.properties ?? {}).filter(([key]) => at.properties?.[key] !== false);
+  return allowed.flatMap(([key, inner]) => [
     `${path}.${key}`,
-    ...schemaKeys(root, inner, `${path}.${key}`),
+    ...(inner ? schemaKeys(root, inner, `${path}.${key}`) : []),
   ]);
 }
+
+const addressed: readonly [store: object, origin: string][] = [
+  [{ url: "s3://models/berth" }, "https://models.s3.us-east-1.amazonaws.com"],
+  [{ url: "s3://models.example/berth", region: "eu-central-1" }, "https://s3.eu-central-1.amazonaws.com"],
+  [{ url: "s3://models/berth", region: "cn-north-1" }, "https://models.s3.cn-north-1.amazonaws.com.cn"],
+  [{ url: "s3://models", endpoint: "http://s3.storage:9000/" }, "http://s3.storage:9000"],
+];
+for (const [place, origin] of addressed) {
+  test(`signed addresses begin with ${origin}, as the program itself signs them`, async () => {
+    const redirectCIDRs = ["10.1.0.0/16", "2001:db8::/32"];
+    const store = { ...bucket, ...place, redirectCIDRs };
+    const operator = await found("Deployment", "berth-operator", { store });
+    const args = operator.spec?.template?.spec.containers[0]?.args ?? [];
+    assert.ok(args.includes(`--store-redirect-origin=${origin}`), args.join("\n"));
+    assert.ok(args.includes("--store-redirect-cidrs=10.1.0.0/16,2001:db8::/32"));
+    const role = await found("Deployment", "berth-store", { store });
+    assert.ok(role.spec?.template?.spec.containers[0]?.args.includes("--redirects=true"));
+    const credentials = { accessKeyId: "id", secretAccessKey: "key" };
+    const opened = openStore({ region: "us-east-1", credentials, ...(place as { url: string }) });
+    const address = new URL((await opened.presign?.("models/a/b/1/x.safetensors", 60)) ?? "");
+    opened.close();
+    assert.equal(address.origin, origin);
+    assert.equal(address.searchParams.get("X-Amz-Expires"), "60");
+    assert.ok(!address.href.includes("key"));
+  });
+}
+
+test("without networks for it nobody is redirected", async () => {
+  for (const name of ["berth-operator", "berth-store"]) {
+    const { spec } = await found("Deployment", name, { store: bucket });
+    assert.ok(!spec?.template?.spec.containers[0]?.args.some((arg) => arg.includes("redirect")));
+  }
+});
 
 test("sinks reach the operator as a file that it understands, secrets as mounts and never as values", async () => {
   const sinks = [

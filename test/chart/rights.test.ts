@@ -149,7 +149,6 @@ async function granted(cluster: ControlPlane, component: string): Promise<string
   const name = `berth-${component}`;
   const roles = await Promise.all([
     cluster.admin.get<Rules>(apiPath(rbac, "clusterroles", { name })),
-    // The store holds no Lease, so it has no right in its own namespace.
     cluster.admin.find<Rules>(apiPath(rbac, "roles", { namespace, name })),
   ]);
   const all = roles.flatMap(({ rules } = { rules: [] }) =>

@@ -8,14 +8,27 @@ import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
+import { apiPath } from "../cluster/client.ts";
+import type { KubeObject } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy } from "../cluster/faultproxy.ts";
+import { playAnnotation } from "../cluster/stages.ts";
 
 import type { Replica } from "../chart/rendered.ts";
 import { filesBelow } from "../models/upload.ts";
 import { kinds } from "./bench.ts";
-import { first, largeModel, newFolder, podToken, second, startFetch, startStoreRig } from "./storerig.ts";
+import {
+  first,
+  largeModel,
+  namespace,
+  newFolder,
+  podToken,
+  release,
+  second,
+  startFetch,
+  startStoreRig,
+} from "./storerig.ts";
 import type { FetchProcess, Pod, StoreRig } from "./storerig.ts";
 
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
@@ -23,6 +36,14 @@ const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes)
 interface Listed {
   readonly digest: string;
   readonly files: readonly { readonly path: string; readonly size: number; readonly sha256: string }[];
+}
+
+interface Deployed extends KubeObject {
+  readonly status: { readonly conditions: readonly { readonly type: string; readonly message: string }[] };
+}
+
+interface Board extends KubeObject {
+  readonly data?: Readonly<Record<string, string>>;
 }
 
 interface Refusal {
@@ -281,6 +302,65 @@ for (const kind of kinds) {
       await succeeds(again);
       assertWhole(again.into);
       assert.equal(receivedBytes(again), readFileSync(config).length);
+    });
+
+    test("a ModelDeployment shows how far its replica is, and nothing is left of it afterwards", async (t) => {
+      const { admin } = rig.cluster;
+      const at = apiPath("v1", "pods", { namespace: first, name: pod.metadata.name });
+      const board = apiPath("v1", "configmaps", { namespace, name: `${release}-fetches` });
+      // What a replica left that died in the middle of a fetch.
+      const leftover = { doneBytes: 1, totalBytes: 2, bytesPerSecond: 1, at: Math.floor(Date.now() / 1000) - 3600 };
+      await admin.patch(board, { data: { "dead-pod": JSON.stringify(leftover) } });
+      // kwok plays no init step: the test says that it runs.
+      await admin.patch(at, { metadata: { annotations: { [playAnnotation]: "manual" } } });
+      const state = (container: string, now: object): object => ({
+        name: container,
+        image: "x",
+        imageID: "",
+        ready: false,
+        restartCount: 0,
+        state: now,
+      });
+      const unready = { type: "Ready", status: "False", lastTransitionTime: new Date().toISOString() };
+      await admin.patch(`${at}/status`, {
+        status: {
+          conditions: [unready],
+          initContainerStatuses: [state("fetch", { running: {} })],
+          containerStatuses: [state("vllm", { waiting: {} })],
+        },
+      });
+      t.after(() => admin.patch(at, { metadata: { annotations: { [playAnnotation]: "ready" } } }));
+      const fresh = await rig.startStore();
+      const proxy = await slowly(t, fresh.urls["store"] ?? "", 1_500);
+      const run = startFetch(newFolder(t), { url: proxy.url, token, args: ["--parts-at-once", "1"] });
+      const message = await eventually(
+        async () => {
+          const found = await admin.get<Deployed>(
+            apiPath("berth.dev/v1alpha1", "modeldeployments", { namespace: first, name: "chat" }),
+          );
+          const ready = found.status.conditions.find(({ type }) => type === "Ready");
+          return ready?.message.includes(" %, ") && ready.message;
+        },
+        { what: "the condition shows the progress", deadlineMs: 40_000 },
+      );
+      assert.match(message, new RegExp(`; ${pod.metadata.name} fetches the model: \\d+ %, [\\d.]+ [MG]B/s, .+ left$`));
+      proxy.clear();
+      await succeeds(run);
+      await eventually(async () => Object.keys((await admin.get<Board>(board)).data ?? {}).length === 0, {
+        what: "neither this pod nor the dead one is on the board",
+        deadlineMs: 20_000,
+      });
+      const token2 = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+      for (const body of [
+        "{",
+        "[]",
+        '{"doneBytes":-1,"bytesPerSecond":1}',
+        '{"doneBytes":1e300,"bytesPerSecond":1}',
+        `"${"x".repeat(2000)}"`,
+      ]) {
+        const refused = await fetch(`${url}/v1/progress`, { method: "PUT", headers: token2, body });
+        assert.deepEqual([refused.status, ((await refused.json()) as Refusal).reason], [400, "ReportInvalid"], body);
+      }
     });
 
     test("a wrong byte in the store is refused and never stands under a file's name", async (t) => {

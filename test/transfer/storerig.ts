@@ -11,6 +11,8 @@ import { apiPath } from "../cluster/client.ts";
 import type { KubeObject } from "../cluster/client.ts";
 import type { ControlPlane } from "../cluster/controlplane.ts";
 import { eventually } from "../cluster/eventually.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { addGpuNode } from "../cluster/nodes.ts";
 import { repoDir } from "../cluster/paths.ts";
 import { startS3 } from "../cluster/s3.ts";
@@ -69,6 +71,8 @@ interface Condition {
 export interface StoreRig {
   readonly cluster: ControlPlane;
   readonly s3: S3Server;
+  /** In front of the S3 server, where pods may be redirected there. */
+  readonly storage?: FaultProxy | undefined;
   /** Folder of the store's objects: `models/…` below it. */
   readonly storeDir: string;
   startStore(): Promise<Replica>;
@@ -96,7 +100,8 @@ async function prepare(cluster: ControlPlane, s3: S3Server, model: string): Prom
   }
 }
 
-async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind): Promise<void> {
+/** With an `endpoint`, serving pods may read there themselves: the S3 server, or a proxy in front of it under whose address it signs. */
+async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind, endpoint?: string): Promise<void> {
   const place = (name: string): object => ({
     url: `s3://${name}/berth`,
     endpoint: s3.endpoint,
@@ -107,6 +112,7 @@ async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind): Pr
   const values = {
     ledger: place("ledger"),
     ...(kind === "s3" ? { store: place("store") } : {}),
+    ...(endpoint ? { store: { ...place("store"), endpoint, redirectCIDRs: ["127.0.0.1/32"] } } : {}),
     operator: { nodeSelector },
     importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"], nodeSelector },
     storeService: { nodeSelector },
@@ -140,12 +146,16 @@ export async function startStoreRig(
   t: Pick<TestContext, "after">,
   kind: StoreKind,
   model = largeModel,
+  { redirects }: { readonly redirects?: "direct" | "through a proxy" } = {},
 ): Promise<StoreRig> {
   const cluster = await ownCluster(t as TestContext, { crdFolders: [] });
   const s3 = await startS3();
   t.after(() => s3.stop());
   await prepare(cluster, s3, model);
-  await install(cluster, s3, kind);
+  const isProxied = redirects === "through a proxy";
+  const storage = isProxied ? await startFaultProxy({ target: s3.endpoint, dialect: "s3" }) : undefined;
+  if (storage) t.after(() => storage.close());
+  await install(cluster, s3, kind, storage?.url ?? (redirects ? s3.endpoint : undefined));
   let storeDir = join(s3.dir, "store", "berth");
   for (const component of ["operator", "importer"] as const) {
     const replica = await startFromManifest({ cluster, release, namespace, component });
@@ -160,6 +170,7 @@ export async function startStoreRig(
   const rig: StoreRig = {
     cluster,
     s3,
+    storage,
     storeDir,
     startStore: async () => {
       const store = await startFromManifest({ cluster, release, namespace, component: "store" });

@@ -13,6 +13,9 @@
 {{- if and (hasPrefix "file://" .Values.store.url) (has "ReadWriteOncePod" .Values.store.persistence.accessModes) }}
 {{- fail (printf "store.persistence.accessModes names ReadWriteOncePod, but store.url is a directory (%s) that importer and store both mount: use ReadWriteOnce or ReadWriteMany" .Values.store.url) }}
 {{- end }}
+{{- if and .Values.store.redirectCIDRs (hasPrefix "file://" .Values.store.url) }}
+{{- fail (printf "store.redirectCIDRs is set, but store.url is a directory (%s), which pods cannot be sent to: leave store.redirectCIDRs empty, or set store.url=s3://bucket/prefix" .Values.store.url) }}
+{{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
 {{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}

@@ -69,6 +69,16 @@ Each of them carries the label that it asks for, so the first one finds its plac
 {{- end }}
 
 {{/* Directory of a file:// URL. Argument: the URL. */}}
+{{/* Scheme and host that signed addresses of the store have, as the S3 client writes them. */}}
+{{- define "berth.redirectOrigin" -}}
+{{- $suffix := ternary "amazonaws.com.cn" "amazonaws.com" (hasPrefix "cn-" .Values.store.region) }}
+{{- $bucket := .Values.store.url | trimPrefix "s3://" | splitList "/" | first }}
+{{- if .Values.store.endpoint }}{{ .Values.store.endpoint | trimSuffix "/" }}
+{{- else if contains "." $bucket }}https://s3.{{ .Values.store.region }}.{{ $suffix }}
+{{- else }}https://{{ $bucket }}.s3.{{ .Values.store.region }}.{{ $suffix }}
+{{- end }}
+{{- end }}
+
 {{- define "berth.directory" -}}{{ trimPrefix "file://" . | trimSuffix "/" }}{{- end }}
 
 {{- define "berth.podSecurity" -}}

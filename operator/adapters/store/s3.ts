@@ -17,6 +17,7 @@ import type { ListedObject, ObjectStore, ObjectUpload, StoredObject } from "../.
 import { newS3Client } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
 import { statusOf, storeError } from "../s3/errors.ts";
+import { presignGet } from "../s3/presign.ts";
 
 interface Place {
   readonly client: S3Client;
@@ -230,5 +231,14 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
   }
   const list = (below: string): AsyncIterable<ListedObject> => told(listAll(place, below));
   const listUploads = (below: string): AsyncIterable<ListedObject> => told(openUploads(place, below));
-  return { url, ...guarded(place, guard), list, listUploads, close: () => place.client.destroy() };
+  const presign = (key: string, seconds: number): Promise<string> =>
+    guard(() => presignGet(place.client, { bucket, key: place.prefix + key, seconds }));
+  return {
+    url,
+    ...guarded(place, guard),
+    ...(credentials ? { presign } : {}),
+    list,
+    listUploads,
+    close: () => place.client.destroy(),
+  };
 }

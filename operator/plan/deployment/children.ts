@@ -147,7 +147,17 @@ export function desiredDisruptionBudget(deployment: ModelDeployment): OpaqueSpec
   };
 }
 
-/** In: the own namespace and those named for scraping. Out: DNS and the store role, nothing else. */
+/** Ways to the object storage that the store role may send pods to: its networks at its port. */
+function redirectRules({ storeRedirect }: Settings): object[] {
+  if (!storeRedirect) return [];
+  const { protocol, port } = new URL(storeRedirect.origin);
+  const number = port === "" ? (protocol === "https:" ? 443 : 80) : Number(port);
+  return [
+    { to: storeRedirect.cidrs.map((cidr) => ({ ipBlock: { cidr } })), ports: [{ protocol: "TCP", port: number }] },
+  ];
+}
+
+/** In: the own namespace and those named for scraping. Out: DNS, the store role and, if named, the object storage. */
 export function desiredNetworkPolicy(deployment: ModelDeployment, settings: Settings): OpaqueSpec {
   const namespaceNamed = (name: string): object => ({
     namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": name } },
@@ -174,6 +184,7 @@ export function desiredNetworkPolicy(deployment: ModelDeployment, settings: Sett
           ],
         },
         { to: [namespaceNamed(settings.operatorNamespace)], ports: [{ protocol: "TCP", port: STORE_PORT }] },
+        ...redirectRules(settings),
       ],
     },
   };

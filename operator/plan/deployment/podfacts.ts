@@ -1,4 +1,5 @@
 /** What the pods themselves say: how many serve, how many run the newest template, and what keeps the others from serving. */
+import type { FetchState } from "../../api/fetches.ts";
 import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.ts";
 import { crashWords, endingOf } from "./crashwords.ts";
 import { explainEnding, explainFailure, type FailureContext } from "../engine/failures.ts";
@@ -6,6 +7,11 @@ import type { Seen } from "./seen.ts";
 import { byCost } from "../sizing/proposal.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
+
+export interface Fetching {
+  readonly podName: string;
+  readonly state?: FetchState;
+}
 
 export interface PodFacts {
   /** Pods that exist and have not ended, those on their way out included. */
@@ -17,6 +23,8 @@ export interface PodFacts {
   readonly updatedReady: number;
   /** First failure in the kubelet's or scheduler's own words. */
   readonly failure?: { readonly reason: string; readonly message: string };
+  /** Pods whose init step runs, with how far it says to be, by name. */
+  readonly fetching: readonly Fetching[];
   /** A pod that waits for a node may become a failure after this time. */
   readonly lookAgainMs?: number;
 }
@@ -26,7 +34,7 @@ const PLACEMENT_PATIENCE_MS = 30_000;
 
 /** `revision`: value of REVISION_LABEL on the newest pods. */
 export function podFacts(
-  seen: Pick<Seen, "pods" | "now" | "deployment" | "model" | "nodeTypes">,
+  seen: Pick<Seen, "pods" | "now" | "deployment" | "model" | "nodeTypes" | "fetches">,
   revision?: string,
 ): PodFacts {
   const { pods, now } = seen;
@@ -48,9 +56,19 @@ export function podFacts(
     ready: staying.filter(isReady).length,
     updated: staying.filter(isUpdated).length,
     updatedReady: staying.filter((pod) => isUpdated(pod) && isReady(pod)).length,
+    fetching: staying.filter(isFetching).map((pod) => fetchingOf(pod, seen.fetches)),
     ...(failure ? { failure } : {}),
     ...(pending.length > 0 ? { lookAgainMs: Math.min(...pending) } : {}),
   };
+}
+
+function isFetching({ status }: Pod): boolean {
+  return status?.initContainerStatuses?.some(({ state }) => state?.running !== undefined) ?? false;
+}
+
+function fetchingOf({ metadata: { name, uid = "" } }: Pod, fetches: Seen["fetches"]): Fetching {
+  const state = fetches[uid];
+  return state ? { podName: name, state } : { podName: name };
 }
 
 function isReady(pod: Pod): boolean {

@@ -90,6 +90,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     chatTemplate: model.spec.chatTemplate,
     berthImage: settings.berthImage,
     storeService: settings.storeService,
+    ...(settings.storeRedirect ? { redirectOrigin: settings.storeRedirect.origin } : {}),
     drainSeconds,
   });
   return {

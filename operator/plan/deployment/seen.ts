@@ -1,4 +1,5 @@
 /** The snapshot that a ModelDeployment's plan is made from: everything that was read, nothing that was concluded. */
+import type { FetchState } from "../../api/fetches.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { ControllerRevision, Namespace, OpaqueSpec, Pod, Workload } from "../../api/kubernetes.ts";
 import type { ClusterModel, Model } from "../../api/model.ts";
@@ -13,6 +14,8 @@ export interface Settings {
   readonly berthImage: string;
   /** URL of the store role as serving pods reach it. */
   readonly storeService: string;
+  /** Object storage that serving pods may read from where the store role sends them there; undefined: they read through it. */
+  readonly storeRedirect?: { readonly origin: string; readonly cidrs: readonly string[] };
   /** Namespace of the operator and the store role. */
   readonly operatorNamespace: string;
   /** Namespaces that may reach the serving pods beside their own, for scraping. */
@@ -45,6 +48,8 @@ export interface Seen {
   readonly service: OpaqueSpec | undefined;
   /** Pods of this deployment, by UID label. */
   readonly pods: readonly Pod[];
+  /** How far pods of this deployment have come with their model, by their UID; only those that said so. */
+  readonly fetches: Readonly<Record<string, FetchState>>;
   /** True while another protected deployment lives in the namespace; not looked up where this one protects it. */
   readonly othersProtected: boolean;
   readonly settings: Settings;

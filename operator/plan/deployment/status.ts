@@ -7,6 +7,7 @@ import { fitOf, licenseIsAccepted, modelProblem } from "./checks.ts";
 import { endpointOf, selectorText } from "./children.ts";
 import type { PodFacts } from "./podfacts.ts";
 import type { Rollout } from "./rollout.ts";
+import { fetchWords } from "./fetchwords.ts";
 import { ownPool, type Seen } from "./seen.ts";
 import { wantedNodes, type Sizes } from "./size.ts";
 
@@ -193,7 +194,7 @@ function servingCondition({ seen, blocked, rollout, facts }: StatusInput): Wante
     const words = problem?.message ?? "the new template cannot be rendered yet";
     return not(problem?.reason ?? "Updating", `${facts.ready} replicas run the former spec: ${words}`);
   }
-  const message = `${facts.updatedReady} of ${want} replicas answer with the newest template`;
+  const message = `${facts.updatedReady} of ${want} replicas answer with the newest template${fetchWords(facts.fetching)}`;
   if (facts.updated < facts.staying) return not("Updating", message);
   if (facts.updatedReady < want) return not("PodsStarting", message);
   return { type, status: "True", reason: "AllReplicasServing", message: `${facts.ready} of ${want} replicas answer` };

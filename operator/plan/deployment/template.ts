@@ -34,6 +34,8 @@ export interface TemplateInput {
   readonly quantizes?: boolean;
   readonly berthImage: string;
   readonly storeService: string;
+  /** Origin of the object storage that the store role may send the pod to. */
+  readonly redirectOrigin?: string;
   /** Time for a pod between the wish that it ends and its end by force: requests in flight finish within it. */
   readonly drainSeconds: number;
 }
@@ -127,11 +129,12 @@ function placement(pool: GPUNodePool): Record<string, unknown> {
 
 const CONFINED = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
 
-function fetchStep({ berthImage, storeService }: TemplateInput): object {
+function fetchStep({ berthImage, storeService, redirectOrigin }: TemplateInput): object {
+  const redirect = redirectOrigin === undefined ? [] : ["--redirect-origin", redirectOrigin];
   return {
     name: "fetch",
     image: berthImage,
-    args: ["fetch", "--store", storeService, "--into", MODEL_PATH],
+    args: ["fetch", "--store", storeService, ...redirect, "--into", MODEL_PATH],
     terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
     resources: { requests: { cpu: "500m", memory: "256Mi" } },

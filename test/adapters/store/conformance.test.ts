@@ -5,6 +5,7 @@ import { after, before, test } from "node:test";
 import { openStore } from "../../../operator/adapters/store/open.ts";
 import type { ObjectStore } from "../../../operator/ports.ts";
 import { RetryError, TerminalError } from "../../../operator/runtime/errors.ts";
+import { eventually } from "../../cluster/eventually.ts";
 import { startS3 } from "../../cluster/s3.ts";
 import type { S3Server } from "../../cluster/s3.ts";
 import { kinds, newStore } from "../../transfer/bench.ts";
@@ -152,6 +153,31 @@ for (const kind of kinds) {
     for (const key of keys) assert.equal(await textOf(store, key), key);
   });
 }
+
+test("a signed address opens one object for a short while, and nothing else", async (t) => {
+  const store = await newStore(t, s3, "s3");
+  await store.put("m/a b/ü'()*~.json", encode("hello"));
+  await store.put("m/other", encode("other"));
+  const address = (await store.presign?.("m/a b/ü'()*~.json", 2)) ?? "";
+  const get = (url: string, init?: RequestInit): Promise<Response> => fetch(url, init);
+  assert.equal(await (await get(address)).text(), "hello");
+  const part = await get(address, { headers: { range: "bytes=1-2" } });
+  assert.deepEqual([part.status, await part.text()], [206, "el"]);
+  const refused = [
+    [address.replace(/m\/[^?]+/, "m/other"), {}],
+    [address.replace("X-Amz-Expires=2", "X-Amz-Expires=200"), {}],
+    [address, { method: "PUT", body: "spoilt" }],
+    [address, { method: "DELETE" }],
+  ] as const;
+  for (const [url, init] of refused) assert.equal((await get(url, init)).status, 403, JSON.stringify(init));
+  await eventually(async () => (await get(address)).status === 403, {
+    what: "the address is over",
+    deadlineMs: 10_000,
+  });
+  assert.equal(await textOf(store, "m/a b/ü'()*~.json"), "hello");
+  assert.ok(!address.includes(s3.secretAccessKey));
+  assert.equal((await newStore(t, s3, "file")).presign, undefined);
+});
 
 test("a key cannot leave the folder of a file store", async (t) => {
   const store = await newStore(t, s3, "file");

@@ -184,6 +184,7 @@ export function observed(difference: Partial<Seen> = {}): Seen {
     workload: undefined,
     service: undefined,
     pods: [],
+    fetches: {},
     othersProtected: false,
     settings,
     ...difference,

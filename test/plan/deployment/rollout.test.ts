@@ -208,6 +208,47 @@ describe("the Service", () => {
   });
 });
 
+describe("the way to the object storage", () => {
+  const redirected = (origin: string): Seen => {
+    const storeRedirect = { origin, cidrs: ["10.1.0.0/16", "2001:db8::/32"] };
+    const seen = serving();
+    return { ...seen, settings: { ...seen.settings, storeRedirect } };
+  };
+  const egress = (seen: Seen): object[] =>
+    applied<{ spec: { egress: object[] } }>(planDeployment(seen), "NetworkPolicy")?.spec.egress ?? [];
+
+  test("is opened for exactly the networks that the platform names, at the storage's port", () => {
+    const before = egress(serving());
+    assert.equal(before.length, 2);
+    const to = [{ ipBlock: { cidr: "10.1.0.0/16" } }, { ipBlock: { cidr: "2001:db8::/32" } }];
+    for (const [origin, port] of [
+      ["https://s3.example.org", 443],
+      ["http://s3.example.org", 80],
+      ["http://minio.storage:9000", 9000],
+    ] as const)
+      assert.deepEqual(egress(redirected(origin)), [...before, { to, ports: [{ protocol: "TCP", port }] }], origin);
+  });
+
+  test("is told to new pods and restarts none", () => {
+    const seen = redirected("https://s3.example.org");
+    assert.equal(newRevision(seen), undefined);
+    const changes = changed(seen, { contextLength: 2048 });
+    const spec = (newRevision(changes)?.data as PinnedTemplate).podTemplate.spec["initContainers"] as {
+      args: string[];
+    }[];
+    const store = seen.settings.storeService;
+    assert.deepEqual(spec[0]?.args, [
+      "fetch",
+      "--store",
+      store,
+      "--redirect-origin",
+      "https://s3.example.org",
+      "--into",
+      "/model",
+    ]);
+  });
+});
+
 describe("the template", () => {
   const template = writtenWorkload(planDeployment(serving()))?.spec?.template as PinnedTemplate["podTemplate"];
 

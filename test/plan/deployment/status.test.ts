@@ -147,6 +147,49 @@ describe("a pod without a node", () => {
   });
 });
 
+describe("a pod that fetches its model", () => {
+  const fetching: Status = { phase: "Pending", initContainerStatuses: [{ name: "fetch", state: { running: {} } }] };
+  const state = { doneBytes: 45e9, totalBytes: 100e9, bytesPerSecond: 1.2e9, at: NOON / 1000 };
+  const told = (fetches: Seen["fetches"], pods?: Seen["pods"]): string => {
+    const seen = withPod(fetching, { fetches });
+    const plan = planDeployment(pods ? { ...seen, pods } : seen);
+    assert.equal(conditionOf(plan, "Ready"), "False PodsStarting");
+    return messageOf(plan);
+  };
+  const start = "0 of 1 replicas answer with the newest template";
+
+  test("is told with what it says of itself", () => {
+    assert.equal(told({ "pod-0-uid": state }), `${start}; pod-0 fetches the model: 45 %, 1.20 GB/s, 46 s left`);
+    const slow = { ...state, bytesPerSecond: 2.5e6 };
+    assert.equal(told({ "pod-0-uid": slow }), `${start}; pod-0 fetches the model: 45 %, 2.5 MB/s, 6 h 7 min left`);
+    const stalled = { ...state, bytesPerSecond: 0 };
+    assert.equal(told({ "pod-0-uid": stalled }), `${start}; pod-0 fetches the model: 45 %`);
+  });
+
+  test("is told without figures before it said any, and those of others are not its own", () => {
+    assert.equal(told({}), `${start}; pod-0 fetches the model`);
+    assert.equal(told({ "pod-1-uid": state }), `${start}; pod-0 fetches the model`);
+  });
+
+  test("is counted where there are many", () => {
+    const pods = ["a", "b", "c", "d", "e"].map((name) => podOf(name, { status: fetching, revision: "" }));
+    const revision = withPod(fetching).pods[0]?.metadata.labels?.["berth.dev/revision"] ?? "";
+    const mine = pods.map((pod) => ({
+      ...pod,
+      metadata: { ...pod.metadata, labels: { ...pod.metadata.labels, "berth.dev/revision": revision } },
+    }));
+    assert.match(told({}, mine), /; a fetches the model; b fetches the model; c fetches the model; 2 more fetch it$/);
+  });
+
+  test("is silent once it has its model", () => {
+    const done: Status = {
+      ...fetching,
+      initContainerStatuses: [{ name: "fetch", state: { terminated: { exitCode: 0 } } }],
+    };
+    assert.equal(messageOf(planDeployment(withPod(done, { fetches: { "pod-0-uid": state } }))), start);
+  });
+});
+
 describe("conditions and phases", () => {
   test("Ready is there from the first write, and so is everything kstatus needs", () => {
     const plan = planDeployment(observed());
