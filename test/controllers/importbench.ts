@@ -123,8 +123,8 @@ export async function importerHere(t: After, bed: Bed, change: SettingsChange = 
 }
 
 /** An importer as a process of its own, to be killed. */
-export function importerProcess(t: After, bed: Bed, change: SettingsChange = {}): ChildProcess {
-  const input = { settings: settingsOf(bed, change), kubeconfig: bed.kubeconfig };
+export function importerProcess(t: After, bed: Bed, change: SettingsChange = {}, logLevel = "info"): ChildProcess {
+  const input = { settings: settingsOf(bed, change), kubeconfig: bed.kubeconfig, logLevel };
   const log = openSync(join(bed.cluster.logDir, "importer.log"), "a");
   const child = spawn(process.execPath, [join(import.meta.dirname, "importerentry.ts")], {
     env: { ...process.env, TEST_IMPORTER: JSON.stringify(input) },

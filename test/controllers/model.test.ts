@@ -5,6 +5,7 @@ import type { Model } from "../../operator/api/model.ts";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { llamaFolder } from "../models/llama.ts";
+import { tinyModel, uploadFiles } from "../models/tiny.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
 import { digestOf, hashesOf } from "../transfer/bench.ts";
 import {
@@ -147,6 +148,29 @@ test("a changed source is a revision beside the old one; the refresh annotation 
     { what: "the event of the new revision" },
   );
   assert.match(told, /^the source changed: revision sha256:\S+ follows sha256:\S+, which stays in the store$/);
+});
+
+test("berth.dev/reimport reads every byte again beside the old revision, each time that it is asked for", async (t) => {
+  const client = bed.s3.client();
+  t.after(() => client.destroy());
+  await uploadFiles(client, "source", "anew/", tinyModel());
+  const namespace = await newTenant(bed);
+  await putSecret(bed, namespace);
+  const path = await putModel(bed, namespace, { prefix: "anew" });
+  const first = await untilReason(bed, path, "Imported");
+  for (const number of [2, 3]) {
+    await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/reimport": "now" } } });
+    const { status } = await modelUntil(bed, path, `has ${String(number)} revisions`, ({ status: seen, metadata }) => {
+      const isAnswered = metadata.annotations?.["berth.dev/reimport"] === undefined;
+      return seen?.revisions?.length === number && isAnswered && readyOf(seen)?.reason === "Imported";
+    });
+    assert.equal(status?.digest, first.status?.digest, "equal bytes are an equal digest");
+    const folder = `models/${await namespaceUID(namespace)}/${first.metadata.uid ?? ""}/${String(number)}/`;
+    assert.deepEqual(
+      await keysBelow(folder),
+      [...Object.keys(tinyModel()), "MANIFEST.json", ".berth/import.json"].sort(),
+    );
+  }
 });
 
 test("a model in use stays and names its users; an unused one goes with its files", async () => {
