@@ -10,7 +10,7 @@ import type { Finding, Verification } from "../controllers/verify.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { trustedKeysOf } from "../adapters/ledger/signing.ts";
-import type { UsageIO } from "./usage.ts";
+import type { UsageIO } from "./usageclient.ts";
 
 const EXIT_UNREAD = 1;
 const EXIT_DAMAGED = 3;

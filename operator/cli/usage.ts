@@ -5,45 +5,27 @@ import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 
 import type { PriceList } from "../api/pricelist.ts";
-import { usageReport } from "../api/usage.ts";
-import type { UsageLine, UsageReport } from "../api/usage.ts";
+import { granularities } from "../api/usage.ts";
+import type { Granularity, GroupedUsage, UsageReport } from "../api/usage.ts";
 import type { FocusVersion } from "../api/pricelist.ts";
 import { parsePriceList } from "../plan/rating/pricelist.ts";
 import { estimateOf } from "./estimate.ts";
 import { focusExport, focusVersionOption } from "./focus.ts";
+import { ask, askSums, questionOf, UsageError } from "./usageclient.ts";
+import type { Question, UsageIO } from "./usageclient.ts";
 import { chartOf } from "./usagechart.ts";
+import { sumsChartOf, sumsCsvOf, sumsTableOf } from "./usagesums.ts";
 import { csvOf, tableOf } from "./usagetable.ts";
 
-export interface UsageIO {
-  readonly env: Readonly<Record<string, string | undefined>>;
-  /** Standard output. */
-  readonly write: (text: string) => void;
-  /** Standard error. */
-  readonly complain?: (text: string) => void;
-}
-
-interface Flags {
-  readonly from?: string;
-  readonly to?: string;
-  readonly namespace?: string;
-  readonly allNamespaces?: boolean;
-  readonly deployment?: string;
+interface Flags extends Question {
+  readonly granularity?: Granularity;
+  readonly groupBy?: string;
   readonly output: "table" | "wide" | "chart" | "json" | "csv" | "focus";
-  readonly server?: string;
-  readonly tokenFile?: string;
-  readonly kubeconfig?: string;
-  readonly plainHttp?: boolean;
   readonly priceList?: string;
   readonly focusVersion: FocusVersion;
   readonly provider?: string;
   readonly region?: string;
 }
-
-/** What fits into this process's memory and a terminal's patience. */
-const mostRecords = 200_000;
-
-/** Something that the caller can mend; the message says how. */
-class UsageError extends Error {}
 
 /** The sub-command for main.ts; `end` gets the exit code. */
 export function usageCommand(io: UsageIO, end: (code: number) => void): Command {
@@ -54,6 +36,12 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("-n, --namespace <name>", "one namespace (default: the kubeconfig's, or all that you may read)")
     .option("-A, --all-namespaces", "every namespace that you may read")
     .option("-d, --deployment <name>", "one ModelDeployment")
+    .option("-a, --account <name>", "what is charged to one account")
+    .addOption(new Option("--granularity <period>", "sums by UTC hour, day or month").choices([...granularities]))
+    .option(
+      "--group-by <members>",
+      "what sums are separated by: namespace,deployment,account,sku (default: all), or none",
+    )
     .addOption(
       new Option("-o, --output <form>", "form of the output")
         .choices(["table", "wide", "chart", "json", "csv", "focus"])
@@ -75,9 +63,7 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
           await printFocus(url, flags, list, io);
           return end(0);
         }
-        const report = await ask(url, flags, io.env);
-        io.write(print(report, flags.output));
-        if (list) io.write(estimateOf(report, list));
+        await printUsage(url, flags, list, io);
         if (
           namespace !== undefined &&
           flags.namespace === undefined &&
@@ -92,6 +78,19 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
         end(1);
       }
     });
+}
+
+async function printUsage(url: URL, flags: Flags, list: PriceList | undefined, io: UsageIO): Promise<void> {
+  if (flags.granularity === undefined && flags.groupBy === undefined) {
+    const report = await ask(url, flags, io.env);
+    io.write(print(report, flags.output));
+    if (list) io.write(estimateOf(report, list));
+    return;
+  }
+  if (list) throw new UsageError("--price-list needs records: leave --granularity and --group-by out");
+  if (flags.granularity !== undefined) url.searchParams.set("granularity", flags.granularity);
+  if (flags.groupBy !== undefined) url.searchParams.set("groupBy", flags.groupBy);
+  io.write(printSums(await askSums(url, flags, io.env), flags.output));
 }
 
 /** Runs the command with these arguments and answers with its exit code. */
@@ -132,113 +131,6 @@ async function printFocus(url: URL, flags: Flags, list: PriceList | undefined, i
   if (open > 0) io.complain?.(`${String(open)} records are not sealed yet and not in the file\n`);
 }
 
-async function questionOf(flags: Flags, env: UsageIO["env"]): Promise<{ url: URL; namespace: string | undefined }> {
-  const server = flags.server ?? env["BERTH_USAGE_SERVER"];
-  if (!server) {
-    throw new UsageError(
-      "no server: run `kubectl -n berth-system port-forward svc/berth-operator 8082` and give --server http://127.0.0.1:8082",
-    );
-  }
-  const url = URL.canParse(server) ? new URL(server) : undefined;
-  if (!url || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    throw new UsageError(`--server ${server} is no http or https URL: write for example http://127.0.0.1:8082`);
-  }
-  const local = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-  if (url.protocol === "http:" && !local && !flags.plainHttp) {
-    throw new UsageError(
-      `${server} has no TLS, your token would be readable on its way: use https, or add --plain-http`,
-    );
-  }
-  url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/usage`;
-  const namespace = flags.allNamespaces ? undefined : (flags.namespace ?? (await kubeconfigOf(flags, env))?.namespace);
-  const asked = { from: flags.from, to: flags.to, namespace, deployment: flags.deployment };
-  for (const [name, value] of Object.entries(asked)) if (value !== undefined) url.searchParams.set(name, value);
-  return { url, namespace };
-}
-
-/** All pages as one report. */
-async function ask(url: URL, flags: Flags, env: UsageIO["env"]): Promise<UsageReport> {
-  const authorization = `Bearer ${await tokenOf(flags, env)}`;
-  const records: UsageLine[] = [];
-  for (;;) {
-    const { next, ...page } = await askPage(url, authorization);
-    records.push(...page.records);
-    if (next === undefined) return { ...page, records };
-    if (records.length > mostRecords) {
-      const most = `the answer has more than ${String(mostRecords)} records`;
-      throw new UsageError(`${most}: ask for a shorter time, one namespace or one deployment`);
-    }
-    url.searchParams.set("cursor", next);
-  }
-}
-
-async function askPage(url: URL, authorization: string): Promise<UsageReport> {
-  let response: Response;
-  try {
-    response = await fetch(url, { headers: { authorization }, redirect: "error", signal: AbortSignal.timeout(60_000) });
-  } catch (error) {
-    const why = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
-    throw new UsageError(`${url.origin} does not answer (${why}): is the port-forward running, is --server right?`);
-  }
-  const body: unknown = await response.json().catch(() => undefined);
-  if (!response.ok) throw new UsageError(refusalOf(response.status, body));
-  const parsed = usageReport.safeParse(body);
-  if (!parsed.success)
-    throw new UsageError(`${url.origin} answered with something that is no usage report: is it Berth's usage API?`);
-  return parsed.data;
-}
-
-function refusalOf(status: number, body: unknown): string {
-  const said =
-    typeof body === "object" && body !== null && "error" in body ? String(body.error) : "no explanation given";
-  if (status === 401)
-    return `the server did not accept your token (401): ${said}; \`kubectl create token <service account>\` makes one`;
-  return `${said} (${status})`;
-}
-
-async function tokenOf(flags: Flags, env: UsageIO["env"]): Promise<string> {
-  if (flags.tokenFile !== undefined) return tokenFromFile(flags.tokenFile);
-  if (env["BERTH_TOKEN"]) return env["BERTH_TOKEN"];
-  const token = (await kubeconfigOf(flags, env))?.token;
-  if (token !== undefined) return token;
-  throw new UsageError(
-    "no token: give --token-file or BERTH_TOKEN, for example BERTH_TOKEN=$(kubectl create token <service account>); a kubeconfig with a client certificate alone cannot be used here",
-  );
-}
-
-async function tokenFromFile(path: string): Promise<string> {
-  try {
-    return (await readFile(path, "utf8")).trim();
-  } catch (error) {
-    throw new UsageError(
-      `--token-file ${path} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-}
-
-/** Token and namespace of the current context, or undefined where no kubeconfig is named. */
-async function kubeconfigOf(
-  { kubeconfig }: Flags,
-  env: UsageIO["env"],
-): Promise<{ readonly token: string | undefined; readonly namespace: string | undefined } | undefined> {
-  const path = kubeconfig ?? env["KUBECONFIG"];
-  if (!path) return undefined;
-  // Loaded only here: it is large, and most calls bring their token with them.
-  const { KubeConfig } = await import("@kubernetes/client-node");
-  const config = new KubeConfig();
-  try {
-    config.loadFromFile(path);
-    const options: { headers?: Record<string, string | undefined> } = {};
-    await config.applyToHTTPSOptions(options);
-    const token = options.headers?.["Authorization"]?.replace(/^Bearer /, "");
-    return { token, namespace: config.getContextObject(config.getCurrentContext())?.namespace };
-  } catch (error) {
-    throw new UsageError(
-      `kubeconfig ${path} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
-    );
-  }
-}
-
 async function priceListOf({ priceList, output }: Flags): Promise<PriceList | undefined> {
   if (priceList === undefined) return undefined;
   if (output === "json" || output === "csv")
@@ -252,6 +144,12 @@ async function priceListOf({ priceList, output }: Flags): Promise<PriceList | un
       `--price-list ${priceList} cannot be used: ${error instanceof Error ? error.message : String(error)}`,
     );
   }
+}
+
+function printSums(sums: GroupedUsage, output: Flags["output"]): string {
+  if (output === "json") return `${JSON.stringify(sums, undefined, 2)}\n`;
+  if (output === "chart") return sumsChartOf(sums);
+  return output === "csv" ? sumsCsvOf(sums) : sumsTableOf(sums, { isWide: output === "wide" });
 }
 
 function print(report: UsageReport, output: Flags["output"]): string {

@@ -20,17 +20,32 @@ export function chartOf({ records, from, to, asOf }: UsageReport): string {
     sum.claimed += line.claimedNodeSeconds;
     sum.open ||= line.open;
   }
-  const most = Math.max(1, ...[...sums.values()].map(({ billable, claimed }) => Math.max(billable, claimed)));
-  const cells = (seconds: number): number => Math.round((seconds / most) * barWidth);
-  const lines = [...sums].map(([key, { billable, claimed, open }]) => {
-    const full = cells(billable);
-    const bar = "█".repeat(full) + "░".repeat(Math.max(0, cells(claimed) - full));
-    const label = byHour ? `${key.replace("T", " ")}:00` : key;
-    return `${label.padEnd(16)} ${hours(billable).padStart(10)} ${bar}${open ? " open" : ""}`.trimEnd();
-  });
+  const lines = barsOf(
+    [...sums].map(([key, sum]) => ({ label: (byHour ? `${key.replace("T", " ")}:00` : key).padEnd(16), ...sum })),
+  );
   const total = hours(records.reduce((all, line) => all + line.billableNodeSeconds, 0));
   const open = records.some((line) => line.open) ? `open: not sealed yet, counted up to ${asOf}\n` : "";
   return `${lines.join("\n")}\n${"TOTAL".padEnd(16)} ${total.padStart(10)} node-hours, billable █, beyond it ░\n${open}`;
+}
+
+export interface Bar {
+  /** Padded to one width. */
+  readonly label: string;
+  readonly billable: number;
+  readonly claimed: number;
+  readonly open: boolean;
+}
+
+/** One line a bar, the longest of which fills what 80 columns leave. */
+export function barsOf(bars: readonly Bar[]): string[] {
+  const most = Math.max(1, ...bars.map(({ billable, claimed }) => Math.max(billable, claimed)));
+  const width = Math.max(10, Math.min(barWidth, barWidth + 16 - Math.max(0, ...bars.map(({ label }) => label.length))));
+  const cells = (seconds: number): number => Math.round((seconds / most) * width);
+  return bars.map(({ label, billable, claimed, open }) => {
+    const full = cells(billable);
+    const bar = "█".repeat(full) + "░".repeat(Math.max(0, cells(claimed) - full));
+    return `${label} ${hours(billable).padStart(10)} ${bar}${open ? " open" : ""}`.trimEnd();
+  });
 }
 
 /** Every day or hour from the first to the last, so that gaps are seen. */
@@ -44,6 +59,6 @@ function bucketsOf(keys: readonly string[], byHour: boolean): string[] {
   return Array.from({ length: count }, (_, i) => new Date(first + i * stepMs).toISOString().slice(0, byHour ? 13 : 10));
 }
 
-function hours(seconds: number): string {
+export function hours(seconds: number): string {
   return (seconds / 3600).toFixed(2);
 }

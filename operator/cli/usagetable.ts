@@ -49,7 +49,7 @@ function totalOf(column: readonly (string | number)[]): string | number {
 }
 
 /** Columns in, lines out; a column of numbers is aligned to the right. */
-function aligned(columns: readonly (readonly (string | number)[])[]): string[] {
+export function aligned(columns: readonly (readonly (string | number)[])[]): string[] {
   const padded = columns.map((column) => {
     const width = Math.max(...column.map((cell) => String(cell).length));
     const numbers = typeof column[1] === "number";
@@ -98,6 +98,6 @@ export function csvOf({ records }: UsageReport): string {
   return [csvFields, ...rows].map((row) => `${row.join(",")}\r\n`).join("");
 }
 
-function cell(text: string): string {
+export function cell(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

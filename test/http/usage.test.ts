@@ -274,6 +274,27 @@ test("sealed hours and the open one, to those who may get the deployments, and t
     assert.deepEqual(usageReport.parse(JSON.parse((await run(...day, "-o", "json")).text)).records.length, 3);
   });
 
+  await t.test("the command prints sums as a table, CSV, JSON and a chart", async () => {
+    const run = async (...args: string[]) => {
+      const [out, said]: string[][] = [[], []];
+      const io = { write: (text: string) => out?.push(text), complain: (text: string) => said?.push(text) };
+      const code = await runUsage(["--server", url, ...args], { env: { BERTH_TOKEN: reader }, ...io });
+      return { code, text: out?.join("") ?? "", said: said?.join("") ?? "" };
+    };
+    const day = ["--from", "2026-11-21", "--to", "2026-11-22", "--granularity", "day", "--group-by", "account"];
+    const { code, text } = await run(...day);
+    assert.equal(code, 0);
+    assert.match(text, /^DAY \(UTC\)\s+ACCOUNT\s+CLAIMED\s+READY\s+BILLABLE\s+STATE$/m);
+    assert.match(text, /^2026-11-21\s+team-a\s+8100\s+8100\s+8100\s+open$/m);
+    assert.match((await run(...day, "-o", "csv")).text, /^2026-11-21T00:00:00Z,2026-11-22T00:00:00Z,true,,,,team-a,,/m);
+    assert.equal(groupedUsage.parse(JSON.parse((await run(...day, "-o", "json")).text)).groups.length, 1);
+    assert.match((await run(...day, "-o", "chart")).text, /^2026-11-21 {2}team-a\s+2\.25 █+ open$/m);
+    assert.match((await run("--from", "2026-11-21", "--group-by", "none")).text, /^HOUR \(UTC\)\s+CLAIMED/m);
+    const wrong = await run(...day, "--group-by", "colour");
+    assert.deepEqual([wrong.code, /namespace, deployment, account, sku/.test(wrong.said)], [1, true]);
+    assert.match((await run(...day, "-a", "nobody")).text, /^no capacity between/);
+  });
+
   await t.test("the command writes the month's sealed charges as a FOCUS file that keeps its rules", async (t) => {
     const folder = await mkdtemp(join(tmpdir(), "berth-focus-"));
     t.after(() => rm(folder, { recursive: true, force: true }));
