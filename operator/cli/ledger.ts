@@ -28,7 +28,7 @@ interface Flags {
 export function ledgerCommand(io: UsageIO, end: (code: number) => void): Command {
   const run = (work: (ledger: Ledger, flags: Flags) => Promise<number>) => async (flags: Flags) => {
     try {
-      end(await work(open(flags, io.env), flags));
+      end(await work(openFromShell(flags, io.env), flags));
     } catch (error) {
       io.complain?.(`berth ledger: ${messageOf(error)}\n`);
       end(EXIT_UNREAD);
@@ -76,7 +76,11 @@ function withPlace(command: Command): Command {
     .exitOverride();
 }
 
-function open({ ledgerUrl, endpoint, region }: Flags, env: UsageIO["env"]): Ledger {
+/** With the keys of the environment; throws TerminalError for a URL of another form. */
+export function openFromShell(
+  { ledgerUrl, endpoint, region }: Pick<Flags, "ledgerUrl" | "endpoint" | "region">,
+  env: UsageIO["env"],
+): Ledger {
   const [accessKeyId, secretAccessKey] = [env["BERTH_LEDGER_ACCESS_KEY_ID"], env["BERTH_LEDGER_SECRET_ACCESS_KEY"]];
   return openLedger({
     url: ledgerUrl,

@@ -48,6 +48,9 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
         .default("table"),
     )
     .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
+    .option("--ledger-url <url>", "read sealed hours from the ledger itself: s3://bucket/prefix or file:///path")
+    .option("--ledger-endpoint <url>", "URL of the ledger's S3 server")
+    .option("--ledger-region <name>", "region of the ledger's bucket")
     .option("--token-file <path>", "file with a token of Kubernetes (or the token itself in BERTH_TOKEN)")
     .option("--kubeconfig <path>", "kubeconfig whose token is used (or KUBECONFIG)")
     .option("--plain-http", "send the token without TLS to a server that is not on this machine")

@@ -3,6 +3,9 @@ import { readFile } from "node:fs/promises";
 
 import type { z } from "zod";
 
+import { newUsageSource } from "../controllers/usage.ts";
+import { parseQuery } from "../http/usagequery.ts";
+import { openFromShell } from "./ledger.ts";
 import { groupedUsage, usageReport } from "../api/usage.ts";
 import type { GroupedUsage, UsageGroup, UsageLine, UsageReport } from "../api/usage.ts";
 
@@ -26,6 +29,9 @@ export interface Question {
   readonly tokenFile?: string;
   readonly kubeconfig?: string;
   readonly plainHttp?: boolean;
+  readonly ledgerUrl?: string;
+  readonly ledgerEndpoint?: string;
+  readonly ledgerRegion?: string;
 }
 
 /** What fits into this process's memory and a terminal's patience. */
@@ -39,6 +45,7 @@ export async function questionOf(
   flags: Question,
   env: UsageIO["env"],
 ): Promise<{ url: URL; namespace: string | undefined }> {
+  if (flags.ledgerUrl !== undefined) return { url: asked(new URL("ledger:/v1/usage"), flags), namespace: undefined };
   const server = flags.server ?? env["BERTH_USAGE_SERVER"];
   if (!server) {
     throw new UsageError(
@@ -57,18 +64,51 @@ export async function questionOf(
   }
   url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/usage`;
   const namespace = flags.allNamespaces ? undefined : (flags.namespace ?? (await kubeconfigOf(flags, env))?.namespace);
-  const { from, to, deployment, account } = flags;
-  const asked = { from, to, namespace, deployment, account };
-  for (const [name, value] of Object.entries(asked)) if (value !== undefined) url.searchParams.set(name, value);
-  return { url, namespace };
+  return { url: asked(url, { ...flags, namespace }), namespace };
+}
+
+function asked(url: URL, { from, to, namespace, deployment, account }: Question): URL {
+  const parameters = { from, to, namespace, deployment, account };
+  for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
+  return url;
+}
+
+type Answerer = <T>(url: URL, shape: z.ZodType<T>) => Promise<T>;
+
+/** A server with the caller's token, or the ledger itself, which knows no callers: whoever has its keys may read all of it. */
+async function answererOf(flags: Question, env: UsageIO["env"]): Promise<Answerer> {
+  const { ledgerUrl, ledgerEndpoint: endpoint, ledgerRegion: region } = flags;
+  if (ledgerUrl === undefined) {
+    const authorization = `Bearer ${await tokenOf(flags, env)}`;
+    return (url, shape) => askPage(url, authorization, shape);
+  }
+  const clock = { now: () => Date.now() };
+  const ledger = sayWhy(() => openFromShell({ ledgerUrl, endpoint, region }, env));
+  const source = newUsageSource({ ledger, clock, clusterId: "", windowSeconds: 3600 });
+  return async (url, shape) => {
+    const query = sayWhy(() => parseQuery(url.searchParams, clock.now()));
+    try {
+      return shape.parse(await source(query, async () => Promise.resolve(true)));
+    } catch (error) {
+      throw new UsageError(error instanceof Error ? error.message : String(error));
+    }
+  };
+}
+
+function sayWhy<T>(run: () => T): T {
+  try {
+    return run();
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** All pages as one report. */
 export async function ask(url: URL, flags: Question, env: UsageIO["env"]): Promise<UsageReport> {
-  const authorization = `Bearer ${await tokenOf(flags, env)}`;
+  const answer = await answererOf(flags, env);
   const records: UsageLine[] = [];
   for (;;) {
-    const { next, ...page } = await askPage(url, authorization, usageReport);
+    const { next, ...page } = await answer(url, usageReport);
     records.push(...page.records);
     if (next === undefined) return { ...page, records };
     if (records.length > mostRecords) {
@@ -148,10 +188,10 @@ async function kubeconfigOf(
 
 /** All pages of sums. */
 export async function askSums(url: URL, flags: Question, env: UsageIO["env"]): Promise<GroupedUsage> {
-  const authorization = `Bearer ${await tokenOf(flags, env)}`;
+  const answer = await answererOf(flags, env);
   const groups: UsageGroup[] = [];
   for (;;) {
-    const { next, ...page } = await askPage(url, authorization, groupedUsage);
+    const { next, ...page } = await answer(url, groupedUsage);
     groups.push(...page.groups);
     if (next === undefined) return { ...page, groups };
     url.searchParams.set("cursor", next);

@@ -24,13 +24,14 @@ import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface UsageDeps {
   readonly ledger: Ledger;
-  readonly clock: Clock;
+  readonly clock: Pick<Clock, "now">;
   readonly clusterId: string;
   readonly windowSeconds: number;
-  /** The caches as they are (facts.ts: cachedObjects); need not be the leader's. */
-  readonly objects: () => MeteredObjects;
+  /** The caches as they are (facts.ts: cachedObjects); need not be the leader's. Absent: only what is sealed. */
+  readonly objects?: () => MeteredObjects;
 }
 
+const nothingOpen = { pools: [], claims: [], deployments: [], closings: [] };
 const mostGroups = 50_000;
 /** Sealed windows never change, so they may be kept; a day and the one before it is what people look at. */
 const windowsKept = 48;
@@ -53,7 +54,7 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     if (query.cursor !== undefined && !after) throw new BadCursor();
     const now = Math.floor(deps.clock.now() / 1000);
     // Caches, then closings, then the watermark: what is missing in an earlier one is sealed by the time of the later one.
-    const facts = await withClosings(deps.objects(), deps.ledger);
+    const facts = deps.objects ? await withClosings(deps.objects(), deps.ledger) : nothingOpen;
     const sealedThrough = await watermark();
     const head = {
       from: instantOfSeconds(query.from),

@@ -1,5 +1,6 @@
 // The list of chapters, in the order in which they are told. A new one is a module of chapters/ and a line here.
 import type { Chapter } from "./chapter.ts";
+import { audit } from "./chapters/audit.ts";
 import { catalogue } from "./chapters/catalogue.ts";
 import { dedicated } from "./chapters/dedicated.ts";
 import { fit } from "./chapters/fit.ts";
@@ -8,7 +9,7 @@ import { remove } from "./chapters/remove.ts";
 import { scale } from "./chapters/scale.ts";
 import { serve } from "./chapters/serve.ts";
 
-export const chapters: readonly Chapter[] = [serve, importing, catalogue, dedicated, scale, fit, remove];
+export const chapters: readonly Chapter[] = [serve, importing, catalogue, dedicated, scale, fit, audit, remove];
 
 export interface Choice {
   /** Content of CHAPTERS: names, separated by commas or blanks; empty means all. */
