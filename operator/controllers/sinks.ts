@@ -103,7 +103,7 @@ function newDelivery(deps: SinkDeps) {
   }
   return {
     async pass(ended: () => boolean): Promise<number> {
-      let windows = await replay(deps, send, ended);
+      let windows = 0;
       const keys = await owed();
       for (const key of keys) {
         if (ended()) break;
@@ -115,7 +115,8 @@ function newDelivery(deps: SinkDeps) {
         windows += 1;
       }
       if (!ended()) oldestOwedEnd = undefined;
-      return windows;
+      // After what is owed, so that the lag is known while a broken sink holds up both.
+      return windows + (await replay(deps, send, ended));
     },
     lagSeconds: () =>
       oldestOwedEnd === undefined ? 0 : Math.max(0, Math.floor(deps.clock.now() / 1000) - oldestOwedEnd),
