@@ -19,6 +19,7 @@ import type { Renderer } from "./plan/deployment/rollout.ts";
 import type { FirstLook } from "./controllers/firstlook.ts";
 import { newAccess } from "./http/access.ts";
 import { cachedObjects, freshObjects } from "./controllers/facts.ts";
+import { newCapacitySeries } from "./controllers/capacityseries.ts";
 import { newLedgerMetrics } from "./controllers/ledgermetrics.ts";
 import { newSealer, type Sealer } from "./controllers/sealer.ts";
 import { newStartupWatch } from "./controllers/startups.ts";
@@ -230,6 +231,7 @@ export function sealer(
     clock: prudentClock(clock, base.clockWatch),
     log: log.child({ controller: "sealer" }),
     metrics: newLedgerMetrics(base.metrics.registry),
+    counters: newCapacitySeries(),
     clusterId,
     windowSeconds: config.windowSeconds,
     sealGraceSeconds: config.sealGraceSeconds,

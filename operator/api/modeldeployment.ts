@@ -228,6 +228,20 @@ export const modelDeploymentStatus = z
         since: instant.optional().describe("Instant from which capacity of this deployment is recorded."),
         sealedThrough: instant.optional().describe("End of the last sealed window; everything before it is final."),
         nodeSeconds: z.int().min(0).optional().describe("Billable node-seconds in sealed windows so far."),
+        counters: z
+          .array(
+            z.object({
+              sku: z.string().max(253),
+              billable: z.int().min(0),
+              claimed: z.int().min(0),
+              ready: z.int().min(0),
+            }),
+          )
+          .max(16)
+          .optional()
+          .describe(
+            "Node-seconds by SKU and basis as berth_capacity_node_seconds_total counts them: what an adjustment takes back stays in.",
+          ),
       })
       .optional()
       .describe("How far the ledger has recorded this deployment."),
@@ -237,6 +251,9 @@ export const modelDeploymentStatus = z
 
 export type ModelDeploymentSpec = z.infer<typeof modelDeploymentSpec>;
 export type ModelDeploymentStatus = z.infer<typeof modelDeploymentStatus>;
+export type DeploymentMetering = NonNullable<ModelDeploymentStatus["metering"]>;
+/** Node-seconds of one SKU that never shrink. */
+export type CapacityCounters = NonNullable<DeploymentMetering["counters"]>[number];
 export interface ModelDeployment extends KubeObject {
   readonly metadata: ObjectMeta;
   readonly spec: ModelDeploymentSpec;

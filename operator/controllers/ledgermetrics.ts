@@ -2,6 +2,11 @@
 import { Counter, Gauge } from "prom-client";
 import type { Registry } from "prom-client";
 
+export interface CapacityValue {
+  readonly labels: Readonly<Record<"namespace" | "deployment" | "deployment_uid" | "sku" | "basis", string>>;
+  readonly value: number;
+}
+
 export type LedgerMetrics = ReturnType<typeof newLedgerMetrics>;
 
 /** Registers the series; `lagSeconds` is asked at each scrape. */
@@ -15,7 +20,19 @@ export function newLedgerMetrics(registry: Registry) {
       this.set(lagSeconds());
     },
   });
+  let capacity = (): readonly CapacityValue[] => [];
+  new Counter({
+    name: "berth_capacity_node_seconds_total",
+    help: "Node-seconds in sealed windows by basis, since the deployment began; the leader's, and the same after a restart",
+    labelNames: ["namespace", "deployment", "deployment_uid", "sku", "basis"] as const,
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { labels, value } of capacity()) this.inc(labels, value);
+    },
+  });
   return {
+    followCapacity: (source: () => readonly CapacityValue[]): void => void (capacity = source),
     followLag: (source: () => number): void => void (lagSeconds = source),
     windowsSealed: new Counter({
       name: "berth_ledger_windows_sealed_total",
@@ -30,12 +47,6 @@ export function newLedgerMetrics(registry: Registry) {
     failures: new Counter({
       name: "berth_ledger_failures_total",
       help: "Passes of the sealer that failed and are repeated",
-      registers: [registry],
-    }),
-    nodeSeconds: new Counter({
-      name: "berth_capacity_node_seconds_total",
-      help: "Node-seconds of the windows that this process sealed, by basis",
-      labelNames: ["namespace", "deployment", "deployment_uid", "sku", "basis"] as const,
       registers: [registry],
     }),
   };

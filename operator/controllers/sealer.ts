@@ -9,6 +9,7 @@ import { dueThrough, nextDueAt } from "../plan/metering/windows.ts";
 import type { SealTimes, Window } from "../plan/metering/windows.ts";
 import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
+import type { CapacitySeries } from "./capacityseries.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
@@ -23,6 +24,8 @@ export interface SealerDeps {
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: LedgerMetrics;
+  /** The series of node-seconds; none where nobody scrapes. */
+  readonly counters?: CapacitySeries;
   /** UID of the namespace kube-system. */
   readonly clusterId: string;
   readonly windowSeconds: number;
@@ -89,6 +92,7 @@ export function newSealer(deps: SealerDeps): Sealer {
     start() {
       if (stopped) return;
       deps.metrics.followLag(pass.lagSeconds);
+      if (deps.counters) deps.metrics.followCapacity(deps.counters.values);
       running = turn();
     },
     async stop() {
@@ -96,6 +100,7 @@ export function newSealer(deps: SealerDeps): Sealer {
       cancel();
       await running;
       deps.metrics.followLag(() => 0);
+      deps.metrics.followCapacity(() => []);
     },
   };
 }

@@ -58,6 +58,7 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
     late = undefined;
     deps.noteSealed?.(window.end);
     report(deps, result);
+    deps.counters?.sealed(result, knowledge.histories);
     if (signer) await signSealed(deps, result, signer);
     if (result.differing.length > 0) doubtful ??= window.start;
     sealed.push(result);
@@ -116,13 +117,6 @@ function report({ log, metrics }: SealerDeps, { window, manifest, meters, differ
     log.error({ key }, "ledger holds other bytes than these facts give, kept what is stored");
   }
   metrics.windowsSealed.inc();
-  for (const { namespace, deploymentName, deploymentUID, sku, ...sums } of meters) {
-    const labels = { namespace, deployment: deploymentName, deployment_uid: deploymentUID, sku };
-    // A counter only grows; what an adjustment takes back shows in the ledger.
-    metrics.nodeSeconds.inc({ ...labels, basis: "billable" }, Math.max(0, sums.billableNodeSeconds));
-    metrics.nodeSeconds.inc({ ...labels, basis: "claimed" }, Math.max(0, sums.claimedNodeSeconds));
-    metrics.nodeSeconds.inc({ ...labels, basis: "ready" }, Math.max(0, sums.readyNodeSeconds));
-  }
   const { billableNodeSeconds } = addQuantities(meters);
   const { records, adjusts = [] } = manifest;
   if (adjusts.length > 0) log.warn({ windows: adjusts }, "what became known late was recorded as adjustments");

@@ -1,7 +1,10 @@
 /** Carries out what a sealed window allows: marks, deletions of claims, status of deployments, removal of closing objects. */
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
-import { isConsumed, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
+import { meterSums } from "../plan/metering/segment.ts";
+import type { MeterSum } from "../plan/metering/segment.ts";
+import { isConsumed, meteringOf, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
+import type { WindowSum } from "../plan/metering/settle.ts";
 import type { Write } from "../plan/plan.ts";
 import type { KubeWriter } from "../ports.ts";
 import { ConflictError } from "../runtime/errors.ts";
@@ -24,20 +27,19 @@ interface Sealing {
 
 /** Idempotent: what was settled before costs no write. An object that changed meanwhile is settled with the next window. */
 export async function settle(
-  deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log">,
+  deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log" | "counters">,
   { facts, histories, sealed, sealedThrough }: Sealing,
 ): Promise<void> {
   if (sealedThrough !== undefined) {
     const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
     const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
     const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough });
-    const statuses = facts.deployments.map((deployment) =>
-      settleDeployment(deployment, {
-        own: ownOf(deployment),
-        sums: sums(deployment.metadata.uid ?? ""),
-        sealedThrough,
-      }),
-    );
+    const statuses = facts.deployments.map((deployment) => {
+      const own = ownOf(deployment);
+      const metering = meteringOf(deployment, { own, sums: sums(deployment.metadata.uid ?? ""), sealedThrough });
+      if (metering) deps.counters?.settled(deployment, metering);
+      return settleDeployment(deployment, metering);
+    });
     const claims = facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)));
     // In this order: a claim that is gone while its deployment says no more than before looks like one that was lost.
     for (const owed of [statuses, claims]) {
@@ -47,12 +49,6 @@ export async function settle(
   }
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
-}
-
-interface WindowSum {
-  /** Begin of the window whose manifest commits the seconds. */
-  readonly start: number;
-  readonly billableNodeSeconds: number;
 }
 
 /** Sums by deployment UID of every sealed window that some deployment's status does not contain yet. */
@@ -70,11 +66,12 @@ async function sumsOwed(
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
   const oldest = sealed.reduce((least, { window }) => Math.min(least, window.start), sealedThrough);
   const byDeployment = new Map<string, WindowSum[]>();
-  const add = (start: number, sums: readonly { deploymentUID: string; billableNodeSeconds: number }[]): void => {
-    for (const { deploymentUID, billableNodeSeconds } of sums) {
+  const add = (start: number, meters: readonly MeterSum[]): void => {
+    for (const { deploymentUID, sku, billableNodeSeconds, claimedNodeSeconds, readyNodeSeconds } of meters) {
+      const sum = { start, sku, billableNodeSeconds, claimedNodeSeconds, readyNodeSeconds };
       const known = byDeployment.get(deploymentUID);
-      if (known) known.push({ start, billableNodeSeconds });
-      else byDeployment.set(deploymentUID, [{ start, billableNodeSeconds }]);
+      if (known) known.push(sum);
+      else byDeployment.set(deploymentUID, [sum]);
     }
   };
   for (const { window, meters } of sealed) add(window.start, meters);
@@ -82,7 +79,7 @@ async function sumsOwed(
   const keys = since < oldest ? await sealedKeys(deps.ledger, since - 3600, oldest) : [];
   for (const key of keys) {
     const { window, records } = await readSealed(deps.ledger, key);
-    add(window.start, records);
+    add(window.start, meterSums(records));
   }
   return (deploymentUID) => byDeployment.get(deploymentUID) ?? [];
 }

@@ -67,7 +67,7 @@ test("three hours are sealed in order, once, with the seconds of the history", a
   );
   assert.deepEqual(await ledger.list("closing/"), []);
   assert.deepEqual(writes, [
-    `patch ModelDeployment chat {"status":{"metering":{"since":"${instant("10:12:00")}","sealedThrough":"${instant("12:00:00")}","nodeSeconds":${2740 + 4620}}}}`,
+    `patch ModelDeployment chat {"status":{"metering":{"since":"${instant("10:12:00")}","sealedThrough":"${instant("12:00:00")}","nodeSeconds":${2740 + 4620},"counters":[{"sku":"dedicated.l4.1","billable":7360,"claimed":7360,"ready":7360}]}}}`,
     `patch CapacityClaim n1 {"status":{"sealedThrough":"${instant("12:00:00")}"}}`,
     `patch CapacityClaim n2 {"metadata":{"resourceVersion":"1","finalizers":[]}}`,
     "delete CapacityClaim n2",

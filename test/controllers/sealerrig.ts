@@ -2,6 +2,7 @@
 import { Registry } from "prom-client";
 
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
+import { newCapacitySeries } from "../../operator/controllers/capacityseries.ts";
 import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
 import { newSealer } from "../../operator/controllers/sealer.ts";
 import type { SealerDeps } from "../../operator/controllers/sealer.ts";
@@ -57,6 +58,9 @@ export function sealerAt({
 }: Setup) {
   const writes: string[] = [];
   const registry = new Registry();
+  const metrics = newLedgerMetrics(registry);
+  const counters = newCapacitySeries();
+  metrics.followCapacity(counters.values);
   const deps: SealerDeps = {
     ledger,
     kube: {
@@ -68,7 +72,8 @@ export function sealerAt({
     },
     clock: newManualClock(at.includes("T") ? Date.parse(at) : epochMs(at)),
     log,
-    metrics: newLedgerMetrics(registry),
+    metrics,
+    counters,
     clusterId: CLUSTER,
     windowSeconds,
     sealGraceSeconds: 300,

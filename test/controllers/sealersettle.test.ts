@@ -79,6 +79,8 @@ const meteringOf = async (cluster: Cluster, namespace: string, name: string) =>
 
 const claimOf = (cluster: Cluster, name: string) => cluster.admin.find<CapacityClaim>(`${claimsPath}/${name}`);
 
+const sku = "dedicated.l4.1";
+
 test("open claims are marked, released ones go, deployments show their total; a second pass writes nothing", async (t) => {
   const { cluster, namespace, rig, sealerAt } = await world(t);
   const made = await makeDeployment(cluster, namespace, "chat");
@@ -96,6 +98,8 @@ test("open claims are marked, released ones go, deployments show their total; a 
     sealedThrough: instant("12:00:00"),
     // Wanted from 10:12 on, held without a gap since then.
     nodeSeconds: 48 * 60 + 3600,
+    // Two nodes were held until 10:20.
+    counters: [{ sku, billable: 48 * 60 + 3600, claimed: 45 * 60 + 20 * 60 + 3600, ready: 48 * 60 + 3600 }],
   });
   if (!(await requires(t, "audit"))) return;
   const mark = await cluster.audit.mark();
@@ -110,7 +114,13 @@ test("open claims are marked, released ones go, deployments show their total; a 
 
 test("killed after any write of an hour, the next process ends in the same state, with nothing counted twice", async (t) => {
   const { cluster, namespace, rig, sealerAt } = await world(t);
-  const expected = { since: instant("10:12:00"), sealedThrough: instant("12:00:00"), nodeSeconds: 45 * 60 + 3600 };
+  const counters = [{ sku, billable: 45 * 60 + 3600, claimed: 45 * 60 + 30 * 60 + 3600, ready: 45 * 60 + 3600 }];
+  const expected = {
+    since: instant("10:12:00"),
+    sealedThrough: instant("12:00:00"),
+    nodeSeconds: 45 * 60 + 3600,
+    counters,
+  };
   let killed = 0;
   for (let n = 0; n <= 5; n++) {
     const ledger = await directoryLedger(t);

@@ -51,6 +51,21 @@ export interface Tally {
 /** What a segment adds to one deployment and SKU, whatever window it belongs to. */
 export type MeterSum = Pick<UsageRecord, "namespace" | "deploymentName" | "deploymentUID" | "sku"> & Quantities;
 
+/** Sums of records by deployment and SKU, as they are counted while a segment is written. */
+export function meterSums(records: readonly UsageRecord[]): MeterSum[] {
+  const meters = new Map<string, MeterSum>();
+  for (const record of records) addToMeters(meters, record);
+  return [...meters.values()];
+}
+
+function addToMeters(meters: Map<string, MeterSum>, record: UsageRecord): void {
+  const { namespace, deploymentName, deploymentUID, sku } = record;
+  const key = `${deploymentUID} ${sku}`;
+  const known = meters.get(key);
+  const sums = addQuantities(known ? [known, record] : [record]);
+  meters.set(key, { namespace, deploymentName, deploymentUID, sku, ...sums });
+}
+
 export function newTally(): { add(line: Line, text: string): void; result(): Tally } {
   const digest = newDigest();
   const totals = { ...none };
@@ -65,11 +80,7 @@ export function newTally(): { add(line: Line, text: string): void; result(): Tal
       records += 1;
       for (const key of quantityNames) totals[key] += line[key];
       if (line.kind === "adjustment") adjusts.add(`${line.windowStart}/${line.windowEnd}`);
-      const { namespace, deploymentName, deploymentUID, sku } = line;
-      const key = `${deploymentUID} ${sku}`;
-      const known = meters.get(key);
-      const sums = addQuantities(known ? [known, line] : [line]);
-      meters.set(key, { namespace, deploymentName, deploymentUID, sku, ...sums });
+      addToMeters(meters, line);
     },
     result: () => ({
       ...{ lines, records, totals, sha256: digest.hex() },

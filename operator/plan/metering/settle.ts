@@ -3,7 +3,7 @@ import { capacityClaims, modelDeployments } from "../../api/resources.ts";
 import type { CapacityClaim } from "../../api/capacityclaim.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { Closing } from "../../api/ledger.ts";
-import type { ModelDeployment } from "../../api/modeldeployment.ts";
+import type { CapacityCounters, DeploymentMetering, ModelDeployment } from "../../api/modeldeployment.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";
 import { historiesOf } from "./history.ts";
@@ -37,41 +37,73 @@ export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSee
 
 /**
  * From which second on windows must be added up to bring a deployment's status to date; undefined where it has no life yet.
- * `own` are the histories of its pools.
+ * `own` are the histories of its pools. A status without counters is of an older build and is added up anew.
  */
 export function unsettledSince(deployment: ModelDeployment, own: readonly PoolHistory[]): number | undefined {
-  const { sealedThrough } = deployment.status?.metering ?? {};
-  return sealedThrough === undefined ? lifeOf(own)?.start : secondsOf(sealedThrough);
+  const settled = settledBefore(deployment);
+  return settled ? secondsOf(settled.sealedThrough) : lifeOf(own)?.start;
+}
+
+function settledBefore({ status }: ModelDeployment): (DeploymentMetering & { sealedThrough: string }) | undefined {
+  const { sealedThrough, counters } = status?.metering ?? {};
+  return sealedThrough === undefined || !counters ? undefined : { ...status?.metering, sealedThrough };
+}
+
+/** What one sealed window adds to a deployment under one SKU; `start` in seconds is that of the window whose manifest commits it. */
+export interface WindowSum {
+  readonly start: number;
+  readonly sku: string;
+  readonly billableNodeSeconds: number;
+  readonly claimedNodeSeconds: number;
+  readonly readyNodeSeconds: number;
+}
+
+export interface Settlement {
+  /** Histories of its pools. */
+  readonly own: readonly PoolHistory[];
+  /** Its sums of each sealed window. */
+  readonly sums: readonly WindowSum[];
+  readonly sealedThrough: number;
 }
 
 /**
- * The deployment's metering status at `sealedThrough`, as a patch; none where it is up to date, has no life yet, or goes.
- * `sums` are its own of every window that begins after what the status already says, so doing it twice adds nothing twice.
+ * The deployment's metering status at `sealedThrough`; undefined where it has no life yet, or goes. `sums` are of every window
+ * that begins after what the status already says, so doing it twice adds nothing twice.
  */
-export function settleDeployment(
-  deployment: ModelDeployment,
-  at: {
-    /** Histories of its pools. */
-    readonly own: readonly PoolHistory[];
-    /** Its sums of each sealed window, by the window's begin in seconds. */
-    readonly sums: readonly { readonly start: number; readonly billableNodeSeconds: number }[];
-    readonly sealedThrough: number;
-  },
-): Write[] {
-  const { metadata, status } = deployment;
+export function meteringOf(deployment: ModelDeployment, at: Settlement): DeploymentMetering | undefined {
   const life = lifeOf(at.own);
   const from = unsettledSince(deployment, at.own);
-  if (metadata.deletionTimestamp || !life || from === undefined || life.start >= at.sealedThrough) return [];
-  if (status?.metering?.sealedThrough !== undefined && from >= at.sealedThrough) return [];
-  const { since = instantOfSeconds(life.start), nodeSeconds = 0, sealedThrough } = status?.metering ?? {};
-  const added = at.sums
-    .filter(({ start }) => sealedThrough === undefined || start >= from)
-    .reduce((sum, { billableNodeSeconds }) => sum + billableNodeSeconds, 0);
-  const metering = {
+  if (deployment.metadata.deletionTimestamp || !life || from === undefined || life.start >= at.sealedThrough)
+    return undefined;
+  const settled = settledBefore(deployment);
+  if (settled && from >= at.sealedThrough) return settled;
+  const added = at.sums.filter(({ start }) => !settled || start >= from);
+  const { since = instantOfSeconds(life.start), nodeSeconds = 0, counters = [] } = settled ?? {};
+  return {
     since,
     sealedThrough: instantOfSeconds(at.sealedThrough),
-    nodeSeconds: (sealedThrough === undefined ? 0 : nodeSeconds) + added,
+    nodeSeconds: added.reduce((sum, { billableNodeSeconds }) => sum + billableNodeSeconds, nodeSeconds),
+    counters: added.reduce(countUp, counters),
   };
+}
+
+/** Counters with one more window; a window in which adjustments took back more than came counts as nothing. */
+export function countUp(counters: readonly CapacityCounters[], sum: Omit<WindowSum, "start">): CapacityCounters[] {
+  const { sku } = sum;
+  const known = counters.find((one) => one.sku === sku) ?? { sku, billable: 0, claimed: 0, ready: 0 };
+  const next = {
+    sku,
+    billable: known.billable + Math.max(0, sum.billableNodeSeconds),
+    claimed: known.claimed + Math.max(0, sum.claimedNodeSeconds),
+    ready: known.ready + Math.max(0, sum.readyNodeSeconds),
+  };
+  return [...counters.filter((one) => one.sku !== sku), next];
+}
+
+/** `metering` as a patch of the status; none where it is what the status says. */
+export function settleDeployment(deployment: ModelDeployment, metering: DeploymentMetering | undefined): Write[] {
+  const { metadata, status } = deployment;
+  if (!metering || (settledBefore(deployment) && status?.metering?.sealedThrough === metering.sealedThrough)) return [];
   const { name, namespace } = metadata;
   const target = { resource: modelDeployments, name, ...(namespace === undefined ? {} : { namespace }) };
   return [
