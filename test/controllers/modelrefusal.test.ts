@@ -90,17 +90,20 @@ test("each kind of bad source has one clear reason", async () => {
     badSources.map(async ([name, , reason, words]) => [await put(name), reason, words] as const),
   );
   const large = await put("too-large", { prefix: "bad/good", spec: { maxSize: "100" } });
+  const template = await put("own-template", { prefix: "bad/good", spec: { chatTemplate: "{{ x.__class__ }}" } });
   const empty = await put("nothing-here");
   // "bad/goo" must not match "bad/good/…".
   const half = await put("half-a-name", { prefix: "bad/goo" });
   const cases = [
     ...expected,
     [large, "TooLarge", /maxSize/],
+    [template, "ChatTemplateUnsafe", /in spec\.chatTemplate reads the private attribute __class__: correct it there/],
     [empty, "NoFiles", /nothing-here/],
     [half, "NoFiles", /goo/],
   ] as const;
   for (const [path, reason, words] of cases) await assertRefused(path, reason, words);
-  await untilReason(bed, await put("good"), "Imported");
+  const { status } = await untilReason(bed, await put("good"), "Imported");
+  assert.match(status?.parsers?.because ?? "", /neither the chat template nor the architecture/);
 });
 
 test("a refused source that was mended is imported at the next look", async () => {
