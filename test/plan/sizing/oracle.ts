@@ -4,10 +4,11 @@
  * longest.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { hostPython, vllmInstallation } from "../../../image/vllm.ts";
+import { dirname, join } from "node:path";
+import { hostPython, vllmInstallation, type VllmInstallation } from "../../../image/vllm.ts";
 
 export interface OracleQuestion {
   /** The model's config.json. */
@@ -35,7 +36,8 @@ export interface OracleAnswer {
   }[];
 }
 
-export type OracleSaid = OracleAnswer | { readonly refused: string };
+/** What vLLM refuses has its words; `late` is what a busy machine left unanswered, and the next run asks. */
+export type OracleSaid = OracleAnswer | { readonly refused: string; readonly late?: true };
 
 /** Why the oracle cannot be asked here, in one line; undefined where it can. */
 export function oracleMissing(): string | undefined {
@@ -43,8 +45,43 @@ export function oracleMissing(): string | undefined {
   return hostPython("json") ? undefined : "python 3.11 is missing on this machine";
 }
 
-/** Answers in the order of the questions; a configuration that vLLM refuses has its words. Throws where {@link oracleMissing} has a reason. */
-export function askOracle(questions: readonly OracleQuestion[]): readonly OracleSaid[] {
+/** Beside the installation, so that they go with it; the program that asks and the processor's number types are part of a question. */
+function answerFile(installation: VllmInstallation, question: OracleQuestion): string {
+  const program = readFileSync(join(import.meta.dirname, "oracle.py"), "utf8");
+  const processor = existsSync("/proc/cpuinfo") && readFileSync("/proc/cpuinfo", "utf8").includes("avx512_bf16");
+  const key = createHash("sha256")
+    .update(JSON.stringify([program, processor, question]))
+    .digest("hex")
+    .slice(0, 32);
+  return join(dirname(installation.sitePackagesDir), "answers", `${key}.json`);
+}
+
+function remembered(path: string): OracleAnswer | undefined {
+  return existsSync(path) ? (JSON.parse(readFileSync(path, "utf8")) as OracleAnswer) : undefined;
+}
+
+/**
+ * Answers in the order of the questions; a configuration that vLLM refuses has its words. What this installation has answered before is not
+ * asked again unless `afresh` is true. Throws where {@link oracleMissing} has a reason.
+ */
+export function askOracle(questions: readonly OracleQuestion[], afresh = false): readonly OracleSaid[] {
+  const installation = vllmInstallation();
+  if (!installation) throw new Error(oracleMissing());
+  const files = questions.map((question) => answerFile(installation, question));
+  const known = files.map((file) => (afresh ? undefined : remembered(file)));
+  const open = questions.filter((_, index) => known[index] === undefined);
+  const said = open.length > 0 ? askNow(open) : [];
+  mkdirSync(join(dirname(installation.sitePackagesDir), "answers"), { recursive: true });
+  return questions.map((question, index) => {
+    const answer = known[index] ?? said[open.indexOf(question)] ?? { refused: "no answer" };
+    const file = files[index];
+    if (file !== undefined && known[index] === undefined && !("refused" in answer))
+      writeFileSync(file, JSON.stringify(answer));
+    return answer;
+  });
+}
+
+function askNow(questions: readonly OracleQuestion[]): readonly OracleSaid[] {
   const python = hostPython("json");
   const installation = vllmInstallation();
   if (!python || !installation) throw new Error(oracleMissing());
@@ -78,7 +115,14 @@ export function askOracle(questions: readonly OracleQuestion[]): readonly Oracle
         return [name, answer as OracleSaid] as const;
       }),
     );
-    return questions.map((_, index) => said.get(index) ?? { refused: run.stderr.trim().slice(-300) });
+    const isLate = run.signal !== null;
+    return questions.map(
+      (_, index) =>
+        said.get(index) ??
+        (isLate
+          ? { refused: "the machine is too busy: asked again by the next run", late: true }
+          : { refused: run.stderr.trim().slice(-300) }),
+    );
   } finally {
     rmSync(home, { recursive: true, force: true });
   }

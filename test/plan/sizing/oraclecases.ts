@@ -52,6 +52,15 @@ const unpacked = (config: Config): Config => without(config, "quantization_confi
 
 const bert: Config = { ...recorded("sentence-transformers__all-MiniLM-L6-v2"), position_embedding_type: "absolute" };
 
+const windows = (layers: number, each: number): string[] =>
+  Array.from({ length: layers }, (_, index) => ((index + 1) % each === 0 ? "full_attention" : "sliding_attention"));
+
+/** Sizes of Command R7B by transformers' Cohere2Config, whose layer_types follow from sliding_window_pattern. */
+const cohere2: Config = {
+  architectures: ["Cohere2ForCausalLM"], model_type: "cohere2", torch_dtype: "bfloat16", num_hidden_layers: 8, layer_types: windows(8, 4), hidden_size: 4096, num_attention_heads: 32,
+  num_key_value_heads: 8, head_dim: 128, intermediate_size: 14_336, sliding_window: 4096, sliding_window_pattern: 4, max_position_embeddings: 132_096, vocab_size: 4096,
+}; // prettier-ignore
+
 const plain = { maxModelLen: 2048, batchedTokens: 2048 } as const;
 const long = { maxModelLen: 8192, batchedTokens: 2048 } as const;
 
@@ -68,6 +77,7 @@ export const oracleCases: readonly OracleCase[] = [
   { kind: "Mamba 2 and full: Nemotron-H 56B", config: reduced("nvidia__Nemotron-H-56B-Base-8K", 12, { hybrid_override_pattern: "M-M-M-M*-M-M" }), ...plain },
   { kind: "Mamba 2 and full beside it: Falcon-H1 0.5B", config: { architectures: ["FalconH1ForCausalLM"], model_type: "falcon_h1", hidden_size: 1024, intermediate_size: 2048, num_hidden_layers: 4, num_attention_heads: 8, num_key_value_heads: 2, head_dim: 64, mamba_d_ssm: 1536, mamba_n_heads: 24, mamba_d_head: 64, mamba_d_state: 128, mamba_n_groups: 1, mamba_d_conv: 4, mamba_expand: 2, mamba_chunk_size: 128, vocab_size: 32784, max_position_embeddings: 16384, torch_dtype: "bfloat16" }, ...plain },
   { kind: "gated delta network and full: Qwen3-Next 80B", config: reduced("Qwen__Qwen3-Next-80B-A3B-Instruct", 8, { num_experts: 4, num_experts_per_tok: 2 }), ...plain },
+  { kind: "sliding and full, three to one: Cohere 2", config: cohere2, ...long },
   { kind: "short convolution and full: LFM2", config: { architectures: ["Lfm2ForCausalLM"], model_type: "lfm2", hidden_size: 1024, num_hidden_layers: 6, num_attention_heads: 16, num_key_value_heads: 8, conv_L_cache: 3, conv_bias: false, conv_dim: 1024, block_dim: 1024, layer_types: ["conv", "conv", "full_attention", "conv", "conv", "full_attention"], intermediate_size: 6656, block_ff_dim: 6656, block_multiple_of: 256, block_auto_adjust_ff_dim: true, vocab_size: 65536, max_position_embeddings: 128000, torch_dtype: "bfloat16" }, ...plain },
   { kind: "state alone: Mamba 130M", config: { architectures: ["MambaForCausalLM"], model_type: "mamba", hidden_size: 768, intermediate_size: 1536, num_hidden_layers: 4, state_size: 16, conv_kernel: 4, expand: 2, time_step_rank: 48, vocab_size: 50280, torch_dtype: "bfloat16" }, ...plain },
   { kind: "decoder with an encoder's output: Whisper", config: { ...recorded("openai__whisper-large-v3"), encoder_layers: 2, decoder_layers: 4, torch_dtype: "bfloat16" }, maxModelLen: 448, batchedTokens: 2048 },

@@ -21,6 +21,8 @@ export interface OracleRow {
   /** Absent where vLLM cannot build the model here, with its reason. */
   readonly theirs?: OracleAnswer;
   readonly refused?: string;
+  /** Not refused: not answered in time. */
+  readonly late?: true;
 }
 
 /** The CPU kernels' own: 32 tokens, and 16 for latent attention (platforms/cpu.py). On a GPU 16 is the default. */
@@ -56,7 +58,7 @@ function oursOf({ config, maxModelLen, batchedTokens, extra }: OracleCase): Orac
 }
 
 /** Asks vLLM once for all cases. */
-export function oracleRows(cases: readonly OracleCase[] = oracleCases): readonly OracleRow[] {
+export function oracleRows(cases: readonly OracleCase[] = oracleCases, afresh = false): readonly OracleRow[] {
   const said = askOracle(
     cases.map(({ config, maxModelLen, batchedTokens, extra = {} }) => ({
       config,
@@ -71,11 +73,12 @@ export function oracleRows(cases: readonly OracleCase[] = oracleCases): readonly
         ...extra,
       },
     })),
+    afresh,
   );
   return cases.map((one, index) => {
     const answer = said[index] ?? { refused: "no answer" };
     const row = { kind: one.kind, ours: oursOf(one) };
-    return "refused" in answer ? { ...row, refused: answer.refused } : { ...row, theirs: answer };
+    return "refused" in answer ? { ...row, ...answer } : { ...row, theirs: answer };
   });
 }
 
