@@ -4,7 +4,7 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 TSC := $(NODE) node_modules/typescript-7/bin/tsc
 
-.PHONY: help demo test soak verify generate bench cluster image e2e-setup e2e clean
+.PHONY: help demo test soak verify generate bench bench-import cluster image e2e-setup e2e clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
@@ -39,6 +39,9 @@ generate: node_modules/.installed ## Write crds/, docs/api.md and the chart's CR
 
 bench: dist/berth.mjs ## Measure, one JSON line a figure (BENCH= selects, N= sets the number of deployments)
 	@$(NODE) test/bench/main.ts $(BENCH)
+
+bench-import: dist/berth.mjs ## Measure imports beside rclone and s5cmd (LINES="directory stream small memory resume" selects, RUNS=, LARGE=1)
+	@$(NODE) test/bench/imports.ts
 
 cluster: node_modules/.installed ## Start the test bed's control plane and print its KUBECONFIG
 	@$(NODE) test/cluster/main.ts

@@ -77,6 +77,8 @@ export interface ImporterConfig extends CommonConfig {
   readonly hubRedirectHosts: readonly string[];
   readonly manifestSigningKeyFile: string | undefined;
   readonly importConcurrency: number;
+  readonly bufferBytes: number;
+  readonly maxBytesPerSecond: number | undefined;
   readonly progressMs: number;
   readonly credentialsClusterRole: string;
   readonly serviceAccount: string;
@@ -208,6 +210,8 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
     manifestSigningKeyFile: read.text("manifest-signing-key-file"),
     importConcurrency: read.whole("import-concurrency", 1, 64),
+    bufferBytes: read.whole("import-buffer-mib", 16, 16_384) * 2 ** 20,
+    maxBytesPerSecond: read.whole("import-bandwidth-mib", 0, 100_000) * 2 ** 20 || undefined,
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,
     credentialsClusterRole: read.required("credentials-cluster-role"),
     serviceAccount: read.required("service-account"),

@@ -27,6 +27,8 @@ import { newReflector } from "./runtime/reflector.ts";
 import type { Reflector, ReflectorDeps } from "./runtime/reflector.ts";
 import { importModel } from "./transfer/import.ts";
 import { emptyModel } from "./transfer/revisions.ts";
+import { newPartPlaces } from "./transfer/places.ts";
+import { newRawClient } from "./transfer/rawget.ts";
 import { newSlots } from "./transfer/slots.ts";
 
 /** What the role takes from the process: the fields of `Base` in process.ts. */
@@ -42,6 +44,10 @@ export interface ImporterSettings extends AccessSettings {
   readonly manifestSigningKeyFile?: string | undefined;
   /** Imports that copy at once; others wait. */
   readonly importConcurrency: number;
+  /** Memory for parts on their way, of all imports together. */
+  readonly bufferBytes: number;
+  /** Bytes a second that this process asks of sources; undefined for as many as there are. */
+  readonly maxBytesPerSecond: number | undefined;
   /** Networks besides the public ones that a tenant's endpoint may stand in, as CIDRs; none where absent. */
   readonly allowedEndpointCidrs?: readonly string[];
   /** Hosts that the hub may redirect to for files. */
@@ -59,19 +65,26 @@ export interface Importer {
 }
 
 const usualDelays: Delays = { retryMinMs: 2_000, retryMaxMs: 300_000, secretMs: 30_000, refusedMs: 600_000 };
-/** Parts in memory at once, over all imports of the process: 8 × 8 MiB. */
-const partsAtOnce = 8;
+/** A source that sends nothing for so long is asked again on another connection. */
+const SILENCE_MS = 20_000;
 
 /** The source as one that can be listed and read, with its place for the record beside the manifest. */
 async function openSource(
   access: SourceAccess,
   redirectHosts: readonly string[],
   guard: EgressGuard,
+  renew: () => Promise<SourceAccess | undefined>,
 ): Promise<{ readonly source: ObjectSource; readonly origin: SourceOrigin }> {
   const { endpoint } = access;
   if ("bucket" in access)
     return {
-      source: newS3Source({ ...access, guard }),
+      source: newS3Source({
+        ...access,
+        guard,
+        idleTimeoutMs: SILENCE_MS,
+        bulk: newRawClient({ silenceMs: SILENCE_MS, guard }),
+        renew: () => renew().then((now) => (now && "bucket" in now ? now.credentials : undefined)),
+      }),
       origin: { endpoint, bucket: access.bucket, prefix: access.prefix },
     };
   const source = await openHub({ ...access, redirectHosts });
@@ -90,7 +103,8 @@ async function signerFrom(file: string | undefined): Promise<{ readonly signer?:
 }
 
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
-  const parts = newSlots(partsAtOnce);
+  const { bufferBytes, maxBytesPerSecond } = settings;
+  const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond });
   const apiServer = process.env["KUBERNETES_SERVICE_HOST"];
   const guard = newEgressGuard({
     allowedCidrs: settings.allowedEndpointCidrs ?? [],
@@ -98,12 +112,12 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
   });
   const copies = newSlots(settings.importConcurrency);
   return {
-    async importModel({ access, owner, maxSizeBytes, copy, reimport, signal, observer }) {
+    async importModel({ access, renew, owner, maxSizeBytes, copy, reimport, signal, observer }) {
       const signing = await signerFrom(settings.manifestSigningKeyFile);
-      const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard);
+      const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard, renew);
       const what = { ...signing, source, store, owner, origin, version: VERSION, maxSizeBytes, copy, reimport };
       const job = { ...what, clock, signal, observer };
-      return importModel({ ...job, slots: parts, copies }).finally(() => source.close());
+      return importModel({ ...job, places, copies }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),
   };

@@ -167,12 +167,30 @@ export interface SourceObject {
   readonly sha256?: string;
 }
 
+/** What a source states of the whole content of an object. */
+export interface StatedChecksums {
+  readonly crc32?: number;
+  /** 64 hex digits. */
+  readonly sha256?: string;
+}
+
+/** What came into memory. */
+export interface Filled {
+  readonly crc32: number;
+  /** Empty where the read was not of the whole object, or nothing is stated. */
+  readonly stated: StatedChecksums;
+}
+
 /** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */
 export interface ObjectSource {
   /** One page of at most 1,000 objects; `next` is passed back for the following page and absent on the last. */
   list(prefix: string, next?: string): Promise<{ readonly objects: readonly SourceObject[]; readonly next?: string }>;
   /** Exactly `lengthBytes` (> 0) bytes from `offset`; fails with reason SourceChanged where the content is not `object.etag` any more. */
   read(object: SourceObject, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Uint8Array>;
+  /** The same into memory of the caller's, filled whole: the way of large reads. `read` serves where absent. */
+  fill?(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled>;
+  /** Costs a request; absent where a source states nothing beyond its listing. */
+  stated?(object: SourceObject): Promise<StatedChecksums>;
   close(): void;
 }
 
@@ -187,12 +205,31 @@ export interface ListedObject extends StoredObject {
   readonly modifiedAtMs: number;
 }
 
+/** What is about to be brought into the store. */
+export interface UploadPlan {
+  readonly sizeBytes: number;
+  /** At least 5 MiB where there is more than one part. */
+  readonly partBytes: number;
+  /** Names the exact content: an unfinished upload of the same key goes on only where its plan was the same. */
+  readonly content: string;
+}
+
 /** One object on its way into the store; nothing of it can be seen before `commit`. */
 export interface ObjectUpload {
-  /** Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. */
-  part(number: number, bytes: Uint8Array): Promise<void>;
-  /** "exists": somebody else committed this key first, and theirs stays. */
-  commit(): Promise<"written" | "exists">;
+  /** CRC-32 of the parts that an earlier attempt at the same plan brought, by number. They need not be brought again. */
+  readonly found: ReadonlyMap<number, number>;
+  /** Fills the memory with a part that was found; absent where the store shows nothing of what is not committed. */
+  readBack?(number: number, into: Uint8Array): Promise<void>;
+  /**
+   * Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. When it resolves, the
+   * part is in the store's journal: a later attempt finds it.
+   */
+  part(number: number, bytes: Uint8Array, crc32: number): Promise<void>;
+  /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object. */
+  commit(crc32: number): Promise<"written" | "exists">;
+  /** Stops; what was brought waits for the next attempt. */
+  leave(): Promise<void>;
+  /** Forgets what was brought. */
   abort(): Promise<void>;
 }
 
@@ -213,8 +250,10 @@ export interface ObjectStore {
   /** A URL that lets its holder read this object for `seconds`, without a credential; absent where there is none (a directory). */
   presign?(key: string, seconds: number): Promise<string>;
   put(key: string, bytes: Uint8Array, options?: { readonly ifAbsent?: boolean }): Promise<"written" | "exists">;
-  /** Begins an object of `sizeBytes` in parts of `partBytes` (at least 5 MiB where there is more than one). */
-  upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload>;
+  /** Begins an object, or goes on with what an attempt that was killed left of it. */
+  upload(key: string, plan: UploadPlan): Promise<ObjectUpload>;
+  /** Whether parts of an unfinished upload can be read back (ObjectUpload.readBack). */
+  readonly readsBack: boolean;
   /** All objects whose key begins with `prefix` (which ends with '/' or is empty), in no promised order. */
   list(prefix: string): AsyncIterable<ListedObject>;
   /** Uploads beneath `prefix` that nobody has finished, by their object's key or a name below it, and since when. */

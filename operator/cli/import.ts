@@ -11,6 +11,7 @@ import { VERSION } from "../process.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { importModel } from "../transfer/import.ts";
+import { newPartPlaces } from "../transfer/places.ts";
 import { newSlots } from "../transfer/slots.ts";
 import { newBar } from "./importbar.ts";
 import { openPlace } from "./inspectplace.ts";
@@ -40,8 +41,8 @@ interface Flags {
 
 const EXIT_FAILED = 1;
 const EXIT_REFUSED = 4;
-/** Parts in memory at once, as in the importer role. */
-const partsAtOnce = 8;
+/** Memory for parts on their way, as in the importer role. */
+const BUFFER_BYTES = 256 << 20;
 
 const epilogue = `
 Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL_S3 of the source; BERTH_STORE_ACCESS_KEY_ID and
@@ -131,7 +132,7 @@ async function run(flags: Flags, io: ImportIO): Promise<number> {
       maxSizeBytes: flags.maxSize ?? 2048 * 2 ** 30,
       copy: flags.dryRun !== true,
       clock: systemClock,
-      slots: newSlots(partsAtOnce),
+      places: newPartPlaces({ clock: systemClock, bufferBytes: BUFFER_BYTES }),
       copies: newSlots(1),
       observer: bar.observer,
       ...(io.signal ? { signal: io.signal } : {}),

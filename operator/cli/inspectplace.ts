@@ -14,6 +14,9 @@ export interface Place {
   readonly source: ObjectSource;
 }
 
+/** As in the importer role. */
+const SILENCE_MS = 20_000;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** TerminalError where the place cannot be understood or opened. */
@@ -31,6 +34,7 @@ export async function openPlace(text: string, env: Environment): Promise<Place> 
 
 async function openBucket(text: string, env: Environment): Promise<Place> {
   const { newS3Source } = await import("../adapters/s3/source.ts");
+  const { newRawClient } = await import("../transfer/rawget.ts");
   const [bucket = "", ...rest] = text.slice("s3://".length).split("/");
   if (bucket === "") throw new TerminalError("PlaceInvalid", "s3:// lacks the bucket: write s3://bucket/prefix");
   const accessKeyId = env["AWS_ACCESS_KEY_ID"];
@@ -41,6 +45,8 @@ async function openBucket(text: string, env: Environment): Promise<Place> {
     bucket,
     endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? `https://s3.${region}.amazonaws.com`,
     region,
+    idleTimeoutMs: SILENCE_MS,
+    bulk: newRawClient({ silenceMs: SILENCE_MS }),
     ...(accessKeyId && secretAccessKey
       ? { credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) } }
       : {}),

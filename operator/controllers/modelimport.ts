@@ -32,6 +32,8 @@ export interface ModelTransfer {
   importModel(request: {
     readonly owner: StoreOwner;
     readonly access: SourceAccess;
+    /** Reads the Secret anew, where the source refuses what it said before; undefined where it gives nothing to be sent there any more. */
+    readonly renew: () => Promise<SourceAccess | undefined>;
     readonly maxSizeBytes: number;
     readonly copy: boolean;
     /** A request to copy anew what the store holds already. */
@@ -179,7 +181,7 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
       if (copied) course.copiedBytes += count;
       else if (!resumed) {
         resumed = true;
-        writer.tell("Resumed", "going on where an earlier attempt ended: its finished files are not copied again");
+        writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
       }
     },
     reused(count) {
@@ -234,8 +236,12 @@ async function importFrom(
     const maxSizeBytes = bytesOf(model.spec.maxSize);
     const copy = purpose === "copy";
     const reimport = reimportRequest(model);
+    const renew = async (): Promise<SourceAccess | undefined> => {
+      const now = await accessTo(deps.kube, model, deps.settings);
+      return isProblem(now) ? undefined : now;
+    };
     const { observer } = watch;
-    result = await transfer.importModel({ owner, access, maxSizeBytes, copy, reimport, signal, observer });
+    result = await transfer.importModel({ owner, access, renew, maxSizeBytes, copy, reimport, signal, observer });
   } catch (error) {
     await watch.stop();
     const problem = request.signal.aborted ? undefined : problemOf(error);

@@ -16,10 +16,13 @@ export class TerminalError extends Error {
 /** Will pass by itself: retried with jittered backoff, not before `afterMs`. */
 export class RetryError extends Error {
   readonly afterMs: number | undefined;
-  constructor(cause: unknown, afterMs?: number) {
+  /** The other side asked for fewer requests (429, 503). */
+  readonly isThrottled: boolean;
+  constructor(cause: unknown, afterMs?: number, isThrottled = false) {
     super(messageOf(cause), { cause });
     this.name = "RetryError";
     this.afterMs = afterMs;
+    this.isThrottled = isThrottled;
   }
 }
 

@@ -2,21 +2,24 @@
  * One import from beginning to end: list, inspect, copy, commit. May be killed at any point and called again with the same
  * arguments; it then goes on with the files that are not in the store yet. Knows nothing of Kubernetes.
  */
-import type { Clock, ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
+import type { Clock, ManifestSigner, ObjectSource, ObjectStore, SourceObject } from "../ports.ts";
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
-import { filesOf } from "../plan/model/listing.ts";
+import { filesOf, folderOf } from "../plan/model/listing.ts";
 import type { Listing } from "../plan/model/listing.ts";
 import { fingerprintText, revisionFolder } from "../plan/model/manifest.ts";
 import type { FileRecord, FoundRevision, SourceOrigin, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
+import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/sums.ts";
 import { copyFiles } from "./copy.ts";
+import type { PartPlaces } from "./places.ts";
 import { sha256Digest } from "./hash.ts";
 import { inspectSource } from "./headers.ts";
 import { listSource } from "./listing.ts";
+import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import { claimEarlier, commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
 import type { StoredRevisions } from "./revisions.ts";
@@ -38,8 +41,8 @@ export interface ImportJob {
   /** A request to read every byte from the source and write it, whatever the store holds of it; answered once. */
   readonly reimport?: string;
   readonly clock: Clock;
-  /** Places for parts in memory, shared by all imports of the process. */
-  readonly slots: Slots;
+  /** Memory for parts, shared by all imports of the process. */
+  readonly places: PartPlaces;
   /** Places for imports that copy; inspection waits for none. */
   readonly copies: Slots;
   readonly signal?: AbortSignal;
@@ -66,11 +69,11 @@ const storedFileOf = ({ path, sizeBytes, sha256, key }: FileRecord) => ({ path, 
 async function copyRevision(
   job: ImportJob,
   retry: RetryOptions,
-  listing: Listing,
+  { listing, sums }: { readonly listing: Listing; readonly sums: ReadonlyMap<string, string> },
   facts: ModelFacts,
   { found, next }: StoredRevisions,
 ): Promise<FoundRevision> {
-  const { source, store, owner, slots, observer, clock, origin, version } = job;
+  const { source, store, owner, places, observer, clock, origin, version } = job;
   const folder = revisionFolder(owner, next);
   const isFirst = found.length === 0 || job.reimport !== undefined;
   const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
@@ -83,9 +86,13 @@ async function copyRevision(
     source,
     store,
     folder,
-    files: listing.files.filter(({ path }) => !reused.has(path)),
+    // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
+    files: withSums(
+      listing.files.filter(({ path }) => !reused.has(path)),
+      sums,
+    ),
     retry,
-    slots,
+    places,
     onBytes: observer.bytes.bind(observer),
     onFile: observer.file.bind(observer),
   });
@@ -105,19 +112,37 @@ async function copyRevision(
   return { number: next, manifest, record: { digest: manifest.digest, ...record } };
 }
 
+/** The digests that lists beside the files state; a list that is too long to be one is left alone. */
+async function readSums(
+  { source }: ImportJob,
+  retry: RetryOptions,
+  objects: readonly SourceObject[],
+  prefix: string,
+): Promise<ReadonlyMap<string, string>> {
+  const names = new Set(SUMS_NAMES.map((name) => folderOf(prefix) + name));
+  const texts: string[] = [];
+  for (const list of objects.filter(({ key }) => names.has(key))) {
+    if (list.sizeBytes === 0 || list.sizeBytes > MAX_SUMS_BYTES) continue;
+    const bytes = await withRetries(retry, () => source.read(list, 0, list.sizeBytes, retry.signal));
+    texts.push(new TextDecoder().decode(bytes));
+  }
+  return parseSums(texts.join("\n"));
+}
+
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
 export async function importModel(job: ImportJob): Promise<ImportResult> {
   const { source, store, owner, clock, signal } = job;
   const retry: RetryOptions = {
     clock,
     signal,
-    tries: 5,
+    tries: 8,
     baseMs: job.retryBaseMs ?? 200,
     onRetry: job.observer.retried,
   };
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";
   const kind = "commit" in job.origin ? "repository" : "bucket";
-  const listing = filesOf(await listSource(source, prefix, retry), prefix, job.maxSizeBytes, kind);
+  const objects = await listSource(source, prefix, retry);
+  const listing = filesOf(objects, prefix, job.maxSizeBytes, kind);
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const facts = await inspectSource({ source, retry }, listing);
@@ -137,6 +162,10 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   }
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
-  const added = await copyRevision(job, retry, listing, facts, stored).finally(release);
+  const copying = async (): Promise<FoundRevision> => {
+    const sums = await readSums(job, retry, objects, prefix);
+    return copyRevision(job, retry, { listing, sums }, facts, stored);
+  };
+  const added = await copying().finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true, ...pinned };
 }

@@ -28,11 +28,19 @@ export interface RawClient {
   close(): void;
 }
 
+/** Who decides where connections may go; see adapters/egress. */
+export interface RawGuard {
+  readonly check: (host: string) => void;
+  readonly lookup: net.LookupFunction;
+}
+
 export interface RawOptions {
-  /** Milliseconds without a byte after which a request fails. */
+  /** Milliseconds without a byte after which a request fails, with an error of the name TimeoutError. */
   readonly silenceMs: number;
   /** Milliseconds in which a connection must stand; `silenceMs` where absent. */
   readonly connectMs?: number;
+  /** For places that a tenant names; those of the platform need none. */
+  readonly guard?: RawGuard | undefined;
 }
 
 /** What a socket reads at once: some system calls for a part, and small beside it. */
@@ -50,9 +58,10 @@ interface Line {
   reading: Reading | undefined;
 }
 
-function dial(url: URL, { silenceMs, connectMs = silenceMs }: RawOptions): Line {
+function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions): Line {
   const isSecure = url.protocol === "https:";
   const host = url.hostname.replace(/^\[|\]$/g, "");
+  guard?.check(host);
   const where = { host, port: Number(url.port) || (isSecure ? 443 : 80) };
   const onread = {
     buffer: Buffer.allocUnsafeSlow(READ_BYTES),
@@ -69,15 +78,17 @@ function dial(url: URL, { silenceMs, connectMs = silenceMs }: RawOptions): Line 
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
   const secure = net.isIP(host) ? {} : { servername: host };
   // Node documents `onread` for tls.connect; its published types leave it out.
-  const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, onread };
+  const lookup = guard ? { lookup: guard.lookup } : {};
+  const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, ...lookup, onread };
   const socket = isSecure ? tls.connect(options) : net.connect(options);
   const line: Line = { socket, reading: undefined };
   const fail = (error: Error): void => line.reading?.fail(error);
   socket.setNoDelay(true).setTimeout(connectMs);
   socket.once(isSecure ? "secureConnect" : "connect", () => socket.setTimeout(silenceMs));
-  socket.on("timeout", () =>
-    socket.destroy(new Error(`no byte for ${String((socket.timeout ?? silenceMs) / 1000)} s`)),
-  );
+  socket.on("timeout", () => {
+    const silent = new Error(`no byte for ${String((socket.timeout ?? silenceMs) / 1000)} s`);
+    socket.destroy(Object.assign(silent, { name: "TimeoutError" }));
+  });
   socket.on("error", fail);
   socket.on("end", () => socket.destroy());
   socket.on("close", () => fail(Object.assign(new Error("the connection broke off"), { code: "ECONNRESET" })));

@@ -113,10 +113,11 @@ export async function commitRevision(
 }
 
 /**
- * Removes what no manifest names from the folder of a complete revision: files of an abandoned attempt, and the records that
+ * Removes what no manifest names from the folder of a complete revision: files and uploads of an abandoned attempt, and the records that
  * served the copy. Later revisions point only at objects that this one's manifest names, and no other import can be completed here.
  */
 export async function removeLeftovers(store: ObjectStore, folder: string, files: readonly StoredFile[]): Promise<void> {
+  await store.abortUploads(folder);
   const kept = new Set([...files.map((file) => objectKey(folder, file)), folder + MANIFEST, folder + IMPORT_KEY]);
   for await (const { key } of store.list(folder)) {
     if (!kept.has(key) && !key.startsWith(folder + SIGNATURES)) await store.remove(key);

@@ -1,7 +1,7 @@
 // `berth import` as a process: what it prints, how it ends, and that a killed one goes on. The engine's own faults: test/transfer.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -115,24 +115,49 @@ test("a dry run inspects and copies nothing", async (t) => {
   assert.deepEqual(filesBelow(folder), []);
 });
 
+/** Two requests of 64 KiB for the headers of two files. */
+const headerReads = 2 * 65_536;
+
+/** Bytes of weights that the folder's journals and finished files hold after a kill. */
+function journaledBytes(folder: string): number {
+  const partBytes = 16 << 20;
+  return filesBelow(folder).reduce((sum, path) => {
+    if (/^models\/.*\.safetensors$/.test(path)) return sum + statSync(join(folder, path)).size;
+    if (!path.endsWith("/journal")) return sum;
+    const size = statSync(join(folder, path.replace(/journal$/, "data"))).size;
+    const parts = [...readFileSync(join(folder, path), "utf8").matchAll(/^(\d+) [0-9a-f]+ [0-9a-f]+$/gm)];
+    return parts.reduce((all, [, number]) => all + Math.min(partBytes, size - Number(number) * partBytes), sum);
+  }, 0);
+}
+
+function rangeBytes({ headers }: SeenRequest): number {
+  const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
+  return Number(to ?? 0) - Number(from ?? 0) + 1;
+}
+
 const rounds = process.env["BERTH_SOAK"] === "1" ? 200 : 20;
-test(`kill -9 at random bytes ${String(rounds)} times: the same digest, nothing left behind`, async (t) => {
+test(`kill -9 at random bytes ${String(rounds)} times: the same digest, nothing of the journal read again, nothing left behind`, async (t) => {
   t.diagnostic(`seed ${String(fuzzSeed)} (SEED= repeats it)`);
   const choose = chooser(fuzzSeed);
   const isWeight = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith(".safetensors");
-  const all = [...filesBelow(llamaFolder()), ".berth/import.json", "MANIFEST.json"].sort();
+  const model = llamaFolder({ weightBytes: 72e6, shards: 2 });
+  const client = s3.client();
+  await uploadFolder(client, "models", "large/", model);
+  client.destroy();
+  const digest = digestOf(model, filesBelow(model));
+  const all = [...filesBelow(model), ".berth/import.json", "MANIFEST.json"].sort();
   let killed = 0;
   for (let round = 0; round < rounds; round++) {
     const folder = newFolder(t);
-    const args = ["--from", "s3://models/llama", "--to", `file://${folder}`];
+    const args = ["--from", "s3://models/large", "--to", `file://${folder}`];
     // Somewhere inside of the answer to one of the reads: there the connection falls silent, and the process dies.
     const skip = choose(8);
-    const afterBytes = choose(4 << 20);
+    const afterBytes = choose(16 << 20);
     let seen = 0;
     const reached = Promise.withResolvers<void>();
     const match = (request: SeenRequest): boolean => {
       const isHit = isWeight(request) && seen++ === skip;
-      if (isHit) setTimeout(reached.resolve, 5 + choose(40));
+      if (isHit) setTimeout(reached.resolve, 5 + choose(200));
       return isHit;
     };
     const rule = proxy.add({ match, fault: { kind: "stall-after", afterBytes } });
@@ -141,9 +166,20 @@ test(`kill -9 at random bytes ${String(rounds)} times: the same digest, nothing 
     if (first.kill("SIGKILL")) killed++;
     await first.ended;
     rule.remove();
+    const journaled = journaledBytes(folder);
+    const before = proxy.seen.length;
     const { code, out, said } = await run(args);
-    assert.deepEqual([code, out], [0, `${wanted()}\n`], `seed ${String(fuzzSeed)} round ${String(round)}: ${said}`);
-    assert.deepEqual(filesBelow(join(folder, "models/local/llama/1")), all);
+    const again = proxy.seen
+      .slice(before)
+      .filter(isWeight)
+      .map(rangeBytes)
+      .reduce((sum, bytes) => sum + bytes, 0);
+    assert.ok(
+      again <= bytesOf(model) + headerReads - journaled,
+      `${String(again)} bytes were read, although ${String(journaled)} were there`,
+    );
+    assert.deepEqual([code, out], [0, `${digest}\n`], `seed ${String(fuzzSeed)} round ${String(round)}: ${said}`);
+    assert.deepEqual(filesBelow(join(folder, "models/local/large/1")), all);
     assert.deepEqual(filesBelow(folder).length, all.length, "nothing stands beside the model");
   }
   assert.ok(killed > rounds / 2, `${String(killed)} were killed`);

@@ -29,6 +29,8 @@ export type HttpFault =
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: (body: Buffer) => Buffer | string;
     }
+  /** The last byte of the request's body is another one when it reaches the server. */
+  | { readonly kind: "spoil-request" }
   /** The body breaks off after so many bytes. */
   | { readonly kind: "cut"; readonly afterBytes: number }
   /** The body falls silent after so many bytes, connection open. */
@@ -188,7 +190,19 @@ function forward(exchange: Exchange, options: FaultProxyOptions, agent: http.Age
   });
   outgoing.on("error", () => exchange.reset());
   answer.on("close", () => outgoing.destroy());
-  incoming.on("error", () => outgoing.destroy()).pipe(outgoing);
+  incoming.on("error", () => outgoing.destroy());
+  if (fault?.kind === "spoil-request") spoil(incoming, outgoing);
+  else incoming.pipe(outgoing);
+}
+
+function spoil(incoming: http.IncomingMessage, outgoing: http.ClientRequest): void {
+  const chunks: Buffer[] = [];
+  incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
+  incoming.on("end", () => {
+    const body = Buffer.concat(chunks);
+    if (body.length > 0) body[body.length - 1] = (body.at(-1) ?? 0) ^ 1;
+    outgoing.end(body);
+  });
 }
 
 function act(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, fault: HttpFault | undefined): void {
@@ -206,6 +220,7 @@ function act(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, 
       return;
     case "lose-answer":
     case "rewrite":
+    case "spoil-request":
     case "cut":
     case "stall-after":
     case undefined:

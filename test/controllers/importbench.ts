@@ -90,6 +90,8 @@ export function settingsOf(bed: Pick<Bed, "s3" | "storeUrl">, change: SettingsCh
     hubRedirectHosts: [],
     store: { url: bed.storeUrl, endpoint, region, credentials: { accessKeyId, secretAccessKey } },
     importConcurrency: 2,
+    bufferBytes: 64 << 20,
+    maxBytesPerSecond: undefined,
     progressMs: 50,
     leaseMs: 2000,
     delays: { retryMinMs: 100, retryMaxMs: 500, secretMs: 300, refusedMs: 1000 },

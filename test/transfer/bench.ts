@@ -10,6 +10,8 @@ import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import type { ImportObserver } from "../../operator/plan/model/importing.ts";
 import type { ImportJob } from "../../operator/transfer/import.ts";
+import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { newSlots } from "../../operator/transfer/slots.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { filesBelow } from "../models/upload.ts";
@@ -38,7 +40,9 @@ export async function newStore(t: TestContext, s3: S3Server, kind: StoreKind): P
 
 export function newSource(t: TestContext, s3: S3Server, bucket: string, endpoint = s3.endpoint): ObjectSource {
   const { region, accessKeyId, secretAccessKey } = s3;
-  const source = newS3Source({ endpoint, region, bucket, credentials: { accessKeyId, secretAccessKey } });
+  const credentials = { accessKeyId, secretAccessKey };
+  const bulk = newRawClient({ silenceMs: 20_000 });
+  const source = newS3Source({ endpoint, region, bucket, credentials, bulk });
   t.after(() => source.close());
   return source;
 }
@@ -88,7 +92,7 @@ export function jobFor(
     maxSizeBytes: 1e12,
     copy: true,
     clock: systemClock,
-    slots: newSlots(4),
+    places: newPartPlaces({ clock: systemClock, bufferBytes: 64 << 20, partBytes: 8 << 20 }),
     copies: newSlots(2),
     observer: newObserver(),
     retryBaseMs: 10,

@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { DeleteBucketCommand, DeleteObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3"; // prettier-ignore
+import type { S3Credentials } from "../../operator/adapters/s3/client.ts";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
 import { problemOf } from "../../operator/controllers/modelimport.ts";
@@ -16,6 +17,7 @@ import type { ImportResult } from "../../operator/plan/model/importing.ts";
 import type { ModelProblem } from "../../operator/plan/model/problem.ts";
 import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
 import { importModel } from "../../operator/transfer/import.ts";
+import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, HttpFault, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
@@ -26,6 +28,7 @@ import type { Files } from "../models/tiny.ts";
 import { filesBelow } from "../models/upload.ts";
 import { jobFor, newObserver } from "./bench.ts";
 
+const mib = 2 ** 20;
 const weightBytes = 20 << 20;
 const header = { w: { dtype: "U8", shape: [weightBytes], data_offsets: [0, weightBytes] } };
 const weights = safetensors(header, weightBytes);
@@ -72,7 +75,8 @@ async function newRig(t: TestContext, endpoint = proxy.url): Promise<Rig> {
   client.destroy();
   const { region, accessKeyId, secretAccessKey } = s3;
   const credentials = { accessKeyId, secretAccessKey };
-  const source = newS3Source({ endpoint, region, bucket, credentials, idleTimeoutMs: 400 });
+  const bulk = newRawClient({ silenceMs: 400 });
+  const source = newS3Source({ endpoint, region, bucket, credentials, idleTimeoutMs: 400, bulk });
   const store = openStore({ url: `s3://${storeBucket}/platform`, endpoint, region, credentials });
   t.after(() => {
     source.close();
@@ -229,9 +233,10 @@ describe("what stays is named, and mended it is imported", () => {
       // The read that meets the change is the first of data: it waits until the change is made.
       const source: ObjectSource = {
         ...rig.source,
-        read: async (object, offset, ...rest) => {
+        fill: async (object, offset, ...rest) => {
           if (object.key === key && offset > 0) await (done ??= then(rig));
-          return rig.source.read(object, offset, ...rest);
+          assert.ok(rig.source.fill);
+          return rig.source.fill(object, offset, ...rest);
         },
       };
       const problem = await attempt({ ...rig, source });
@@ -266,6 +271,108 @@ describe("what stays is named, and mended it is imported", () => {
   }
 });
 
+/** One other byte, the same length. */
+const flipped = (body: Buffer): Buffer => {
+  const spoilt = Buffer.from(body);
+  spoilt[spoilt.length - 1] = (spoilt.at(-1) ?? 0) ^ 1;
+  return spoilt;
+};
+const ofText = (rig: Rig) => (request: SeenRequest) =>
+  request.method === "GET" && request.path === `/${rig.bucket}/m/notes.txt`;
+
+describe("wrong bytes with the right length are noticed by what the source states", () => {
+  const cases: readonly (readonly [string, Where, "CRC-32" | "SHA-256"])[] = [
+    ["a part of a large file, by the CRC-32 of the object", ofParts, "CRC-32"],
+    ["a small file, by the CRC-32 of the answer", ofText, "CRC-32"],
+    ["a part of a large file, by SHA256SUMS", ofParts, "SHA-256"],
+  ];
+  for (const [name, where, kind] of cases) {
+    test(name, async (t) => {
+      const rig = await newRig(t);
+      const sha256 = createHash("sha256").update(weights).digest("hex");
+      await withClient(async (client) => {
+        const sums = { Bucket: rig.bucket, Key: "m/SHA256SUMS", Body: `${sha256} *model.safetensors\n` };
+        const text = { Bucket: rig.bucket, Key: "m/notes.txt", Body: "notes" };
+        if (kind === "SHA-256") await client.send(new PutObjectCommand(sums));
+        if (where === ofText) await client.send(new PutObjectCommand(text));
+      });
+      const rule = proxy.add({ match: where(rig), fault: { kind: "rewrite", body: flipped } });
+      t.after(() => rule.remove());
+      const problem = await attempt(rig);
+      rule.remove();
+      assert.ok("reason" in problem, JSON.stringify(problem));
+      assert.deepEqual([problem.reason, problem.retryable], ["ChecksumMismatch", true]);
+      assert.match(problem.message, new RegExp(`has ${kind} [0-9a-f]+, but the source states [0-9a-f]+`));
+      assert.equal(await rig.store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
+      const mended = await attempt(rig);
+      if (where === ofText) assert.ok("kind" in mended && mended.kind === "imported", JSON.stringify(mended));
+      else await assertWhole(rig, mended);
+    });
+  }
+
+  test("a part that is spoilt on its way into the store is refused by it, and sent again", async (t) => {
+    const rig = await newRig(t);
+    const rule = proxy.add({ match: isPart(rig), times: 1, fault: { kind: "spoil-request" } });
+    t.after(() => rule.remove());
+    const observer = newObserver();
+    await assertWhole(rig, await attempt(rig, observer));
+    assert.equal(rule.hits, 1);
+    assert.ok(observer.retries > 0);
+  });
+});
+
+test("a store that knows no checksums of parts gets none, and is trusted with nothing that it cannot prove", async (t) => {
+  const rig = await newRig(t);
+  const asksFor = (request: SeenRequest): boolean => request.headers["x-amz-checksum-algorithm"] !== undefined;
+  const rule = proxy.add({ match: asksFor, fault: { kind: "status", code: 501 } });
+  t.after(() => rule.remove());
+  const cut = proxy.add({ match: isComplete(rig), times: 3, fault: { kind: "status", code: 500 } });
+  t.after(() => cut.remove());
+  const failed = await attempt(rig);
+  assert.ok("reason" in failed && failed.retryable, JSON.stringify(failed));
+  const before = proxy.seen.length;
+  await assertWhole(rig, await attempt(rig));
+  const parts = proxy.seen.slice(before).filter(isPart(rig));
+  assert.equal(parts.length, Math.ceil(weights.length / (8 * mib)), "parts without a checksum are sent again");
+  assert.ok(parts.every(({ headers }) => headers["x-amz-checksum-crc32"] === undefined));
+  assert.ok(parts.every(({ headers }) => /^[0-9a-f]{64}$/.test(String(headers["x-amz-content-sha256"]))));
+  assert.ok(rule.hits > 0);
+});
+
+test("a version that was read is asked for by its name; where that is refused, the ETag pins alone", async (t) => {
+  const rig = await newRig(t);
+  const byVersion = (request: SeenRequest): boolean => request.method === "GET" && request.query.has("versionId");
+  const refused = proxy.add({ match: byVersion, fault: { kind: "status", code: 403 } });
+  const named = proxy.add({ match: ofWeights(rig), fault: { kind: "rewrite", headers: { "x-amz-version-id": "v1" } } });
+  t.after(() => [refused, named].forEach((rule) => rule.remove()));
+  const before = proxy.seen.length;
+  await assertWhole(rig, await attempt(rig));
+  const asked = proxy.seen.slice(before).filter(byVersion);
+  assert.ok(asked.length > 0 && asked.every(({ query }) => query.get("versionId") === "v1"));
+});
+
+test("credentials that are refused are read anew, once for all requests; the same again help nobody", async (t) => {
+  const rig = await newRig(t);
+  const { region, accessKeyId, secretAccessKey } = s3;
+  let asked = 0;
+  let now: S3Credentials = { accessKeyId, secretAccessKey: "of-yesterday" };
+  const renew = (): Promise<S3Credentials> => {
+    asked++;
+    return Promise.resolve(now);
+  };
+  const bulk = newRawClient({ silenceMs: 400 });
+  const source = newS3Source({ endpoint: proxy.url, region, bucket: rig.bucket, credentials: now, bulk, renew });
+  t.after(() => source.close());
+  const refused = await attempt({ ...rig, source });
+  assert.ok("reason" in refused);
+  assert.equal(refused.reason, "AccessDenied", refused.message);
+  assert.ok(asked > 0);
+  asked = 0;
+  now = { accessKeyId, secretAccessKey };
+  await assertWhole(rig, await attempt({ ...rig, source }));
+  assert.equal(asked, 1);
+});
+
 test("a certificate of another name is no source, and is named", async (t) => {
   const { certPem, keyPem } = newClientCertificate(newAuthority(), "elsewhere.example.org");
   const tls = await startFaultProxy({ target: s3.endpoint, dialect: "s3", tls: { certPem, keyPem } });
@@ -282,7 +389,6 @@ test("a certificate of another name is no source, and is named", async (t) => {
   assert.equal(tls.seen.length, 0, "no request, and so no signature, was sent");
 });
 
-const mib = 2 ** 20;
 /** Sizes of the store's volume: full in the header, in the first part, in a later one, at the end. */
 for (const sizeBytes of [64 * 1024, 4 * mib, 12 * mib, 20 * mib]) {
   test(`a store of ${String(sizeBytes / 1024)} KiB is full, says so, and goes on when it has room`, async (t) => {

@@ -147,7 +147,7 @@ for (const kind of kinds) {
       await berth(store, ["gc", "--yes", "--older-than", "0m"]);
       assert.deepEqual((await client.send(new ListMultipartUploadsCommand({ Bucket }))).Uploads ?? [], []);
     } else {
-      const upload = await store.upload(`${model}4/weights`, 9, 9);
+      const upload = await store.upload(`${model}4/weights`, { sizeBytes: 9, partBytes: 9, content: "x" });
       t.after(() => upload.abort());
       await berth(store, ["gc", "--yes", "--older-than", "0m"]);
       for await (const { key } of store.listUploads("")) assert.fail(`${key} was left`);

@@ -156,12 +156,13 @@ test("a source that changes while it is copied is not imported as a mixture", as
   };
   const held: typeof source = {
     ...source,
-    read: async (object, ...rest) => {
+    fill: async (object, ...rest) => {
       if (object.key === "moving/tokenizer.json") {
         replace();
         await overwritten;
       }
-      return source.read(object, ...rest);
+      assert.ok(source.fill);
+      return source.fill(object, ...rest);
     },
   };
   await assert.rejects(importModel(jobFor({ source: held, store, prefix: "moving" })), (error: unknown) => {

@@ -10,6 +10,8 @@ import { join } from "node:path";
 import type { AddressInfo, Socket } from "node:net";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { newEgressGuard } from "../../operator/adapters/egress/guard.ts";
+import { TerminalError } from "../../operator/runtime/errors.ts";
 import { newBodyReader } from "../../operator/transfer/rawbody.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { newHeadReader } from "../../operator/transfer/rawhead.ts";
@@ -157,4 +159,27 @@ test("over TLS a certificate that nobody vouches for is refused", async (t) => {
   const url = new URL(`https://127.0.0.1:${String((server.address() as AddressInfo).port)}/x`);
   await assert.rejects(newGet(t, url)(), /self.signed certificate/);
   assert.equal(asked, 0);
+});
+
+test("a guard judges literal addresses, and every address that a name has, before anything is sent", async (t) => {
+  const { seen, url } = await startPeer(t, (_request, socket) => socket.end());
+  const guard = newEgressGuard({ allowedCidrs: [], resolve: () => Promise.resolve([{ address: "127.0.0.1", family: 4 }]) }); // prettier-ignore
+  const client = newRawClient({ silenceMs: 5_000, guard });
+  t.after(() => client.close());
+  const nothing = { headers: {}, onHead: () => undefined, onBytes: () => undefined };
+  for (const host of ["127.0.0.1", "public.example.org"]) {
+    const place = new URL(url);
+    place.hostname = host;
+    await assert.rejects(client.get({ url: place, ...nothing }, new AbortController().signal), (error: unknown) => {
+      assert.ok(error instanceof TerminalError);
+      assert.equal(error.reason, "EndpointNotAllowed");
+      return true;
+    });
+  }
+  assert.equal(seen.connections, 0);
+});
+
+test("silence is a TimeoutError, which is told from a connection that broke", async (t) => {
+  const { url } = await startPeer(t, () => undefined);
+  await assert.rejects(newGet(t, url, 50)(), { name: "TimeoutError" });
 });

@@ -4,41 +4,63 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import type { EgressGuard } from "../egress/guard.ts";
+import { BulkHandler } from "./bulk.ts";
+import type { BulkClient } from "./bulk.ts";
 
 export interface S3Access {
   /** URL with scheme and host; undefined means AWS itself. */
   readonly endpoint?: string;
   readonly region: string;
   /** undefined: anonymous requests; the process's own identity is never used for a tenant. */
-  readonly credentials?: {
-    readonly accessKeyId: string;
-    readonly secretAccessKey: string;
-    readonly sessionToken?: string;
-  };
+  readonly credentials?: S3Credentials;
   readonly maxSockets?: number;
   /** Where connections may go, for places that a tenant names; those of the platform need none. */
   readonly guard?: EgressGuard;
   /** Milliseconds without a byte after which a request fails; only this ends a body that stalls. */
   readonly idleTimeoutMs?: number;
+  /** Brings the bytes of requests that carry a BulkTarget. */
+  readonly bulk?: BulkClient;
+  /** Tries of one request by the SDK itself: 3 where absent. */
+  readonly maxAttempts?: number;
+  /** Asked before each request where given, so that credentials may change while the client lives. */
+  readonly currentCredentials?: () => S3Credentials;
+}
+
+export interface S3Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
+/** Long over, so that the SDK asks for them each time. */
+const expiration = new Date(0);
+
+function identityOf({ credentials, currentCredentials }: S3Access) {
+  if (!credentials)
+    return {
+      credentials: { accessKeyId: "", secretAccessKey: "" },
+      signer: { sign: async (request: never) => request },
+    };
+  if (!currentCredentials) return { credentials };
+  return { credentials: () => Promise.resolve({ ...currentCredentials(), expiration }) };
 }
 
 /** Checksums only where an operation requires them: S3-compatible servers differ in what they accept. */
 export function newS3Client(access: S3Access): S3Client {
-  const { endpoint, region, credentials, maxSockets = 64, idleTimeoutMs = 30_000 } = access;
+  const { endpoint, region, maxSockets = 64, idleTimeoutMs = 30_000, maxAttempts = 3, bulk } = access;
   const pool = { keepAlive: true, maxSockets };
+  const handling = {
+    connectionTimeout: 5_000,
+    socketTimeout: idleTimeoutMs,
+    ...(access.guard?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
+  };
   return new S3Client({
     region,
     ...(endpoint ? { endpoint, forcePathStyle: true } : {}),
-    ...(credentials
-      ? { credentials }
-      : { credentials: { accessKeyId: "", secretAccessKey: "" }, signer: { sign: async (request) => request } }),
+    ...identityOf(access),
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
-    maxAttempts: 3,
-    requestHandler: new NodeHttpHandler({
-      connectionTimeout: 5_000,
-      socketTimeout: idleTimeoutMs,
-      ...(access.guard?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
-    }),
+    maxAttempts,
+    requestHandler: bulk ? new BulkHandler(handling, bulk) : new NodeHttpHandler(handling),
   });
 }

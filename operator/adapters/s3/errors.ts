@@ -66,6 +66,8 @@ export interface S3Place {
   readonly hidden: readonly string[];
 }
 
+const isThrottled = ({ status }: RawError): boolean => status === 429 || status === 503;
+
 /** A failed request to a tenant's source, translated. */
 export function sourceError(error: unknown, place: S3Place): TerminalError | RetryError {
   if (error instanceof TerminalError || error instanceof RetryError) return error;
@@ -77,10 +79,12 @@ export function sourceError(error: unknown, place: S3Place): TerminalError | Ret
   const says = `${place.endpoint} says ${words}`;
   const terminal = (reason: string, message: string): TerminalError => new TerminalError(reason, message);
   const passing = (reason: string, message: string): RetryError =>
-    new RetryError(terminal(reason, message), raw.retryAfterMs);
+    new RetryError(terminal(reason, message), raw.retryAfterMs, isThrottled(raw));
   if (raw.name === "NoSuchBucket") return terminal("BucketNotFound", `bucket ${place.bucket}: ${says}`);
   const isRedirect = raw.status !== undefined && raw.status >= 300 && raw.status < 400;
   if (isRedirect) return terminal("EndpointRedirects", `bucket ${place.bucket}: ${says} (HTTP ${String(raw.status)})`);
+  // The SDK has learnt the server's time from this very answer, and signs the next request by it.
+  if (raw.name === "RequestTimeTooSkewed") return passing("AccessDenied", `bucket ${place.bucket}: ${says}`);
   if (refusals.has(raw.name) || raw.status === 401 || raw.status === 403) {
     return terminal("AccessDenied", `bucket ${place.bucket}: ${says}`);
   }
@@ -106,7 +110,8 @@ export function storeError(error: unknown, url: string, hidden: readonly string[
   if (error instanceof RetryError) return error;
   const raw = rawOf(error);
   const words = quoted(raw.code ? `${raw.code}: ${raw.message}` : `${raw.name}: ${raw.message}`, hidden);
-  return new RetryError(new TerminalError("StoreError", `the store ${url} fails: ${words}`), raw.retryAfterMs);
+  const said = new TerminalError("StoreError", `the store ${url} fails: ${words}`);
+  return new RetryError(said, raw.retryAfterMs, isThrottled(raw));
 }
 
 /** HTTP status of a raw error of the SDK, if it has one. */

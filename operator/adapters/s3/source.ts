@@ -1,12 +1,18 @@
-/** A tenant's bucket as an ObjectSource: bounded listing pages, and ranged reads pinned to an ETag. Redirects are never followed. */
-import { GetObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
-import type { GetObjectCommandOutput } from "@aws-sdk/client-s3";
+/**
+ * A tenant's bucket as an ObjectSource: bounded listing pages, and ranged reads pinned to an ETag and, where the bucket keeps versions,
+ * to the version that was read first. Redirects are never followed.
+ */
+import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
+import type { GetObjectCommandOutput, S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { ObjectSource, SourceObject } from "../../ports.ts";
+import type { Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
+import { BulkTarget } from "./bulk.ts";
+import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client } from "./client.ts";
-import type { S3Access } from "./client.ts";
-import { sourceError } from "./errors.ts";
+import type { S3Access, S3Credentials } from "./client.ts";
+import { newRenewal } from "./renewal.ts";
+import { sourceError, statusOf } from "./errors.ts";
 
 /** Keys come URL-encoded, so that one with a control character does not break the XML; not every server complies. */
 function decodedKey(key: string, encoding: string | undefined): string {
@@ -27,23 +33,16 @@ function totalOf(contentRange: string | undefined): number | undefined {
 const changed = (object: SourceObject, what: string): RetryError =>
   new RetryError(new TerminalError("SourceChanged", `${object.key.slice(0, 200)} ${what} while it was read`));
 
-/** Reads exactly `lengthBytes` into one buffer; more or less is a fault of the server. */
-async function collect(body: Readable, lengthBytes: number, signal: AbortSignal | undefined): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafe(lengthBytes);
-  let at = 0;
+/** Reads exactly `into.length` bytes; more or less is a fault of the server. */
+async function collect(body: Readable, target: BulkTarget, signal: AbortSignal | undefined): Promise<void> {
   const abort = (): void => void body.destroy(new Error("aborted"));
   signal?.addEventListener("abort", abort, { once: true });
   try {
-    for await (const chunk of body as AsyncIterable<Buffer>) {
-      if (at + chunk.length > lengthBytes) throw new Error("the server sends more bytes than were asked for");
-      at += chunk.copy(bytes, at);
-    }
+    for await (const chunk of body as AsyncIterable<Buffer>) target.take(chunk);
   } finally {
     signal?.removeEventListener("abort", abort);
     body.destroy();
   }
-  if (at < lengthBytes) throw new Error(`the answer ended after ${String(at)} of ${String(lengthBytes)} bytes`);
-  return bytes;
 }
 
 function checkRange(object: SourceObject, lengthBytes: number, answer: GetObjectCommandOutput): void {
@@ -52,59 +51,152 @@ function checkRange(object: SourceObject, lengthBytes: number, answer: GetObject
   if (total === undefined && lengthBytes !== object.sizeBytes) throw new Error("the server ignores ranges");
 }
 
+interface Reading {
+  readonly client: S3Client;
+  readonly bucket: string;
+  readonly isBulk: boolean;
+  /** Version of each key with its ETag, as the first answer named it. */
+  readonly versions: Map<string, string>;
+  /** False once the server refuses to read by version: the ETag pins as well, but only as long as nobody overwrites. */
+  pinsVersions: boolean;
+}
+
+const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
+
+/** The whole of an object is asked for without a range: servers state checksums only then. */
+function getCommand({ bucket, versions }: Reading, object: SourceObject, offset: number, lengthBytes: number) {
+  const isWhole = offset === 0 && lengthBytes === object.sizeBytes;
+  const command = new GetObjectCommand({
+    Bucket: bucket,
+    Key: object.key,
+    IfMatch: object.etag,
+    ...(isWhole ? {} : { Range: `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}` }),
+    ...(versions.has(pinOf(object)) ? { VersionId: versions.get(pinOf(object)) } : {}),
+  });
+  if (isWhole) wantsStated(command);
+  return command;
+}
+
+/** Many who may read objects may not read their versions (s3:GetObjectVersion); then the ETag alone pins. */
+async function send(reading: Reading, object: SourceObject, offset: number, lengthBytes: number, options: object) {
+  const command = getCommand(reading, object, offset, lengthBytes);
+  try {
+    return await reading.client.send(command, options);
+  } catch (error) {
+    const isRefused = [400, 403, 404, 405, 501].includes(statusOf(error) ?? 0);
+    if (command.input.VersionId === undefined || !isRefused) throw error;
+    reading.pinsVersions = false;
+    reading.versions.clear();
+    return reading.client.send(getCommand(reading, object, offset, lengthBytes), options);
+  }
+}
+
+async function fill(reading: Reading, object: SourceObject, offset: number, target: BulkTarget, signal?: AbortSignal) {
+  const { versions } = reading;
+  const lengthBytes = target.into.length;
+  const options = { ...(signal ? { abortSignal: signal } : {}), ...(reading.isBulk ? { bulk: target } : {}) };
+  const answer = await send(reading, object, offset, lengthBytes, options);
+  const body = answer.Body as Readable | undefined;
+  if (!body) throw new Error("the answer has no body");
+  try {
+    checkRange(object, lengthBytes, answer);
+  } catch (error) {
+    body.destroy();
+    throw error;
+  }
+  if (reading.isBulk) body.destroy();
+  else {
+    target.begin(new Map());
+    await collect(body, target, signal);
+  }
+  if (target.at < lengthBytes)
+    throw new Error(`the answer ended after ${String(target.at)} of ${String(lengthBytes)} bytes`);
+  const { VersionId } = answer;
+  if (reading.pinsVersions && VersionId && VersionId !== "null") versions.set(pinOf(object), VersionId);
+}
+
 export interface S3SourceOptions extends S3Access {
   readonly endpoint: string;
   readonly bucket: string;
+  /** Reads the credentials anew where they are refused; undefined where there are none any more. */
+  readonly renew?: () => Promise<S3Credentials | undefined>;
+}
+
+async function listPage(client: S3Client, bucket: string, prefix: string, next: string | undefined) {
+  const request = {
+    Bucket: bucket,
+    Prefix: prefix,
+    MaxKeys: 1000,
+    EncodingType: "url" as const,
+    ContinuationToken: next,
+  };
+  const page = await client.send(new ListObjectsV2Command(request));
+  const objects = (page.Contents ?? []).map((o) => ({
+    key: decodedKey(o.Key ?? "", page.EncodingType),
+    sizeBytes: o.Size ?? 0,
+    etag: o.ETag ?? "",
+  }));
+  const more = page.IsTruncated ? page.NextContinuationToken : undefined;
+  return more === undefined ? { objects } : { objects, next: more };
+}
+
+async function stated({ client, bucket, versions }: Reading, object: SourceObject): Promise<StatedChecksums> {
+  const pinned = versions.get(pinOf(object));
+  const answer = await client.send(
+    new HeadObjectCommand({
+      Bucket: bucket,
+      Key: object.key,
+      IfMatch: object.etag,
+      ChecksumMode: "ENABLED",
+      ...(pinned === undefined ? {} : { VersionId: pinned }),
+    }),
+  );
+  return statedOf(object, { type: answer.ChecksumType, crc32: answer.ChecksumCRC32, sha256: answer.ChecksumSHA256 });
+}
+
+/** Of an object that came in parts only what is said to be of the whole counts: older servers state the checksum of checksums. */
+function statedOf({ etag }: SourceObject, said: Parameters<typeof statedBy>[0]): StatedChecksums {
+  const type =
+    said instanceof Map
+      ? (said as ReadonlyMap<string, string>).get("x-amz-checksum-type")
+      : (said as { type?: string }).type;
+  return type === undefined && /-\d+"?$/.test(etag) ? {} : statedBy(said);
 }
 
 /** Errors are those of ports.ObjectSource, in the words of the server; see errors.ts. */
 export function newS3Source(options: S3SourceOptions): ObjectSource {
-  const client = newS3Client(options);
-  const { bucket, endpoint, credentials } = options;
-  const hidden = credentials
-    ? [credentials.accessKeyId, credentials.secretAccessKey, credentials.sessionToken ?? ""]
-    : [];
-  const place = { endpoint, bucket, hidden };
+  const { bucket, endpoint, credentials, renew } = options;
+  const renewal = newRenewal(credentials, renew);
+  // One try each: who reads tries again, and learns of every refusal.
+  const client = newS3Client({ ...options, maxAttempts: 1, currentCredentials: renewal.current });
+  const reading: Reading = {
+    client,
+    bucket,
+    isBulk: options.bulk !== undefined,
+    versions: new Map(),
+    pinsVersions: true,
+  };
+  const guarded = <T>(place: { readonly reading?: boolean }, work: () => Promise<T>): Promise<T> =>
+    renewal.run(work, (error) => sourceError(error, { endpoint, bucket, hidden: renewal.hidden(), ...place }));
+  const filled = async (
+    object: SourceObject,
+    offset: number,
+    into: Uint8Array,
+    signal?: AbortSignal,
+  ): Promise<Filled> => {
+    const target = new BulkTarget(into);
+    await guarded({ reading: true }, () => fill(reading, object, offset, target, signal));
+    return { crc32: target.crc32, stated: statedOf(object, target.headers) };
+  };
   return {
-    async list(prefix, next) {
-      try {
-        const request = {
-          Bucket: bucket,
-          Prefix: prefix,
-          MaxKeys: 1000,
-          EncodingType: "url" as const,
-          ContinuationToken: next,
-        };
-        const page = await client.send(new ListObjectsV2Command(request));
-        const objects = (page.Contents ?? []).map((o) => ({
-          key: decodedKey(o.Key ?? "", page.EncodingType),
-          sizeBytes: o.Size ?? 0,
-          etag: o.ETag ?? "",
-        }));
-        const more = page.IsTruncated ? page.NextContinuationToken : undefined;
-        return more === undefined ? { objects } : { objects, next: more };
-      } catch (error) {
-        throw sourceError(error, place);
-      }
-    },
+    list: (prefix, next) => guarded({}, () => listPage(client, bucket, prefix, next)),
     async read(object, offset, lengthBytes, signal) {
-      const range = `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
-      const request = { Bucket: bucket, Key: object.key, Range: range, IfMatch: object.etag };
-      try {
-        const answer = await client.send(new GetObjectCommand(request), signal ? { abortSignal: signal } : {});
-        const body = answer.Body as Readable | undefined;
-        if (!body) throw new Error("the answer has no body");
-        try {
-          checkRange(object, lengthBytes, answer);
-        } catch (error) {
-          body.destroy();
-          throw error;
-        }
-        return await collect(body, lengthBytes, signal);
-      } catch (error) {
-        throw sourceError(error, { ...place, reading: true });
-      }
+      const bytes = Buffer.allocUnsafe(lengthBytes);
+      await filled(object, offset, bytes, signal);
+      return bytes;
     },
+    fill: filled,
+    stated: (object) => guarded({ reading: true }, () => stated(reading, object)),
     close: () => client.destroy(),
   };
 }

@@ -7,8 +7,9 @@ import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "nod
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Readable } from "node:stream";
-import type { ListedObject, ObjectStore, ObjectUpload } from "../../ports.ts";
+import type { ListedObject, ObjectStore, ObjectUpload, UploadPlan } from "../../ports.ts";
 import { storeError } from "../s3/errors.ts";
+import { openFileUpload, writeAt } from "./fileupload.ts";
 
 const INCOMING = ".incoming";
 
@@ -104,13 +105,6 @@ async function streamAt(path: string, offset: number, lengthBytes: number, signa
   });
 }
 
-async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
-  }
-}
-
 /** `folder` is an absolute path; it is made at the first write. */
 export function newFileStore(folder: string): ObjectStore {
   const root = resolve(folder);
@@ -159,18 +153,18 @@ export function newFileStore(folder: string): ObjectStore {
     return outcome;
   };
 
-  async function upload(key: string, sizeBytes: number, partBytes: number): Promise<ObjectUpload> {
-    pathOf(key);
-    const begun = await begin(key);
-    const { file, path } = begun;
-    await orDiscard(begun, () => file.truncate(sizeBytes));
+  async function upload(key: string, plan: UploadPlan): Promise<ObjectUpload> {
+    const target = pathOf(key);
+    const base = join(root, INCOMING, key);
+    const sweepBelow = (from: string): Promise<void> => sweep(join(root, INCOMING), from);
+    const folders = { base, sweep: sweepBelow, publish: (data: string) => publish(data, target, true) };
+    const begun = await openFileUpload(folders, plan);
+    const { readBack } = begun;
     return {
-      part: (number, bytes) => guard(() => writeAt(file, bytes, number * partBytes)),
-      commit: () => guard(() => finish(file, path, key, true)),
-      abort: async () => {
-        await file.close().catch(() => undefined);
-        await discard(path);
-      },
+      ...begun,
+      ...(readBack ? { readBack: (number, into) => guard(() => readBack(number, into)) } : {}),
+      part: (...part) => guard(() => begun.part(...part)),
+      commit: (crc32) => guard(() => begun.commit(crc32)),
     };
   }
 
@@ -212,7 +206,8 @@ export function newFileStore(folder: string): ObjectStore {
           return finish(file, path, key, options?.ifAbsent ?? false);
         });
       }),
-    upload: (key, sizeBytes, partBytes) => guard(() => upload(key, sizeBytes, partBytes)),
+    upload: (key, plan) => guard(() => upload(key, plan)),
+    readsBack: true,
     list: (prefix) => list(prefix),
     listUploads: (prefix) => list(prefix, join(root, INCOMING)),
     remove: (key) =>

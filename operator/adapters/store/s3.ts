@@ -1,76 +1,21 @@
-/** The store in an S3 bucket: single puts for small objects, multipart for large ones, both committed with If-None-Match. */
+/** The store in an S3 bucket: single puts for small objects, multipart for large ones (s3upload.ts), both committed with If-None-Match. */
 import {
   AbortMultipartUploadCommand,
-  CompleteMultipartUploadCommand,
-  CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
   PutObjectCommand,
-  UploadPartCommand,
 } from "@aws-sdk/client-s3";
-import type { CompletedPart, S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { ListedObject, ObjectStore, ObjectUpload, StoredObject } from "../../ports.ts";
+import type { ListedObject, ObjectStore, StoredObject } from "../../ports.ts";
 import { newS3Client } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
 import { statusOf, storeError } from "../s3/errors.ts";
 import { presignGet } from "../s3/presign.ts";
-
-interface Place {
-  readonly client: S3Client;
-  readonly bucket: string;
-  /** Empty, or ends with '/'. */
-  readonly prefix: string;
-}
-
-/** 412 is "somebody was first"; 409 means that two complete at once: the loser asks again later. */
-async function ifFirst(work: () => Promise<unknown>): Promise<"written" | "exists"> {
-  try {
-    await work();
-    return "written";
-  } catch (error) {
-    if (statusOf(error) === 412) return "exists";
-    throw error;
-  }
-}
-
-/** An object of one part: nothing is sent before commit. */
-function smallUpload({ client, bucket, prefix }: Place, key: string): ObjectUpload {
-  let body: Uint8Array = new Uint8Array(0);
-  const command = () => new PutObjectCommand({ Bucket: bucket, Key: prefix + key, Body: body, IfNoneMatch: "*" });
-  return {
-    part: (_number, bytes) => {
-      body = bytes;
-      return Promise.resolve();
-    },
-    commit: () => ifFirst(() => client.send(command())),
-    abort: () => Promise.resolve(),
-  };
-}
-
-async function largeUpload({ client, bucket, prefix }: Place, key: string): Promise<ObjectUpload> {
-  const target = { Bucket: bucket, Key: prefix + key };
-  const { UploadId } = await client.send(new CreateMultipartUploadCommand(target));
-  const parts = new Map<number, CompletedPart>();
-  return {
-    part: async (number, bytes) => {
-      const PartNumber = number + 1;
-      const done = await client.send(new UploadPartCommand({ ...target, UploadId, PartNumber, Body: bytes }));
-      parts.set(PartNumber, { PartNumber, ETag: done.ETag });
-    },
-    commit: () => {
-      const Parts = [...parts.values()].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
-      const command = { ...target, UploadId, MultipartUpload: { Parts }, IfNoneMatch: "*" };
-      return ifFirst(() => client.send(new CompleteMultipartUploadCommand(command)));
-    },
-    abort: async () => {
-      await client.send(new AbortMultipartUploadCommand({ ...target, UploadId }));
-    },
-  };
-}
+import { INCOMING, ifFirst, openS3Upload } from "./s3upload.ts";
+import type { Place } from "./s3upload.ts";
 
 async function* listAll({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
   let next: string | undefined;
@@ -78,6 +23,7 @@ async function* listAll({ client, bucket, prefix }: Place, below: string): Async
     const request = { Bucket: bucket, Prefix: prefix + below, ContinuationToken: next };
     const page = await client.send(new ListObjectsV2Command(request));
     for (const object of page.Contents ?? []) {
+      if (below === "" && object.Key?.startsWith(prefix + INCOMING)) continue;
       const modifiedAtMs = object.LastModified?.getTime() ?? 0;
       yield { key: (object.Key ?? "").slice(prefix.length), sizeBytes: object.Size ?? 0, modifiedAtMs };
     }
@@ -85,8 +31,20 @@ async function* listAll({ client, bucket, prefix }: Place, below: string): Async
   } while (next !== undefined);
 }
 
-/** Uploads in parts; their bytes are not told. */
-async function* openUploads({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
+/** Uploads in parts; their bytes are not told. Notes whose upload is gone count as well: somebody must take them away. */
+async function* openUploads(place: Place, below: string): AsyncIterable<ListedObject> {
+  const keys = new Set<string>();
+  for await (const upload of multipartUploads(place, below)) {
+    keys.add(upload.key);
+    yield upload;
+  }
+  for await (const note of listAll(place, INCOMING + below)) {
+    const key = note.key.slice(INCOMING.length);
+    if (!keys.has(key)) yield { ...note, key, sizeBytes: 0 };
+  }
+}
+
+async function* multipartUploads({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
   let next: { KeyMarker?: string; UploadIdMarker?: string } = {};
   for (;;) {
     const request = { Bucket: bucket, Prefix: prefix + below, ...next };
@@ -100,7 +58,10 @@ async function* openUploads({ client, bucket, prefix }: Place, below: string): A
   }
 }
 
-async function abortAll({ client, bucket, prefix }: Place, below: string): Promise<void> {
+async function abortAll(place: Place, below: string): Promise<void> {
+  const { client, bucket, prefix } = place;
+  for await (const { key } of listAll(place, INCOMING + below))
+    await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: prefix + key }));
   for (;;) {
     const page = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix + below }));
     const uploads = (page.Uploads ?? []).filter((upload) => upload.Key?.startsWith(prefix + below));
@@ -188,16 +149,16 @@ function guarded(
         ifFirst(() => client.send(new PutObjectCommand({ ...target(key), Body: bytes, ...condition }))),
       );
     },
-    upload: async (key, sizeBytes, partBytes) => {
-      const upload = await guard(() =>
-        sizeBytes <= partBytes ? Promise.resolve(smallUpload(place, key)) : largeUpload(place, key),
-      );
+    upload: async (key, plan) => {
+      const upload = await guard(() => openS3Upload(place, key, plan));
       return {
-        part: (number, bytes) => guard(() => upload.part(number, bytes)),
-        commit: () => guard(() => upload.commit()),
+        ...upload,
+        part: (...part) => guard(() => upload.part(...part)),
+        commit: (crc32) => guard(() => upload.commit(crc32)),
         abort: () => guard(() => upload.abort()),
       };
     },
+    readsBack: false,
     remove: (key) => guard(async () => void (await client.send(new DeleteObjectCommand(target(key))))),
     abortUploads: (below) => guard(() => abortAll(place, below)),
   };

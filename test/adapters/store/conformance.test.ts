@@ -2,8 +2,9 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
+import { crc32 } from "node:zlib";
 import { openStore } from "../../../operator/adapters/store/open.ts";
-import type { ObjectStore } from "../../../operator/ports.ts";
+import type { ObjectStore, ObjectUpload } from "../../../operator/ports.ts";
 import { RetryError, TerminalError } from "../../../operator/runtime/errors.ts";
 import { eventually } from "../../cluster/eventually.ts";
 import { startS3 } from "../../cluster/s3.ts";
@@ -18,6 +19,7 @@ after(() => s3.stop());
 
 const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 const partBytes = 5 << 20;
+const planOf = (sizeBytes: number, content = "one") => ({ sizeBytes, partBytes, content });
 
 async function textOf(store: ObjectStore, key: string): Promise<string | undefined> {
   const bytes = await store.get(key, 1 << 20);
@@ -29,6 +31,10 @@ async function listed(store: ObjectStore, prefix: string): Promise<Record<string
   for await (const { key, sizeBytes } of store.list(prefix)) found[key] = sizeBytes;
   return found;
 }
+
+/** Zeroes. */
+const send = (upload: ObjectUpload, number: number, lengthBytes: number): Promise<void> =>
+  upload.part(number, new Uint8Array(lengthBytes), crc32(new Uint8Array(lengthBytes)));
 
 for (const kind of kinds) {
   test(`${kind}: what is put can be read, whole and in parts`, async (t) => {
@@ -95,12 +101,13 @@ for (const kind of kinds) {
   test(`${kind}: an upload in parts, in any order, appears only when committed`, async (t) => {
     const store = await newStore(t, s3, kind);
     const bytes = randomBytes(partBytes * 2 + 17);
-    const upload = await store.upload("deep/er/file", bytes.length, partBytes);
-    const part = (n: number) => upload.part(n, bytes.subarray(n * partBytes, (n + 1) * partBytes));
+    const upload = await store.upload("deep/er/file", planOf(bytes.length));
+    const bytesOf = (n: number) => bytes.subarray(n * partBytes, (n + 1) * partBytes);
+    const part = (n: number) => upload.part(n, bytesOf(n), crc32(bytesOf(n)));
     await Promise.all([part(2), part(0), part(1)]);
     assert.equal(await store.head("deep/er/file"), undefined);
     assert.deepEqual(await listed(store, ""), {});
-    assert.equal(await upload.commit(), "written");
+    assert.equal(await upload.commit(crc32(bytes)), "written");
     assert.ok(Buffer.from((await store.get("deep/er/file", 1 << 30)) ?? []).equals(bytes));
   });
 
@@ -108,31 +115,85 @@ for (const kind of kinds) {
     const store = await newStore(t, s3, kind);
     for (const size of [3, partBytes + 3]) {
       const key = `size-${String(size)}`;
-      const upload = await store.upload(key, size, partBytes);
+      const upload = await store.upload(key, planOf(size));
       for (let n = 0; n * partBytes < size; n++) {
-        await upload.part(n, new Uint8Array(Math.min(partBytes, size - n * partBytes)));
+        await send(upload, n, Math.min(partBytes, size - n * partBytes));
       }
       await store.put(key, encode("first"));
-      assert.equal(await upload.commit(), "exists");
+      assert.equal(await upload.commit(crc32(new Uint8Array(size))), "exists");
       assert.equal(await textOf(store, key), "first");
     }
   });
 
   test(`${kind}: unfinished uploads are forgotten, and then cannot be finished`, async (t) => {
     const store = await newStore(t, s3, kind);
-    const upload = await store.upload("x/one", partBytes + 1, partBytes);
-    await upload.part(0, new Uint8Array(partBytes));
-    const other = await store.upload("y/two", partBytes + 1, partBytes);
+    const upload = await store.upload("x/one", planOf(partBytes + 1));
+    await send(upload, 0, partBytes);
+    const other = await store.upload("y/two", planOf(partBytes + 1));
     await store.abortUploads("x/");
-    await assert.rejects(upload.commit(), RetryError);
+    await assert.rejects(upload.commit(0), RetryError);
     assert.equal(await store.head("x/one"), undefined);
-    await other.part(0, new Uint8Array(partBytes));
-    await other.part(1, new Uint8Array(1));
-    assert.equal(await other.commit(), "written");
-    const gone = await store.upload("z/three", 3, partBytes);
-    await gone.part(0, new Uint8Array(3));
+    await send(other, 0, partBytes);
+    await send(other, 1, 1);
+    assert.equal(await other.commit(crc32(new Uint8Array(partBytes + 1))), "written");
+    const gone = await store.upload("z/three", planOf(3));
+    await send(gone, 0, 3);
     await gone.abort();
     assert.deepEqual(Object.keys(await listed(store, "")), ["y/two"]);
+  });
+
+  test(`${kind}: an upload that was left goes on for the same content, and begins anew for another`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const bytes = randomBytes(partBytes * 3);
+    const part = (n: number): Uint8Array => bytes.subarray(n * partBytes, (n + 1) * partBytes);
+    const first = await store.upload("deep/file", planOf(bytes.length));
+    await Promise.all([1, 0].map((n) => first.part(n, part(n), crc32(part(n)))));
+    await first.leave();
+    assert.deepEqual(await listed(store, ""), {});
+
+    const again = await store.upload("deep/file", planOf(bytes.length));
+    assert.deepEqual(new Map([...again.found].sort()), new Map([0, 1].map((n) => [n, crc32(part(n))])));
+    assert.equal(again.readBack !== undefined, store.readsBack);
+    const into = new Uint8Array(partBytes);
+    await again.readBack?.(1, into);
+    if (store.readsBack) assert.ok(Buffer.from(into).equals(part(1)));
+    await again.part(2, part(2), crc32(part(2)));
+    assert.equal(await again.commit(crc32(bytes)), "written");
+    assert.ok(Buffer.from((await store.get("deep/file", 1 << 30)) ?? []).equals(bytes));
+
+    const old = await store.upload("deep/other", planOf(bytes.length));
+    await old.part(0, part(0), crc32(part(0)));
+    await old.leave();
+    const changed = await store.upload("deep/other", planOf(bytes.length, "two"));
+    assert.equal(changed.found.size, 0);
+    await changed.abort();
+    await store.abortUploads("deep/");
+    const none = await store.upload("deep/other", planOf(bytes.length));
+    assert.equal(none.found.size, 0, "what was forgotten does not come back");
+    await none.abort();
+    assert.deepEqual(Object.keys(await listed(store, "")), ["deep/file"]);
+  });
+
+  test(`${kind}: of several that bring one object together, none spoils it`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const bytes = randomBytes(partBytes + 1000);
+    const part = (n: number): Uint8Array => bytes.subarray(n * partBytes, (n + 1) * partBytes);
+    const bring = async (): Promise<string> => {
+      for (;;) {
+        try {
+          const upload = await store.upload("one", planOf(bytes.length));
+          for (const n of [0, 1]) if (!upload.found.has(n)) await upload.part(n, part(n), crc32(part(n)));
+          return await upload.commit(crc32(bytes));
+        } catch (error) {
+          assert.ok(error instanceof RetryError, String(error));
+          if (await store.head("one")) return "exists";
+        }
+      }
+    };
+    const outcomes = await Promise.all([bring(), bring(), bring()]);
+    // Who completes the same upload again is told by S3 what the first one was told.
+    assert.ok(outcomes.includes("written"), outcomes.join(" "));
+    assert.ok(Buffer.from((await store.get("one", 1 << 30)) ?? []).equals(bytes));
   });
 
   test(`${kind}: a listing is of a folder, removal is final and may be repeated`, async (t) => {

@@ -1,0 +1,131 @@
+/**
+ * One object on its way into a folder: a sparse file and its journal in a folder of their own below `.incoming/`, named by chance.
+ * An importer that goes on with what another left gives the folder a new name first, which only one can do; who finds its own
+ * name gone before it writes or publishes has lost the upload and stops.
+ */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import type { ObjectUpload, UploadPlan } from "../../ports.ts";
+import { partLine, partsOf, planLine } from "./journal.ts";
+
+const DATA = "data";
+const JOURNAL = "journal";
+const FILE_MODE = 0o640;
+
+export interface UploadFolders {
+  /** Where the object's uploads stand, without the ending that chance gives. */
+  readonly base: string;
+  /** Links the finished file to its key; durable when it resolves. */
+  readonly publish: (data: string) => Promise<"written" | "exists">;
+  /** Removes empty folders above. */
+  readonly sweep: (from: string) => Promise<void>;
+}
+
+export async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < bytes.length;) {
+    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
+    at += bytesWritten;
+  }
+}
+
+const newName = (base: string): string => `${base}.${randomBytes(6).toString("hex")}`;
+
+/** Uploads of this key that somebody left. */
+async function leftOf(base: string): Promise<string[]> {
+  const names = await readdir(dirname(base)).catch(() => []);
+  const start = `${basename(base)}.`;
+  return names
+    .filter((name) => name.startsWith(start) && /^[0-9a-f]{12}$/.test(name.slice(start.length)))
+    .map((name) => join(dirname(base), name));
+}
+
+interface Found {
+  readonly folder: string;
+  readonly parts: ReadonlyMap<number, number>;
+}
+
+/** Takes over the upload of the same plan with the most parts; undefined where there is none. */
+async function takeOver(base: string, plan: UploadPlan): Promise<Found | undefined> {
+  const found: Found[] = [];
+  for (const folder of await leftOf(base)) {
+    const text = await readFile(join(folder, JOURNAL), "utf8").catch(() => "");
+    const parts = partsOf(text, plan);
+    const size = (await stat(join(folder, DATA)).catch(() => undefined))?.size;
+    if (parts && size === plan.sizeBytes) found.push({ folder, parts });
+  }
+  const best = found.sort((a, b) => b.parts.size - a.parts.size)[0];
+  if (!best) return undefined;
+  const folder = newName(base);
+  try {
+    await rename(best.folder, folder);
+  } catch {
+    return undefined;
+  }
+  return { folder, parts: best.parts };
+}
+
+/** Leaves nothing where there is no room. */
+async function begin(base: string, plan: UploadPlan, forget: (folder: string) => Promise<void>): Promise<Found> {
+  const folder = newName(base);
+  try {
+    await mkdir(folder, { recursive: true });
+    const data = await open(join(folder, DATA), "wx", FILE_MODE);
+    await data.truncate(plan.sizeBytes).finally(() => data.close());
+    const journal = await open(join(folder, JOURNAL), "wx", FILE_MODE);
+    await journal.write(planLine(plan)).finally(() => journal.close());
+    return { folder, parts: new Map() };
+  } catch (error) {
+    await forget(folder);
+    throw error;
+  }
+}
+
+async function readWhole(file: FileHandle, into: Uint8Array, position: number): Promise<void> {
+  for (let at = 0; at < into.length;) {
+    const { bytesRead } = await file.read(into, at, into.length - at, position + at);
+    if (bytesRead === 0) throw new Error("an upload became shorter while it was read");
+    at += bytesRead;
+  }
+}
+
+/** Fails where there is no room for the folder or the journal; what was begun is removed then. */
+export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): Promise<ObjectUpload> {
+  const { base, publish, sweep } = folders;
+  const forget = async (folder: string): Promise<void> => {
+    await rm(folder, { recursive: true, force: true });
+    await sweep(dirname(folder));
+  };
+  const { folder, parts } = (await takeOver(base, plan)) ?? (await begin(base, plan, forget));
+  const data = await open(join(folder, DATA), "r+");
+  const journal = await open(join(folder, JOURNAL), "a");
+  const close = async (): Promise<void> => {
+    for (const file of [data, journal]) await file.close().catch(() => undefined);
+  };
+  /** Whoever took the upload over writes the same bytes, and may have published them already. */
+  const isOurs = async (): Promise<void> => {
+    if (!(await stat(folder).catch(() => undefined))) throw new Error("another import went on with this upload");
+  };
+  return {
+    found: parts,
+    readBack: (number, into) => readWhole(data, into, number * plan.partBytes),
+    async part(number, bytes, crc32) {
+      await isOurs();
+      await writeAt(data, bytes, number * plan.partBytes);
+      await journal.write(partLine(number, crc32));
+    },
+    async commit() {
+      await data.sync().finally(close);
+      await isOurs();
+      const outcome = await publish(join(folder, DATA));
+      await forget(folder);
+      return outcome;
+    },
+    leave: close,
+    async abort() {
+      await close();
+      await forget(folder);
+    },
+  };
+}

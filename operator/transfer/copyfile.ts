@@ -1,0 +1,127 @@
+/** One file from the source into its place in the store, with the proof that it is the one that was listed. */
+import type { ObjectSource, ObjectStore, StatedChecksums } from "../ports.ts";
+import type { FileRecord } from "../plan/model/manifest.ts";
+import type { ModelFile } from "../plan/model/listing.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { fillPart } from "./fill.ts";
+import { sha256Hex } from "./hash.ts";
+import type { HashThreads } from "./hashthreads.ts";
+import { moveParts } from "./moveparts.ts";
+import type { PartPlaces } from "./places.ts";
+import type { FilePlace, Records } from "./records.ts";
+import { withRetries } from "./retry.ts";
+import type { RetryOptions } from "./retry.ts";
+
+/** S3 allows 10,000 parts. */
+const maxParts = 9_000;
+/** Larger ones are hashed by a thread. */
+const LARGEST_HASHED_HERE = 256 << 10;
+
+export interface FileCopy {
+  readonly source: ObjectSource;
+  readonly store: ObjectStore;
+  readonly folder: string;
+  readonly retry: RetryOptions;
+  readonly places: PartPlaces;
+  readonly hashes: HashThreads;
+  readonly records: Records;
+  readonly onBytes: (bytes: number, copied: boolean) => void;
+}
+
+interface Checksums {
+  readonly sha256: string;
+  readonly crc32: number;
+}
+
+function partBytesOf(sizeBytes: number, leastBytes: number): number {
+  return Math.max(leastBytes, Math.ceil(sizeBytes / maxParts / (1 << 20)) * (1 << 20));
+}
+
+const hex = (crc32: number): string => crc32.toString(16).padStart(8, "0");
+
+/** Compares what came with what the source says of it: in its listing, in lists of checksums, in its own metadata. */
+function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums): void {
+  const differs = (kind: string, has: string, says: string): RetryError =>
+    new RetryError(
+      new TerminalError(
+        "ChecksumMismatch",
+        `${file.path.slice(0, 200)} has ${kind} ${has}, but the source states ${says}`,
+      ),
+    );
+  for (const sha256 of [file.sha256, stated.sha256])
+    if (sha256 !== undefined && sha256 !== came.sha256) throw differs("SHA-256", came.sha256, sha256);
+  if (stated.crc32 !== undefined && stated.crc32 !== came.crc32)
+    throw differs("CRC-32", hex(came.crc32), hex(stated.crc32));
+}
+
+async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
+  const place = await copy.places.take(file.sizeBytes, copy.retry.signal);
+  try {
+    const { crc32, stated } = await fillPart(copy, file, 0, place.buffer);
+    const sha256 = await sha256Of(copy, place.buffer);
+    checkStated(file, { sha256, crc32 }, stated);
+    const record = await copy.records.announce(to, file, sha256);
+    // "exists": the same bytes, by the record. Another import was first, or the answer to an earlier try was lost.
+    await withRetries(copy.retry, () => copy.store.put(copy.folder + to.at, place.buffer, { ifAbsent: true }));
+    copy.onBytes(file.sizeBytes, true);
+    return record;
+  } finally {
+    place.release();
+  }
+}
+
+async function sha256Of({ hashes }: FileCopy, bytes: Uint8Array): Promise<string> {
+  if (bytes.length <= LARGEST_HASHED_HERE) return sha256Hex(bytes);
+  const hash = hashes.open();
+  await hash.update(bytes);
+  return hash.digest();
+}
+
+/** What the source's own metadata states; a source that refuses to tell states nothing. */
+async function statedOf({ source, retry }: FileCopy, file: ModelFile): Promise<StatedChecksums> {
+  const { stated } = source;
+  if (!stated) return {};
+  return withRetries(retry, () => stated(file)).catch((error: unknown) => {
+    if (error instanceof TerminalError) return {};
+    throw error;
+  });
+}
+
+/** Bytes that are of no use for another attempt. */
+function isSpoiled(error: unknown): boolean {
+  const cause = error instanceof RetryError ? error.cause : error;
+  return cause instanceof TerminalError && ["SourceChanged", "ChecksumMismatch"].includes(cause.reason);
+}
+
+async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
+  const { store, retry, records } = copy;
+  const partBytes = partBytesOf(file.sizeBytes, copy.places.partBytes);
+  const plan = { sizeBytes: file.sizeBytes, partBytes, content: `${file.etag} ${file.key}` };
+  const upload = await withRetries(retry, () => store.upload(copy.folder + to.at, plan));
+  try {
+    const moving = moveParts({ ...copy, file, upload, partBytes, hash: copy.hashes.open() });
+    const [came, stated] = await Promise.all([moving, statedOf(copy, file)]).catch(async (error: unknown) => {
+      await moving.catch(() => undefined);
+      throw error;
+    });
+    checkStated(file, came, stated);
+    // Before the file has its name: whoever finds both after a kill reads nothing of it again.
+    const record = await records.announce(to, file, came.sha256);
+    // "exists": the same bytes, by the record.
+    await upload.commit(came.crc32);
+    return record;
+  } catch (error) {
+    await (isSpoiled(error) ? upload.abort() : upload.leave()).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Copies the file unless it is there, and returns its record. */
+export async function copyFile(copy: FileCopy, file: ModelFile): Promise<FileRecord> {
+  const place = await copy.records.placeOf(file);
+  if (place.record && (await copy.records.isDone(place))) {
+    copy.onBytes(file.sizeBytes, false);
+    return place.record;
+  }
+  return file.sizeBytes <= copy.places.partBytes ? copySmall(copy, file, place) : copyLarge(copy, file, place);
+}

@@ -1,0 +1,102 @@
+/** The parts of one large file, from the source into an upload: side by side, hashed in the order of the file. */
+import { crc32 } from "node:zlib";
+import type { ObjectUpload } from "../ports.ts";
+import type { ModelFile } from "../plan/model/listing.ts";
+import { combinedCrc32 } from "./crc.ts";
+import { fillPart } from "./fill.ts";
+import type { Filling } from "./fill.ts";
+import type { ThreadHash } from "./hashthreads.ts";
+import { withRetries } from "./retry.ts";
+
+export interface PartsMove extends Filling {
+  readonly file: ModelFile;
+  readonly upload: ObjectUpload;
+  readonly partBytes: number;
+  readonly hash: ThreadHash;
+  /** Bytes that are in the store; `copied` is false for those that an earlier attempt had brought. */
+  readonly onBytes: (bytes: number, copied: boolean) => void;
+}
+
+interface Part {
+  readonly number: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+}
+
+/** Waits for all, then throws the first failure: nothing may still write when the caller cleans up. */
+export async function settleAll(work: readonly Promise<unknown>[]): Promise<void> {
+  const results = await Promise.allSettled(work);
+  const failure = results.find((result) => result.status === "rejected");
+  if (failure) throw failure.reason;
+}
+
+/** True where the store shows the part, and it is the one of the journal. */
+async function isReadBack({ upload }: PartsMove, { number, bytes }: Part, wanted: number): Promise<boolean> {
+  if (!upload.readBack) return false;
+  await upload.readBack(number, bytes);
+  return crc32(bytes) === wanted;
+}
+
+/** Brings the part into memory and the store; resolves with its CRC-32. `filled` is called as soon as the memory is. */
+async function bring(move: PartsMove, part: Part, filled: () => void): Promise<number> {
+  const { upload, file, retry } = move;
+  const found = upload.found.get(part.number);
+  if (found !== undefined && (await isReadBack(move, part, found))) {
+    filled();
+    return found;
+  }
+  const { crc32: came } = await fillPart(move, file, part.offset, part.bytes);
+  filled();
+  // A part that the store has and cannot show was read again for its hash alone.
+  if (came !== found || upload.readBack) await withRetries(retry, () => upload.part(part.number, part.bytes, came));
+  return came;
+}
+
+function movePart(move: PartsMove, part: Part, before: Promise<unknown>) {
+  const filled = Promise.withResolvers<void>();
+  const brought = bring(move, part, filled.resolve);
+  brought.catch(filled.reject);
+  const hashed = Promise.all([filled.promise, before]).then(() => move.hash.update(part.bytes));
+  const done = Promise.all([brought, hashed]).then(([crc]) => {
+    move.onBytes(part.bytes.length, crc !== move.upload.found.get(part.number));
+    return crc;
+  });
+  for (const promise of [hashed, done]) promise.catch(() => undefined);
+  // The memory is in use until both have ended, well or badly.
+  return { hashed, done, settled: Promise.allSettled([brought, hashed]) };
+}
+
+/** Resolves with the checksums of the file when every part is in the store. */
+export async function moveParts(move: PartsMove): Promise<{ readonly sha256: string; readonly crc32: number }> {
+  const { file, partBytes, places, retry } = move;
+  const running: Promise<number>[] = [];
+  const ended: Promise<unknown>[] = [];
+  let failed = false;
+  let stopped: unknown;
+  let hashed: Promise<unknown> = Promise.resolve();
+  for (let offset = 0; offset < file.sizeBytes && !failed; offset += partBytes) {
+    const lengthBytes = Math.min(partBytes, file.sizeBytes - offset);
+    // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.
+    const place = await places.take(lengthBytes, retry.signal).catch((error: unknown) => {
+      stopped = error;
+    });
+    if (!place || failed) {
+      place?.release();
+      break;
+    }
+    const moved = movePart(move, { number: running.length, offset, bytes: place.buffer }, hashed);
+    ({ hashed } = moved);
+    running.push(moved.done);
+    moved.done.catch(() => (failed = true));
+    ended.push(moved.settled.then(() => place.release()));
+  }
+  await Promise.all(ended);
+  await settleAll(running);
+  if (stopped !== undefined) throw stopped;
+  const crcs = await Promise.all(running);
+  const crc32 = crcs.reduce(
+    (sum, crc, number) => combinedCrc32(sum, crc, Math.min(partBytes, file.sizeBytes - number * partBytes)),
+    0,
+  );
+  return { sha256: await move.hash.digest(), crc32 };
+}

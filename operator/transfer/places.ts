@@ -1,0 +1,154 @@
+/**
+ * Memory for parts, shared by all imports of a process: a fixed number of buffers, each for one part from its request until it is in
+ * the store. How many of them are used at once follows the pace (plan/model/pace.ts). Bytes a second may be limited besides.
+ */
+import { firstPace, nextPace } from "../plan/model/pace.ts";
+import type { Pace } from "../plan/model/pace.ts";
+import type { Clock } from "../ports.ts";
+import { pause } from "../runtime/clock.ts";
+import { abortError } from "./slots.ts";
+
+export const PART_BYTES = 16 << 20;
+const WINDOW_MS = 1_000;
+
+export interface PlaceOptions {
+  readonly clock: Clock;
+  /** Bytes of all buffers together; at least one part's. */
+  readonly bufferBytes: number;
+  /** Bytes a second that are asked of sources; unlimited where absent. */
+  readonly maxBytesPerSecond?: number | undefined;
+  /** Bytes of one buffer: PART_BYTES where absent. */
+  readonly partBytes?: number;
+}
+
+/** Memory for one part. It is shared memory, so that threads can hash it. */
+export interface PartPlace {
+  readonly buffer: Uint8Array;
+  /** Call once nothing reads or writes the buffer any more. */
+  release(): void;
+}
+
+export interface PartPlaces {
+  readonly partBytes: number;
+  /** Memory for `lengthBytes`, in the order of the calls; several buffers' worth where one part is larger than a buffer. */
+  take(lengthBytes: number, signal?: AbortSignal): Promise<PartPlace>;
+  /** Waits until `lengthBytes` more may be asked for. */
+  allow(lengthBytes: number, signal?: AbortSignal): Promise<void>;
+  /** Bytes that came. */
+  came(bytes: number): void;
+  /** A server asked for fewer requests. */
+  slowDown(): void;
+  /** Parts at once, for those who want to know. */
+  readonly limit: number;
+}
+
+interface Waiting {
+  readonly units: number;
+  readonly enter: () => void;
+}
+
+/** Measures in windows of a second and keeps the pace. No timer: windows end when something happens. */
+function newMeter(clock: Clock, mostAtOnce: number) {
+  let pace: Pace = firstPace(mostAtOnce);
+  let window = { sinceMs: clock.monotonicMs(), bytes: 0, wasFull: false, wasAskedToSlow: false };
+  const turn = (): void => {
+    const nowMs = clock.monotonicMs();
+    const lastedMs = nowMs - window.sinceMs;
+    if (lastedMs < WINDOW_MS) return;
+    const bytesPerSecond = (window.bytes * 1000) / lastedMs;
+    // What was asked has been done; what such a window brought says nothing.
+    const wasFull = window.wasFull && !window.wasAskedToSlow;
+    pace = nextPace(pace, { bytesPerSecond, wasFull, wasAskedToSlow: false }, mostAtOnce);
+    window = { sinceMs: nowMs, bytes: 0, wasFull: false, wasAskedToSlow: false };
+  };
+  return {
+    limit: (): number => pace.limit,
+    came(bytes: number): void {
+      window.bytes += bytes;
+      turn();
+    },
+    full: (): void => void (window.wasFull = true),
+    slowDown(): void {
+      // At once, and once a window: all requests of a moment are refused together.
+      turn();
+      if (window.wasAskedToSlow) return;
+      pace = nextPace(pace, { bytesPerSecond: 0, wasFull: true, wasAskedToSlow: true }, mostAtOnce);
+      window = { sinceMs: clock.monotonicMs(), bytes: 0, wasFull: false, wasAskedToSlow: true };
+    },
+  };
+}
+
+/** Who asks later waits until what was asked before has been earned. */
+function newAllowance(clock: Clock, bytesPerSecond: number | undefined) {
+  let freeAtMs = 0;
+  return async (bytes: number, signal?: AbortSignal): Promise<void> => {
+    if (bytesPerSecond === undefined) return;
+    const nowMs = clock.monotonicMs();
+    const startMs = Math.max(nowMs, freeAtMs);
+    freeAtMs = startMs + (bytes * 1000) / bytesPerSecond;
+    if (startMs > nowMs) await pause(clock, startMs - nowMs, signal);
+  };
+}
+
+export function newPartPlaces(options: PlaceOptions): PartPlaces {
+  const { clock, partBytes = PART_BYTES, maxBytesPerSecond } = options;
+  const total = Math.max(1, Math.floor(options.bufferBytes / partBytes));
+  const meter = newMeter(clock, total);
+  const idle: Uint8Array[] = [];
+  const waiting: Waiting[] = [];
+  let used = 0;
+  const fits = (units: number): boolean => used === 0 || used + units <= Math.min(total, meter.limit());
+  const admit = (): void => {
+    for (let next = waiting[0]; next && fits(next.units); next = waiting[0]) {
+      waiting.shift();
+      used += next.units;
+      next.enter();
+    }
+    if (waiting.length > 0) meter.full();
+  };
+  function place(units: number, lengthBytes: number): PartPlace {
+    const whole = units > 1 ? newBuffer(lengthBytes) : (idle.pop() ?? newBuffer(partBytes));
+    let isHeld = true;
+    return {
+      buffer: whole.subarray(0, lengthBytes),
+      release() {
+        if (!isHeld) return;
+        isHeld = false;
+        if (units === 1) idle.push(whole);
+        used -= units;
+        admit();
+      },
+    };
+  }
+  return {
+    partBytes,
+    take(lengthBytes, signal) {
+      if (signal?.aborted) return Promise.reject(abortError());
+      const units = Math.min(total, Math.max(1, Math.ceil(lengthBytes / partBytes)));
+      const { promise, resolve, reject } = Promise.withResolvers<PartPlace>();
+      const leave = (): void => {
+        waiting.splice(waiting.indexOf(one), 1);
+        reject(abortError());
+      };
+      const one: Waiting = {
+        units,
+        enter: () => {
+          signal?.removeEventListener("abort", leave);
+          resolve(place(units, lengthBytes));
+        },
+      };
+      waiting.push(one);
+      signal?.addEventListener("abort", leave, { once: true });
+      admit();
+      return promise;
+    },
+    allow: newAllowance(clock, maxBytesPerSecond),
+    came: meter.came,
+    slowDown: meter.slowDown,
+    get limit() {
+      return meter.limit();
+    },
+  };
+}
+
+const newBuffer = (bytes: number): Uint8Array => new Uint8Array(new SharedArrayBuffer(bytes));

@@ -1,0 +1,105 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import type { Clock } from "../../operator/ports.ts";
+import { newPartPlaces } from "../../operator/transfer/places.ts";
+
+/** Time stands still but where the test moves it. */
+function newClock() {
+  let nowMs = 0;
+  let timers: { atMs: number; run: () => void }[] = [];
+  const clock: Clock = {
+    now: () => nowMs,
+    monotonicMs: () => nowMs,
+    after: (delayMs, run) => {
+      const timer = { atMs: nowMs + delayMs, run };
+      timers.push(timer);
+      return () => (timers = timers.filter((one) => one !== timer));
+    },
+  };
+  const pass = (ms: number): void => {
+    nowMs += ms;
+    const due = timers.filter(({ atMs }) => atMs <= nowMs);
+    timers = timers.filter((timer) => !due.includes(timer));
+    for (const { run } of due) run();
+  };
+  return { clock, pass };
+}
+
+const settled = async (work: Promise<unknown>): Promise<boolean> =>
+  Promise.race([work.then(() => true), new Promise<boolean>((resolve) => setImmediate(() => resolve(false)))]);
+
+test("memory is as much as was allowed, is used again, and is given in the order of asking", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 3000, partBytes: 1000 });
+  const held = [await places.take(1000), await places.take(10), await places.take(1000)];
+  assert.deepEqual(
+    held.map(({ buffer }) => buffer.length),
+    [1000, 10, 1000],
+  );
+  const fourth = places.take(500);
+  const fifth = places.take(500);
+  assert.equal(await settled(fourth), false);
+  held[1]?.release();
+  held[1]?.release();
+  const given = await fourth;
+  assert.equal(given.buffer.buffer, held[1]?.buffer.buffer, "the same memory");
+  assert.equal(await settled(fifth), false, "giving back twice frees nothing twice");
+  given.release();
+  await fifth;
+});
+
+test("a part that is larger than a buffer waits for several and starves nobody", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 4000, partBytes: 1000 });
+  const one = await places.take(1000);
+  const large = places.take(4000);
+  const after = places.take(1000);
+  assert.deepEqual([await settled(large), await settled(after)], [false, false]);
+  one.release();
+  const whole = await large;
+  assert.equal(whole.buffer.length, 4000);
+  assert.equal(await settled(after), false);
+  whole.release();
+  (await after).release();
+});
+
+test("who is told to stop leaves the queue", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 1000, partBytes: 1000 });
+  const one = await places.take(1000);
+  const stop = new AbortController();
+  const waiting = places.take(1000, stop.signal);
+  const next = places.take(1000);
+  stop.abort();
+  await assert.rejects(waiting, { name: "AbortError" });
+  one.release();
+  (await next).release();
+  await assert.rejects(places.take(1, AbortSignal.abort()), { name: "AbortError" });
+});
+
+test("a server that asks for less gets half of the requests, once a window", async () => {
+  const { clock, pass } = newClock();
+  const places = newPartPlaces({ clock, bufferBytes: 16_000, partBytes: 1000 });
+  assert.equal(places.limit, 8);
+  for (let refused = 0; refused < 5; refused++) places.slowDown();
+  assert.equal(places.limit, 4);
+  pass(1001);
+  places.came(1);
+  places.slowDown();
+  assert.equal(places.limit, 2);
+  const held = [await places.take(1000), await places.take(1000)];
+  assert.equal(await settled(places.take(1000)), false);
+  for (const place of held) place.release();
+});
+
+test("bytes a second are no more than allowed", async () => {
+  const { clock, pass } = newClock();
+  const places = newPartPlaces({ clock, bufferBytes: 4000, partBytes: 1000, maxBytesPerSecond: 1000 });
+  await places.allow(1000);
+  const second = places.allow(500);
+  const third = places.allow(1000);
+  pass(999);
+  assert.equal(await settled(second), false);
+  pass(1);
+  await second;
+  assert.equal(await settled(third), false);
+  pass(500);
+  await third;
+});
