@@ -4,7 +4,7 @@ SHELL := /bin/bash
 NODE := node_modules/.bin/node --disable-warning=ExperimentalWarning
 TSC := $(NODE) node_modules/typescript-7/bin/tsc
 
-.PHONY: help demo test soak verify generate bench bench-import cluster image e2e-setup e2e clean
+.PHONY: help demo test soak verify generate bench bench-import bench-ledger cluster image e2e-setup e2e clean
 
 help: ## Print the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  \1\t\2/' | expand -t 14
@@ -42,6 +42,9 @@ bench: dist/berth.mjs ## Measure, one JSON line a figure (BENCH= selects, N= set
 
 bench-import: dist/berth.mjs ## Measure imports beside rclone and s5cmd (LINES="directory stream small memory resume" selects, RUNS=, LARGE=1)
 	@$(NODE) test/bench/imports.ts
+
+bench-ledger: dist/berth.mjs ## What sealing, verifying and reading a large ledger costs (HOURS= windows are verified, default 24)
+	@$(NODE) test/bench/main.ts ledger
 
 cluster: node_modules/.installed ## Start the test bed's control plane and print its KUBECONFIG
 	@$(NODE) test/cluster/main.ts

@@ -20,7 +20,8 @@ import type { FirstLook } from "./controllers/firstlook.ts";
 import { newAccess } from "./http/access.ts";
 import { cachedObjects, freshObjects } from "./controllers/facts.ts";
 import { newCapacitySeries } from "./controllers/capacityseries.ts";
-import { newLedgerMetrics } from "./controllers/ledgermetrics.ts";
+import type { LedgerMetrics } from "./controllers/ledgermetrics.ts";
+import { newHeadKeeper } from "./controllers/clusterhead.ts";
 import { newSealer, type Sealer } from "./controllers/sealer.ts";
 import { newStartupWatch } from "./controllers/startups.ts";
 import { newUsageSource } from "./controllers/usage.ts";
@@ -220,7 +221,7 @@ export function sealer(
   base: Base,
   caches: Caches,
   config: OperatorConfig,
-  { ledger, clusterId, sealed, unproven }: LedgerOf,
+  { ledger, clusterId, sealed, unproven, metrics }: LedgerOf & { readonly metrics: LedgerMetrics },
   seen: FirstLook,
 ): Sealer {
   const { clock, log, transport, kube } = base;
@@ -230,12 +231,13 @@ export function sealer(
     kube,
     clock: prudentClock(clock, base.clockWatch),
     log: log.child({ controller: "sealer" }),
-    metrics: newLedgerMetrics(base.metrics.registry),
+    metrics,
     counters: newCapacitySeries(),
     clusterId,
     windowSeconds: config.windowSeconds,
     sealGraceSeconds: config.sealGraceSeconds,
     sealSpreadSeconds: config.sealSpreadSeconds,
+    shards: config.ledgerShards,
     freshObjects: async () =>
       compare(await freshObjects({ caches, transport, reader: kube, patienceMs: FRESHNESS_PATIENCE_MS })),
     caughtUp: () =>
@@ -247,6 +249,7 @@ export function sealer(
         ),
     ...signerIn(config),
     noteSealed: sealed.note,
+    headKeeper: newHeadKeeper({ kube, namespace: config.namespace }),
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
 }

@@ -65,6 +65,7 @@ export interface OperatorConfig extends CommonConfig {
   readonly windowSeconds: number;
   readonly sealGraceSeconds: number;
   readonly sealSpreadSeconds: number;
+  readonly ledgerShards: number;
   readonly metricsNamespaces: readonly string[];
   readonly fetchesConfigMap: string;
 }
@@ -192,6 +193,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     windowSeconds: windowSeconds(read),
     sealGraceSeconds: read.whole("seal-grace-seconds", 0, 86_400),
     sealSpreadSeconds: read.whole("seal-spread-seconds", 0, 86_400),
+    ledgerShards: read.whole("ledger-shards", 1, 256),
     metricsNamespaces: (read.text("metrics-namespaces") ?? "").split(",").filter((name) => name !== ""),
     fetchesConfigMap: read.required("fetches-config-map"),
   };

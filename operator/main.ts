@@ -132,9 +132,17 @@ function program(): Command {
   };
   berth.addCommand(usageCommand(io, (code) => process.exit(code)));
   berth.addCommand(focusCommand(io, (code) => (process.exitCode = code)));
-  berth.addCommand(ledgerCommand(io, (code) => (process.exitCode = code)));
   berth.addCommand(modelsCommand(io, (code) => (process.exitCode = code)));
   const stopping = new AbortController();
+  berth.addCommand(
+    ledgerCommand({ ...io, signal: stopping.signal }, (code) => (process.exitCode = code)).hook(
+      "preAction",
+      (_, action) => {
+        if (action.name() !== "tail") return;
+        for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopping.abort());
+      },
+    ),
+  );
   const importing = { ...io, terminal: process.stderr.isTTY, signal: stopping.signal };
   berth.addCommand(
     importCommand(importing, (code) => (process.exitCode = code)).hook("preAction", () => {

@@ -39,6 +39,12 @@ export const operatorOptions: readonly Option[] = [
   ),
   option("ledger-region", "region", "region of the ledger's bucket", "us-east-1"),
   option(
+    "ledger-shards",
+    "number",
+    "segments a window, by the hash of the deployment's UID; 16 for 10,000 and more",
+    "1",
+  ),
+  option(
     "engine-images",
     "json",
     'allowed engine images, the first is the default: [{"version":"0.32.0","image":"…"}]',

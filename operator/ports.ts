@@ -280,8 +280,8 @@ export interface Ledger {
   list(prefix: string, options?: { readonly startAfter?: string }): Promise<readonly string[]>;
   /** A missing object is success. */
   remove(key: string): Promise<void>;
-  /** Proves with an object of its own that the store refuses to overwrite; throws TerminalError where it does not. */
-  probe(): Promise<void>;
+  /** Finds out with an object of its own whether the store refuses to overwrite; where it does not, it is used with a look before each write. */
+  probe(): Promise<{ readonly conditional: boolean }>;
 }
 
 /** A private key that vouches for manifests; `keyId` is the SHA-256 of its public key. */

@@ -18,6 +18,7 @@ import { catalogueController } from "./offer.ts";
 import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
+import { newLedgerMetrics, type LedgerMetrics } from "./controllers/ledgermetrics.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
 import { tellOfSkew } from "./controllers/clockskew.ts";
@@ -63,7 +64,8 @@ export async function startOperator(
     nodeSupportController(base, caches, config),
     ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
   ];
-  const seals = sealer(base, caches, config, books, seen);
+  const bookMetrics = newLedgerMetrics(base.metrics.registry);
+  const seals = sealer(base, caches, config, { ...books, metrics: bookMetrics }, seen);
   const { priceListFile } = config;
   const sinks = openSinks(base, { ledger, configs: await listedSinks(config), priceListFile });
   const silence = await listen(base, config, reflectors, {
@@ -78,7 +80,8 @@ export async function startOperator(
     start() {
       seen.begin(caches.pools.store.list().map(keyOf));
       for (const controller of controllers) controller.start();
-      proveAndSeal(base, ledger, () => {
+      const tell = (conditional: boolean): void => tellOfStore(base, config, { conditional, metrics: bookMetrics });
+      proveAndSeal(base, { ledger, tell }, () => {
         seals.start();
         for (const sink of sinks) sink.start();
       });
@@ -118,11 +121,43 @@ interface Work {
 
 const PROBE_RETRY_MS = 30_000;
 
-/** Hours are sealed only in a store that refuses to overwrite; until that is proven nothing else waits for it. */
-function proveAndSeal(base: Base, ledger: Ledger, begin: () => void): void {
-  ledger.probe().then(begin, (error: unknown) => {
+interface Proof {
+  readonly ledger: Ledger;
+  readonly tell: (conditional: boolean) => void;
+}
+
+/** Said once a lead: a metric, and an event for whoever looks at the operator's namespace. */
+function tellOfStore(
+  { log, kube, events }: Base,
+  { namespace }: OperatorConfig,
+  { conditional, metrics }: { readonly conditional: boolean; readonly metrics: LedgerMetrics },
+): void {
+  metrics.unconditional.set(conditional ? 0 : 1);
+  if (conditional) return;
+  const message =
+    "the ledger's store overwrites objects despite If-None-Match: *; each is looked for before it is written, which two writers at the same moment can defeat: use a store that honours conditional writes";
+  log.warn({ reason: "LedgerUnconditional" }, message);
+  kube.read(namespaces, undefined, namespace).then(
+    (about) =>
+      about &&
+      events.emit(
+        { ...about, apiVersion: "v1", kind: "Namespace" },
+        { type: "Warning", reason: "LedgerUnconditional", message },
+      ),
+    (error: unknown) =>
+      log.warn({ error: messageOf(error) }, "the event about the ledger's store could not be written"),
+  );
+}
+
+/** Nothing is sealed before it is known whether the store refuses to overwrite; nothing else waits for it. */
+function proveAndSeal(base: Base, { ledger, tell }: Proof, begin: () => void): void {
+  const known = ({ conditional }: { readonly conditional: boolean }): void => {
+    tell(conditional);
+    begin();
+  };
+  ledger.probe().then(known, (error: unknown) => {
     base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
-    base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, ledger, begin));
+    base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, { ledger, tell }, begin));
   });
 }
 

@@ -51,6 +51,10 @@ export const annotations = {
   reimport: "berth.dev/reimport",
   /** Pins the template of a Karpenter NodePool: hash of the fields rendered at creation. */
   templateHash: "berth.dev/template-hash",
+  /** On the Lease berth-ledger-head: SHA-256 and key of the newest manifest, and the end of its window. */
+  ledgerHead: "berth.dev/ledger-head",
+  ledgerHeadKey: "berth.dev/ledger-head-key",
+  ledgerSealedThrough: "berth.dev/ledger-sealed-through",
 } as const;
 
 export const finalizers = {

@@ -206,6 +206,15 @@ export const closing = z.object({
   ),
 });
 
+/** Columns of an exported record: what names it first, then what was counted, claims last. */
+export const USAGE_RECORD_FIELDS = [
+  ...(["windowStart", "windowEnd", "namespace", "deploymentName", "deploymentUID", "account", "sku", "gpus"] as const),
+  ...(["kind", "rev", "part", "from", "to"] as const),
+  ...(["billableNodeSeconds", "claimedNodeSeconds", "readyNodeSeconds", "desiredNodeSeconds"] as const),
+  ...(["surgeNodeSeconds", "shortfallNodeSeconds", "estimatedNodeSeconds", "gpuSeconds"] as const),
+  ...(["id", "corrects", "cluster", "windowSeconds", "tags", "claims", "schema"] as const),
+] as const;
+
 export type Quantities = z.infer<typeof quantities>;
 export type UsageRecord = z.infer<typeof usageRecord>;
 export type Evidence = z.infer<typeof evidence>;

@@ -298,6 +298,14 @@ export const operatorReasons = {
     "The ledger's store lets a sealed object be written over.",
     "Use a store that honours If-None-Match: *.",
   ],
+  LedgerHeadForeign: [
+    "The ledger's newest windows are not those that this cluster sealed last; nothing is sealed.",
+    "Run berth ledger verify and restore the ledger, or delete the Lease berth-ledger-head to take it as it is.",
+  ],
+  LedgerChainBroken: [
+    "Retention found a window that is not chained to the one before.",
+    "Run berth ledger verify; nothing was removed.",
+  ],
   LedgerKeyInvalid: ["A name that is none of the ledger's was asked for.", "Report it: this is a fault of Berth."],
   LedgerObjectMissing: [
     "A sealed object is gone from the ledger.",

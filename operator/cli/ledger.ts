@@ -1,65 +1,150 @@
-/** `berth ledger verify | show`: reads a ledger itself, without Berth's server. Exit codes: 0 intact, 1 not read, 2 flags, 3 damaged. */
+/** `berth ledger …`: reads a ledger itself, without Berth's server. Exit codes: 0 done and intact, 1 not read, 2 flags, 3 damaged, 4 refused. */
 import { readFile } from "node:fs/promises";
 
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 
 import { openLedger } from "../adapters/ledger/open.ts";
-import { readSealed, sealedKeys } from "../controllers/ledgerreads.ts";
+import { trustedKeysOf } from "../adapters/ledger/signing.ts";
+import { recordedWindows } from "../controllers/ledgerreads.ts";
+import { recompute } from "../controllers/recompute.ts";
 import { verifyLedger } from "../controllers/verify.ts";
-import type { Finding, Verification } from "../controllers/verify.ts";
+import { secondsOf } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { trustedKeysOf } from "../adapters/ledger/signing.ts";
+import { lookAtCluster } from "./ledgercluster.ts";
+import { gcCommand } from "./ledgergc.ts";
+import { exportCommand, showCommand, tailCommand } from "./ledgerprint.ts";
+import { recomputedText, verificationText } from "./ledgertext.ts";
 import type { UsageIO } from "./usageclient.ts";
 
-const EXIT_UNREAD = 1;
-const EXIT_DAMAGED = 3;
+export const EXIT_UNREAD = 1;
+export const EXIT_DAMAGED = 3;
+export const EXIT_REFUSED = 4;
 
-interface Flags {
+export interface LedgerIO extends UsageIO {
+  /** Ends what follows without an end (tail). */
+  readonly signal?: AbortSignal;
+}
+
+interface Place {
   readonly ledgerUrl: string;
   readonly endpoint?: string;
   readonly region?: string;
-  readonly output: "text" | "json";
-  readonly head?: string;
-  readonly trust?: readonly string[];
 }
 
+/** Opens the ledger, runs the command and turns what went wrong into words and an exit code. */
+export type Run = <F extends object>(
+  work: (ledger: Ledger, flags: F) => Promise<number>,
+) => (flags: F) => Promise<void>;
+
 /** The sub-command for main.ts; `end` gets the exit code. */
-export function ledgerCommand(io: UsageIO, end: (code: number) => void): Command {
-  const run = (work: (ledger: Ledger, flags: Flags) => Promise<number>) => async (flags: Flags) => {
+export function ledgerCommand(io: LedgerIO, end: (code: number) => void): Command {
+  const run: Run = (work) => async (flags) => {
     try {
-      end(await work(openFromShell(flags, io.env), flags));
+      end(await work(openFromShell(flags as Place, io.env), flags));
     } catch (error) {
       io.complain?.(`berth ledger: ${messageOf(error)}\n`);
       end(EXIT_UNREAD);
     }
   };
-  const verify = withPlace(new Command("verify"))
-    .description("check every window: chain, tiling, digests, and each line's own arithmetic (0 intact, 3 damaged)")
-    .addOption(new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text"))
+  const all = [verifyCommand, recomputeCommand, showCommand, exportCommand, tailCommand, gcCommand];
+  const ledger = new Command("ledger").description("check, print and trim a ledger by itself, without the operator");
+  for (const make of all) ledger.addCommand(withPlace(make(io, run)));
+  return ledger;
+}
+
+interface VerifyFlags {
+  readonly output: "text" | "json";
+  readonly head?: string;
+  readonly trust?: readonly string[];
+  readonly cluster?: boolean;
+  readonly kubeconfig?: string;
+  readonly operatorNamespace: string;
+}
+
+function verifyCommand(io: LedgerIO, run: Run): Command {
+  return new Command("verify")
+    .description("check every window: chain, tiling, digests, day roots, and each record again from its evidence")
+    .addOption(outputOption())
     .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
     .option("--trust <files...>", "public keys in PEM, one of which must vouch for every window")
+    .option(
+      "--cluster",
+      "compare with the head, the claims and the sizes that the cluster holds (KUBECONFIG or in a pod)",
+    )
+    .option("--kubeconfig <path>", "kubeconfig of that cluster; implies --cluster")
+    .option("--operator-namespace <name>", "namespace of the operator", "berth-system")
+    .addHelpText("after", exitCodes)
     .action(
-      run(async (ledger, flags) => {
+      run<VerifyFlags>(async (ledger, flags) => {
         const trust = await trustOf(flags.trust);
+        const cluster = flags.cluster || flags.kubeconfig ? await lookAtCluster(ledger, flags, io.env) : undefined;
         const { head } = flags;
-        const result = await verifyLedger(ledger, { ...(head && { head }), ...(trust && { trust }) });
-        io.write(flags.output === "json" ? `${JSON.stringify(result, undefined, 2)}\n` : textOf(result));
+        const kept = cluster?.kept;
+        const found = await verifyLedger(ledger, {
+          ...(head && { head }),
+          ...(trust && { trust }),
+          ...(kept && { kept }),
+        });
+        const result = { ...found, findings: [...found.findings, ...(cluster?.findings ?? [])] };
+        io.write(flags.output === "json" ? `${JSON.stringify(result, undefined, 2)}\n` : verificationText(result));
         return result.findings.length > 0 ? EXIT_DAMAGED : 0;
       }),
     );
-  const show = withPlace(new Command("show"))
-    .description("print the records of every sealed window, one canonical JSON document a line")
+}
+
+export interface RangeFlags {
+  readonly from?: number;
+  readonly to?: number;
+  readonly deployment?: string;
+}
+
+function recomputeCommand(io: LedgerIO, run: Run): Command {
+  return withRange(new Command("recompute"))
+    .description("rebuild records from the evidence in their segments and compare; adjustments are counted in")
+    .addOption(outputOption())
+    .option("--evidence", "print the evidence too")
+    .addHelpText("after", exitCodes)
     .action(
-      run(async (ledger) => {
-        for (const key of await sealedKeys(ledger, 0, Infinity)) {
-          const { records } = await readSealed(ledger, key);
-          for (const record of records) io.write(`${JSON.stringify(record)}\n`);
+      run<RangeFlags & { readonly output: string; readonly evidence?: boolean }>(async (ledger, flags) => {
+        let [same, different, windows] = [0, 0, 0];
+        for (const window of await recordedWindows(ledger, flags.from ?? 0, flags.to ?? Infinity)) {
+          windows += 1;
+          for await (const again of recompute(ledger, window, flags.deployment)) {
+            if (again.same) same += 1;
+            else different += 1;
+            const { evidence, ...rest } = again;
+            if (flags.output === "json") io.write(`${JSON.stringify(flags.evidence ? again : rest)}\n`);
+            else io.write(recomputedText(again, flags.evidence ? evidence : []));
+          }
         }
-        return 0;
+        if (flags.output === "text")
+          io.write(`${windows} windows: ${same} deployments' hours recomputed alike, ${different} not\n`);
+        if (windows === 0) io.complain?.("berth ledger: no sealed window in this range\n");
+        return different > 0 ? EXIT_DAMAGED : 0;
       }),
     );
-  return new Command("ledger").description("check and print a ledger by itself").addCommand(verify).addCommand(show);
+}
+
+export function withRange(command: Command): Command {
+  return command
+    .option("--from <instant>", "windows that begin here or later: a UTC day or an RFC 3339 instant", secondsOfFlag)
+    .option("--to <instant>", "windows that begin earlier than this", secondsOfFlag)
+    .option("--deployment <uid>", "UID of one ModelDeployment; only its shard is read");
+}
+
+export function outputOption(): Option {
+  return new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text");
+}
+
+const exitCodes = "\nExit codes: 0 intact, 1 could not be read, 2 wrong flags, 3 damaged.";
+
+function secondsOfFlag(text: string): number {
+  try {
+    return secondsOf(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text);
+  } catch {
+    throw new InvalidArgumentError("write a UTC day like 2026-11-21 or an instant like 2026-11-21T10:00:00Z");
+  }
 }
 
 async function trustOf(files: readonly string[] | undefined): Promise<TrustedKeys | undefined> {
@@ -77,10 +162,7 @@ function withPlace(command: Command): Command {
 }
 
 /** With the keys of the environment; throws TerminalError for a URL of another form. */
-export function openFromShell(
-  { ledgerUrl, endpoint, region }: Pick<Flags, "ledgerUrl" | "endpoint" | "region">,
-  env: UsageIO["env"],
-): Ledger {
+export function openFromShell({ ledgerUrl, endpoint, region }: Place, env: UsageIO["env"]): Ledger {
   const [accessKeyId, secretAccessKey] = [env["BERTH_LEDGER_ACCESS_KEY_ID"], env["BERTH_LEDGER_SECRET_ACCESS_KEY"]];
   return openLedger({
     url: ledgerUrl,
@@ -88,23 +170,4 @@ export function openFromShell(
     ...(region === undefined ? {} : { region }),
     ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
   });
-}
-
-function textOf(result: Verification): string {
-  const { windows, records, billableNodeSeconds, head, unchained, findings } = result;
-  const lines = findings.map(
-    ({ key, line, problem }: Finding) => `${key}${line === undefined ? "" : `:${line}`} ${problem}`,
-  );
-  lines.push(`${windows} windows, ${records} records, ${billableNodeSeconds} billable node-seconds`);
-  if (unchained > 0) lines.push(`${unchained} windows are not chained: they were sealed by an older build`);
-  if (result.signed === undefined)
-    lines.push("signatures were not checked: name the operator's public key with --trust");
-  else
-    lines.push(
-      `${result.signed} windows signed with a trusted key, ${result.beforeSignatures} before them by the chain`,
-    );
-  if (head)
-    lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
-  lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);
-  return `${lines.join("\n")}\n`;
 }

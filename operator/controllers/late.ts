@@ -80,7 +80,7 @@ async function windowsOf(ledger: Ledger, question: LateQuestion): Promise<Questi
 
 /** "~" sorts after every key of the window's folder that begins earlier. */
 function beforeKey(before: number): string {
-  return manifestKey({ start: before, end: before + 1 });
+  return before === Infinity ? "v1/~" : manifestKey({ start: before, end: before + 1 });
 }
 
 function gapAt(at: number, sealed: readonly { readonly window: Window }[], windowSeconds: number): Window {

@@ -44,6 +44,16 @@ export function newLedgerMetrics(registry: Registry) {
       help: "Objects that were found in the ledger with other bytes than this process would have written; they were kept",
       registers: [registry],
     }),
+    headMismatch: new Gauge({
+      name: "berth_ledger_head_mismatch",
+      help: "1 while the ledger's newest windows are not those that this cluster sealed last; nothing is sealed until that is settled",
+      registers: [registry],
+    }),
+    unconditional: new Gauge({
+      name: "berth_ledger_unconditional_writes",
+      help: "1 while the ledger's store does not honour If-None-Match, so that objects are looked for before they are written",
+      registers: [registry],
+    }),
     failures: new Counter({
       name: "berth_ledger_failures_total",
       help: "Passes of the sealer that failed and are repeated",

@@ -10,8 +10,10 @@ import type { SealTimes, Window } from "../plan/metering/windows.ts";
 import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import type { CapacitySeries } from "./capacityseries.ts";
+import type { HeadKeeper } from "./clusterhead.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
+import { checkHead } from "./headcheck.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
 import { newHead } from "./ledgerreads.ts";
 import { sealDue } from "./sealing.ts";
@@ -37,6 +39,8 @@ export interface SealerDeps {
   readonly freshObjects: () => Promise<MeteredObjects>;
   /** Read anew at each pass, so that a key that was changed is used from then on. Without one nothing is signed. */
   readonly signer?: () => Promise<ManifestSigner>;
+  /** Where the head is kept outside of the ledger; without one the ledger's newest window is trusted. */
+  readonly headKeeper?: HeadKeeper;
   /** False until the pool controller has looked at every pool since it started: claims may lack times until then. */
   readonly caughtUp: () => boolean;
   /** Last proof of life of a claim's node, if there is one. */
@@ -128,6 +132,7 @@ function newPass(deps: SealerDeps) {
       const histories = historiesOf(facts);
       const signer = await deps.signer?.();
       const knowledge = { facts, histories, dueEnd, signer };
+      await checkHead(deps, head, knowledge);
       if (head) await completeHead(deps, head, knowledge);
       const sealed: Window[] = [];
       for (let from = head, more = true; more;) {

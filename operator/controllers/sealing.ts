@@ -5,10 +5,11 @@ import { lateSpans } from "../plan/metering/late.ts";
 import { metersOf, nextWindow } from "../plan/metering/records.ts";
 import { manifestBytes, shardMeters } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { dayOf, instantOfSeconds, manifestKey, secondsOf, windowAt } from "../plan/metering/windows.ts";
+import { dayOf, instantOfSeconds, manifestKey, windowAt } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { ManifestSigner } from "../ports.ts";
 import type { SeenFacts } from "./facts.ts";
+import { keepHead } from "./headcheck.ts";
 import { lateLines } from "./late.ts";
 import type { Head } from "./ledgerreads.ts";
 import { ensureDayRoot } from "./dayroots.ts";
@@ -40,7 +41,7 @@ const mostWindowsAtOnce = 24;
 
 /** Seals what is due after `from`, oldest first. */
 export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head | undefined): Promise<SealedDue> {
-  const { dueEnd, signer } = knowledge;
+  const { signer } = knowledge;
   const meters = shardMeters(metersOf(knowledge.histories), shardsOf(deps));
   let late = await lateKnowledge(deps, knowledge, from);
   let head = from;
@@ -49,9 +50,9 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
   for (;;) {
     const window = windowToSeal(deps, knowledge, { head, late });
     if (!window || sealed.length === mostWindowsAtOnce) {
-      if (head && dayEnd(head) <= dueEnd) await ensureDayRoot(deps, dayOf(head), signer);
       return { sealed, head, settledThrough: doubtful ?? head?.end, more: window !== undefined };
     }
+    // No earlier: while a day's window is the newest, one more may follow in it.
     if (head && dayOf(head) !== dayOf(window)) await ensureDayRoot(deps, dayOf(head), signer);
     const { clusterId } = deps;
     const result = await sealWindow(deps.ledger, { window, meters, adjustments: late, clusterId, previous: head });
@@ -63,6 +64,7 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
     if (result.differing.length > 0) doubtful ??= window.start;
     sealed.push(result);
     head = headOf(result);
+    await keepHead(deps, head);
   }
 }
 
@@ -95,10 +97,6 @@ function windowToSeal(
 
 export function headOf({ window, manifest, manifestSha256 }: SealResult): Head {
   return { key: manifestKey(window), ...window, sha256: manifestSha256, chains: manifest.chains };
-}
-
-function dayEnd(window: Pick<Window, "start">): number {
-  return secondsOf(`${dayOf(window)}T00:00:00Z`) + 86_400;
 }
 
 /** Before anything of the window is forgotten: whoever comes after a death here must still be able to compute it. */

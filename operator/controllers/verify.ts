@@ -69,10 +69,12 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const keys = await ledger.list("v1/");
   const all = new Set(keys);
   const findings: Finding[] = [];
+  const checkpoints = await newCheckpointCheck(ledger, noted.trust);
   const signatures = newSignatureCheck(ledger, all, noted.trust);
   const days = newDayRootCheck(ledger, all);
-  const checkSegment = newSegmentCheck(ledger, (record) => linesBefore(ledger, record, current));
-  const checkpoints = await newCheckpointCheck(ledger, noted.trust);
+  const checkSegment = newSegmentCheck(ledger, async (record) =>
+    record.windowStart < (checkpoints.removedThrough ?? "") ? undefined : linesBefore(ledger, record, current),
+  );
   findings.push(...checkpoints.findings);
   const seen = new Map<string, string>();
   let current = "";

@@ -5,7 +5,7 @@ import { none, quantityNames } from "../plan/metering/fold.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { evidenceHead, isSteadyEvidence, steadyMeter, steadyRecord } from "../plan/metering/steady.ts";
+import { evidenceHead, isSteadyEvidence, isSteadyRecord, steadyMeter } from "../plan/metering/steady.ts";
 import type { SteadyMeter } from "../plan/metering/steady.ts";
 import { adjustmentProblems, groupPlace, lineProblems, usageProblems } from "../plan/metering/check.ts";
 import type { NumberedLine } from "../plan/metering/check.ts";
@@ -29,8 +29,11 @@ export interface CheckedSegment {
   readonly adjusts: readonly string[];
 }
 
-/** What the ledger says elsewhere about the window and meter of an adjustment, up to the manifest that is being checked. */
-export type StoredBefore = (record: UsageRecord) => Promise<readonly Line[]>;
+/**
+ * What the ledger says elsewhere about the window and meter of an adjustment, up to the manifest that is being checked; undefined
+ * where retention removed that window, so that nothing can be added up any more.
+ */
+export type StoredBefore = (record: UsageRecord) => Promise<readonly Line[] | undefined>;
 
 export type SegmentCheck = (manifest: Manifest, segment: Segment) => Promise<CheckedSegment>;
 
@@ -69,7 +72,7 @@ class SegmentScan {
   private readonly decoder = new TextDecoder();
   private readonly totals = { ...none };
   private readonly adjusts = new Set<string>();
-  private readonly places: ReadonlyMap<string, number>;
+  private places: ReadonlyMap<string, number> | undefined;
   private pending = "";
   private lines = 0;
   private records = 0;
@@ -88,14 +91,13 @@ class SegmentScan {
     this.manifest = manifest;
     this.segment = segment;
     this.given = given;
-    this.places = new Map(given.known.map(({ evidence }, index) => [evidence, index]));
   }
 
   async piece(bytes: Uint8Array): Promise<void> {
     this.digest.add(bytes);
     const texts = (this.pending + this.decoder.decode(bytes, { stream: true })).split("\n");
     this.pending = texts.pop() ?? "";
-    for (const text of texts) if (!this.isAsBefore(`${text}\n`)) await this.slow(`${text}\n`, this.lines);
+    for (const text of texts) if (!this.isAsBefore(text)) await this.slow(text, this.lines);
   }
 
   async end(): Promise<CheckedSegment> {
@@ -117,7 +119,7 @@ class SegmentScan {
     this.lines += 1;
     const { expected, manifest } = this;
     if (expected) {
-      if (text !== steadyRecord(expected.meter, manifest)) return false;
+      if (!isSteadyRecord(text, expected.meter, manifest)) return false;
       this.expected = undefined;
       this.accept(expected.meter.record);
       this.kept.push(expected.meter);
@@ -132,6 +134,7 @@ class SegmentScan {
     const { known } = this.given;
     let meter = known[this.next];
     if (!meter || !isSteadyEvidence(text, meter, this.manifest)) {
+      this.places ??= new Map(known.map(({ evidence }, index) => [evidence, index]));
       this.next = this.places.get(evidenceHead(text)) ?? this.next;
       meter = known[this.next];
       if (!meter || !isSteadyEvidence(text, meter, this.manifest)) return false;
@@ -161,7 +164,7 @@ class SegmentScan {
       await this.endGroup();
       if (this.expect(text)) return;
     }
-    this.group.push({ line, text, at });
+    this.group.push({ line, text: `${text}\n`, at });
   }
 
   private async endGroup(): Promise<void> {
@@ -180,7 +183,7 @@ class SegmentScan {
       const record = group.map(({ line }) => line).find((line): line is UsageRecord => !isEvidence(line));
       this.adjusts.add(`${first.line.windowStart}/${first.line.windowEnd}`);
       const stored = record ? await this.given.storedBefore(record) : [];
-      problems.push(...adjustmentProblems(group, stored, manifest));
+      if (stored) problems.push(...adjustmentProblems(group, stored, manifest));
     }
     for (const { at, problem } of problems) this.complain(at, problem);
     const [evidence, record] = group.map(({ line }) => line);

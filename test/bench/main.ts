@@ -2,6 +2,7 @@
 import { fetchRate } from "./fetch.ts";
 import { fleet } from "./fleet.ts";
 import { say } from "./figures.ts";
+import { ledgerCost } from "./ledger.ts";
 import { inspectCost } from "./inspect.ts";
 import { verifyRate } from "./models.ts";
 import { outage } from "./outage.ts";
@@ -16,6 +17,7 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   inspect: inspectCost,
   fetch: fetchRate,
   models: verifyRate,
+  ledger: () => ledgerCost({ hours: Number(process.env["HOURS"] ?? "24") }),
   outage: async () => {
     await outage(20);
     await outage(120);

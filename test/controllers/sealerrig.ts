@@ -1,6 +1,7 @@
 /** A sealer over any ledger with a history of one day, writes to the cluster noted instead of made, and a ledger that dies. */
 import { Registry } from "prom-client";
 
+import type { HeadKeeper } from "../../operator/controllers/clusterhead.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { newCapacitySeries } from "../../operator/controllers/capacityseries.ts";
 import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
@@ -45,6 +46,7 @@ export interface Setup {
   readonly caughtUp?: boolean;
   readonly signer?: ManifestSigner;
   readonly shards?: number;
+  readonly headKeeper?: HeadKeeper;
 }
 
 export function sealerAt({
@@ -55,6 +57,7 @@ export function sealerAt({
   caughtUp = true,
   signer,
   shards,
+  headKeeper,
 }: Setup) {
   const writes: string[] = [];
   const registry = new Registry();
@@ -81,6 +84,7 @@ export function sealerAt({
     freshObjects: async () => objects,
     ...(signer && { signer: async () => signer }),
     ...(shards !== undefined && { shards }),
+    ...(headKeeper && { headKeeper }),
     caughtUp: () => caughtUp,
   };
   return { sealer: newSealer(deps), writes, registry };

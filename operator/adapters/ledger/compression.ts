@@ -8,14 +8,19 @@ import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 
 /** What a store itself holds: whole objects. */
-export interface PlainLedger extends Omit<Ledger, "putOnce" | "read"> {
+export interface PlainLedger extends Omit<Ledger, "putOnce" | "read" | "probe"> {
   putOnce(key: string, body: Uint8Array): Promise<"created" | "exists">;
+  /** Throws TerminalError LedgerOverwrites where the store does not honour the condition. */
+  probe(): Promise<unknown>;
 }
+
+/** A store that knows its own kind (careful.ts). */
+export type ConditionalLedger = Omit<PlainLedger, "probe"> & Pick<Ledger, "probe">;
 
 /** An hour of 10,000 deployments is some 20 MB; what grows above this was not written by Berth. */
 const longestBytes = 512 * 2 ** 20;
 
-export function withCompression(ledger: PlainLedger): Ledger {
+export function withCompression(ledger: ConditionalLedger): Ledger {
   const packed = (key: string) => key.endsWith(".gz");
   return {
     ...ledger,

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 import { newS3Client } from "../s3/client.ts";
+import { withVerifyMode } from "./careful.ts";
 import { withCompression } from "./compression.ts";
 import { newDirectoryLedger } from "./directory.ts";
 import { newS3Ledger } from "./s3.ts";
@@ -27,7 +28,7 @@ export function openLedger({ url, endpoint, region = "us-east-1", credentials }:
   const parsed = new URL(url);
   if (parsed.protocol === "file:") {
     if (parsed.host !== "") throw wrong("names a host");
-    return withCompression(newDirectoryLedger(fileURLToPath(parsed)));
+    return withCompression(withVerifyMode(newDirectoryLedger(fileURLToPath(parsed))));
   }
   if (parsed.protocol !== "s3:") throw wrong("has another scheme");
   if (parsed.hostname === "") throw wrong("names no bucket");
@@ -39,5 +40,5 @@ export function openLedger({ url, endpoint, region = "us-east-1", credentials }:
   }
   const client = newS3Client({ region, credentials, ...(endpoint === undefined ? {} : { endpoint }), maxSockets: 16 });
   const prefix = parsed.pathname.replace(/^\/+|\/+$/g, "");
-  return withCompression(newS3Ledger({ client, bucket: parsed.hostname, prefix }));
+  return withCompression(withVerifyMode(newS3Ledger({ client, bucket: parsed.hostname, prefix })));
 }

@@ -19,8 +19,8 @@ export interface SteadyMeter {
 }
 
 const instantLength = "2026-11-21T10:00:00Z".length;
-/** `,"windowEnd":"…","windowStart":"…"}` and a line feed. */
-const windowLength = `,"windowEnd":"","windowStart":""}\n`.length + 2 * instantLength;
+/** `,"windowEnd":"…","windowStart":"…"}`; lines come without their line feed here. */
+const windowLength = `,"windowEnd":"","windowStart":""}`.length + 2 * instantLength;
 
 export interface WindowNames {
   readonly windowStart: string;
@@ -58,7 +58,7 @@ export function steadyMeter(line: Evidence, record: UsageRecord): SteadyMeter | 
   const pieces = text.split(/\\u0000\d/).map(copied);
   if (pieces.length !== 6) return undefined;
   return {
-    evidence: copied(evidenceHead(`${canonicalJson(line)}\n`)),
+    evidence: copied(evidenceHead(canonicalJson(line))),
     record,
     quantities: record,
     place: ownPlace(line),
@@ -79,15 +79,23 @@ export function isSteadyEvidence(text: string, meter: SteadyMeter, window: Windo
     windowSeconds === record.windowSeconds &&
     text.length === evidence.length + windowLength &&
     text.startsWith(evidence) &&
-    text.endsWith(`,"windowEnd":"${windowEnd}","windowStart":"${windowStart}"}\n`)
+    text.endsWith(`,"windowEnd":"${windowEnd}","windowStart":"${windowStart}"}`)
   );
 }
 
-/** The text of its record in this window, which has the same length as the one that it was made from. */
-export function steadyRecord({ record, pieces }: SteadyMeter, { windowStart, windowEnd }: WindowNames): string {
+/** Is this its record in this window, by its text alone? */
+export function isSteadyRecord(text: string, { record, pieces }: SteadyMeter, window: WindowNames): boolean {
+  const { windowStart, windowEnd } = window;
   const id = recordId({ ...record, windowStart, windowEnd });
-  const [a = "", b = "", c = "", d = "", e = "", f = ""] = pieces;
-  return `${a}${windowStart}${b}${id}${c}${windowEnd}${d}${windowEnd}${e}${windowStart}${f}\n`;
+  const values = [windowStart, id, windowEnd, windowEnd, windowStart, ""];
+  let at = 0;
+  for (let i = 0; i < pieces.length; i++) {
+    for (const part of [pieces[i] ?? "", values[i] ?? ""]) {
+      if (!text.startsWith(part, at)) return false;
+      at += part.length;
+    }
+  }
+  return at === text.length;
 }
 
 /** A slice of a text keeps the whole alive. */

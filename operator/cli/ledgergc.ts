@@ -1,0 +1,92 @@
+/** `berth ledger gc`: removes old days behind a checkpoint; the only command here that writes. */
+import { readFile } from "node:fs/promises";
+
+import { Command, InvalidArgumentError } from "commander";
+
+import { signerOf } from "../adapters/ledger/signing.ts";
+import { planRetention, retain } from "../controllers/retention.ts";
+import type { RetentionPlan } from "../controllers/retention.ts";
+import { verifyLedger } from "../controllers/verify.ts";
+import { EXIT_DAMAGED, EXIT_REFUSED, outputOption } from "./ledger.ts";
+import type { LedgerIO, Run } from "./ledger.ts";
+
+interface Flags {
+  readonly keepDays: number;
+  readonly sink: readonly string[];
+  readonly ignoreSink: readonly string[];
+  readonly signingKey?: string;
+  readonly dryRun?: boolean;
+  readonly output: "text" | "json";
+}
+
+export function gcCommand(io: LedgerIO, run: Run): Command {
+  const days = (text: string): number => {
+    if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError("write a number of days, at least 1");
+    return Number(text);
+  };
+  return new Command("gc")
+    .description(
+      "remove whole days that are older than --keep-days behind a checkpoint, so that the chain still verifies",
+    )
+    .option("--keep-days <days>", "days that stay", days, 400)
+    .option(
+      "--sink <names...>",
+      "sinks that must have taken every window; those that ever took one count by themselves",
+      [],
+    )
+    .option("--ignore-sink <names...>", "sinks that are not used any more", [])
+    .option(
+      "--signing-key <file>",
+      "private Ed25519 key in PEM that signs the checkpoint; needed where windows are signed",
+    )
+    .option("--dry-run", "say what would go")
+    .addOption(outputOption())
+    .addHelpText(
+      "after",
+      "\nExit codes: 0 done, 1 could not be read, 2 wrong flags, 3 damaged, 4 refused: nothing was removed.",
+    )
+    .action(
+      run<Flags>(async (ledger, flags) => {
+        const before = Math.floor(Date.now() / 1000) - flags.keepDays * 86_400;
+        const plan = await planRetention(ledger, { before, sinks: flags.sink, ignored: flags.ignoreSink });
+        const refusal = refusalOf(plan, flags);
+        if (refusal !== undefined) {
+          io.complain?.(`berth ledger: ${refusal}\n`);
+          return EXIT_REFUSED;
+        }
+        const say = (done: boolean, removedThrough?: string): void =>
+          io.write(
+            flags.output === "json"
+              ? `${JSON.stringify({ done, days: plan.days, windows: plan.manifests.length, objects: plan.keys.length, removedThrough })}\n`
+              : `${done ? "removed" : "would remove"} ${plan.days.length} days, ${plan.manifests.length} windows, ${plan.keys.length} objects\n`,
+          );
+        if (flags.dryRun || plan.keys.length === 0) {
+          say(plan.keys.length === 0);
+          return 0;
+        }
+        // What stands in a checkpoint can never be checked again.
+        const { findings } = await verifyLedger(ledger);
+        const [first] = findings;
+        if (first) {
+          io.complain?.(`berth ledger: ${first.key} ${first.problem}: run berth ledger verify; nothing was removed\n`);
+          return EXIT_DAMAGED;
+        }
+        const { signingKey } = flags;
+        const signer = signingKey === undefined ? undefined : signerOf(await readFile(signingKey, "utf8"), signingKey);
+        const { removedThrough } = await retain(ledger, plan, signer);
+        say(true, removedThrough);
+        return 0;
+      }),
+    );
+}
+
+function refusalOf(plan: RetentionPlan, { signingKey }: Flags): string | undefined {
+  const [owed] = Object.entries(plan.undelivered);
+  if (owed) {
+    const [sink, windows] = owed;
+    return `sink ${sink} has not taken ${windows.length} windows, the first is ${windows[0] ?? ""}: deliver them, or give --ignore-sink ${sink}; nothing was removed`;
+  }
+  if (plan.keys.length > 0 && plan.signed && signingKey === undefined)
+    return "windows of this ledger are signed: give --signing-key, or nobody would trust the checkpoint; nothing was removed";
+  return undefined;
+}

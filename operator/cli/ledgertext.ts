@@ -1,0 +1,41 @@
+/** Words for people about what was found in a ledger. */
+import type { Recomputed } from "../controllers/recompute.ts";
+import type { Finding, Verification } from "../controllers/verify.ts";
+import { quantityNames } from "../plan/metering/fold.ts";
+import type { Line } from "../plan/metering/segment.ts";
+
+export function verificationText(result: Verification): string {
+  const { windows, records, billableNodeSeconds, head, unchained, unproven, removedThrough, findings } = result;
+  const lines = findings.map(
+    ({ key, line, problem }: Finding) => `${key}${line === undefined ? "" : `:${line}`} ${problem}`,
+  );
+  lines.push(`${windows} windows, ${records} records, ${billableNodeSeconds} billable node-seconds`);
+  if (removedThrough !== undefined)
+    lines.push(`windows up to ${removedThrough} were removed; a checkpoint stands for them`);
+  if (unchained > 0) lines.push(`${unchained} windows are not chained: they were sealed by an older build`);
+  if (unproven > 0) lines.push(`${unproven} records have no evidence: they were sealed by an older build`);
+  if (result.signed === undefined)
+    lines.push("signatures were not checked: name the operator's public key with --trust");
+  else
+    lines.push(
+      `${result.signed} windows signed with a trusted key, ${result.beforeSignatures} before them by the chain`,
+    );
+  if (head)
+    lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
+  lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);
+  return `${lines.join("\n")}\n`;
+}
+
+/** One line a deployment and window; the quantities that differ; its evidence where it was asked for. */
+export function recomputedText(again: Recomputed, evidence: readonly Line[]): string {
+  const { windowStart, namespace, deploymentName, sku, recorded, recomputed, same } = again;
+  const what = `${windowStart} ${namespace}/${deploymentName} ${sku}`;
+  const lines: string[] = [];
+  if (!recomputed) lines.push(`${what} NO EVIDENCE: sealed by an older build`);
+  else lines.push(`${what} billable ${recomputed.billableNodeSeconds} ${same ? "as recorded" : "DIFFERENT"}`);
+  for (const name of quantityNames)
+    if (recomputed && recomputed[name] !== recorded[name])
+      lines.push(`  ${name}: recorded ${recorded[name]}, the evidence gives ${recomputed[name]}`);
+  for (const line of evidence) lines.push(`  ${JSON.stringify(line)}`);
+  return `${lines.join("\n")}\n`;
+}

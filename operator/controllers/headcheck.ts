@@ -1,0 +1,69 @@
+/** Is the ledger's newest window the one that this cluster sealed last? Asked before anything is sealed after it. */
+import { envelopeBytes } from "../plan/metering/dsse.ts";
+import { instantOfSeconds, signatureKeyOf } from "../plan/metering/windows.ts";
+import { sha256Hex } from "../plan/metering/identity.ts";
+import { TerminalError } from "../runtime/errors.ts";
+import { HEAD_LEASE } from "./clusterhead.ts";
+import { headAt, sealedKeys } from "./ledgerreads.ts";
+import type { Head } from "./ledgerreads.ts";
+import type { SealerDeps } from "./sealer.ts";
+import type { Knowledge } from "./sealing.ts";
+import { computedManifest } from "./signatures.ts";
+
+/**
+ * Throws TerminalError where the ledger lacks the kept head, holds another one in its place, or has windows after it that neither
+ * our key signed nor what is known gives. Those after it that are ours were sealed by a process that died before it could say so.
+ */
+export async function checkHead(deps: SealerDeps, head: Head | undefined, knowledge: Knowledge): Promise<void> {
+  const { headKeeper, metrics } = deps;
+  if (!headKeeper) return;
+  try {
+    await compare(deps, head, knowledge);
+    metrics.headMismatch.set(0);
+  } catch (error) {
+    if (error instanceof TerminalError && error.reason === "LedgerHeadForeign") metrics.headMismatch.set(1);
+    throw error;
+  }
+}
+
+async function compare(deps: SealerDeps, head: Head | undefined, knowledge: Knowledge): Promise<void> {
+  const { headKeeper, ledger, log } = deps;
+  const kept = await headKeeper?.read();
+  if (!kept) {
+    if (!head) return;
+    log.warn(
+      { key: head.key, sha256: head.sha256 },
+      "no head is kept in the cluster yet: the ledger is taken as it is",
+    );
+    return keepHead(deps, head);
+  }
+  if (head?.key === kept.key && head.sha256 === kept.sha256) return;
+  if (!head || head.key < kept.key) throw foreign(kept.key, "is gone: the newest windows were cut off");
+  const stored = await ledger.get(kept.key);
+  if (!stored) throw foreign(kept.key, "is gone, though later windows are there");
+  if (sha256Hex(stored) !== kept.sha256) throw foreign(kept.key, `was rewritten: it is not ${kept.sha256} any more`);
+  const { start } = await headAt(ledger, kept.key);
+  for (const key of await sealedKeys(ledger, start + 1, Infinity)) {
+    const next = await headAt(ledger, key);
+    if (!(await isOurs(deps, next, knowledge))) throw foreign(key, "was not sealed by this operator: it was put in");
+  }
+  await keepHead(deps, head);
+}
+
+async function isOurs(deps: SealerDeps, head: Head, knowledge: Knowledge): Promise<boolean> {
+  const { signer } = knowledge;
+  const bytes = await deps.ledger.get(head.key);
+  const signature = signer && bytes && (await deps.ledger.get(signatureKeyOf(head.key)));
+  if (signature && Buffer.from(envelopeBytes(bytes, signer)).equals(signature)) return true;
+  return (await computedManifest(deps, head, knowledge)) !== undefined;
+}
+
+/** After each sealed window, before anything of it is forgotten. */
+export async function keepHead({ headKeeper }: SealerDeps, { key, sha256, end }: Head): Promise<void> {
+  await headKeeper?.write({ key, sha256, windowEnd: instantOfSeconds(end) });
+}
+
+function foreign(key: string, what: string): TerminalError {
+  const remedy = `run berth ledger verify and restore the ledger; to take it as it is, delete the Lease ${HEAD_LEASE} in the operator's namespace`;
+  return new TerminalError("LedgerHeadForeign", `${key} in the ledger ${what}; nothing is sealed: ${remedy}`);
+}

@@ -1,0 +1,118 @@
+// One measured job on a directory ledger in a process of its own, so that its memory and CPU are its own:
+//   seal <folder> <deployments> <hours> <shards>   |   verify <folder>   |   point <folder>
+import { pathToFileURL } from "node:url";
+
+import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
+import { sealWindow } from "../../operator/controllers/segments.ts";
+import { verifyLedger } from "../../operator/controllers/verify.ts";
+import type { PoolHistory } from "../../operator/plan/metering/history.ts";
+import { uuidV5 } from "../../operator/plan/metering/identity.ts";
+import { metersOf } from "../../operator/plan/metering/records.ts";
+import { shardMeters } from "../../operator/plan/metering/segment.ts";
+import type { ChainHead } from "../../operator/plan/metering/segment.ts";
+import { secondsOf } from "../../operator/plan/metering/windows.ts";
+import type { Ledger } from "../../operator/ports.ts";
+
+const [job, folder = "", deployments = "10000", hours = "1", shards = "1"] = process.argv.slice(2);
+const first = secondsOf("2026-11-01T00:00:00Z");
+const clusterId = uuidV5("bench");
+
+/** Deployments of one or two nodes since a day; one of a hundred changes its size every few hours. */
+function fleetOf(count: number): PoolHistory[] {
+  return Array.from({ length: count }, (_, i) => {
+    const uid = (what: string) => uuidV5(`${what}-${i}`);
+    const nodes = 1 + (i % 2);
+    const since = first - 86_400 + (i % 3_000);
+    const label = { account: `team-${i % 50}`, tags: { env: "prod" } };
+    const moves = i % 100 === 0 ? Array.from({ length: 90 }, (_, n) => first + 1_800 + n * 28_800) : [];
+    const sources = (node: number) => ({
+      object: `Node/gpu-${i}-${node}/${uid(`node-${node}`)}`,
+      claimedAt: "Node/metadata.managedFields[berth-claim].time",
+      readyAt: "Node/status.conditions[Ready].lastTransitionTime",
+    });
+    return {
+      namespace: `team-${i % 50}`,
+      deploymentName: `model-${i}`,
+      deploymentUID: uid("deployment"),
+      poolUID: uid("pool"),
+      sku: "dedicated.h100-sxm.8",
+      gpus: 8,
+      endedAt: undefined,
+      steps: [{ since, size: nodes, ...label }, ...moves.map((at, n) => ({ since: at, size: n % 3, ...label }))],
+      claims: Array.from({ length: nodes }, (_, node) => ({
+        id: `${uid("pool")}-${node}`,
+        claimedAt: since + 90 + node,
+        readyAt: since + 400 + node,
+        releasedAt: undefined,
+        estimatedStart: false,
+        estimatedEnd: false,
+        sources: sources(node),
+      })),
+    };
+  });
+}
+
+async function seal(ledger: Ledger): Promise<object> {
+  const meters = shardMeters(metersOf(fleetOf(Number(deployments))), Number(shards));
+  let previous: ChainHead | undefined;
+  let [records, requests] = [0, 0];
+  const counted = counting(ledger, () => (requests += 1));
+  const factsMegabytes = process.memoryUsage.rss() / 2 ** 20;
+  const begun = usage();
+  for (let hour = 0; hour < Number(hours); hour++) {
+    const window = { start: first + hour * 3600, end: first + (hour + 1) * 3600 };
+    const { manifest, manifestSha256 } = await sealWindow(counted, { window, meters, clusterId, previous });
+    records += manifest.records;
+    previous = { end: window.end, sha256: manifestSha256, chains: manifest.chains };
+  }
+  return { ...since(begun), records, requests: requests / Number(hours), factsMegabytes };
+}
+
+function counting(ledger: Ledger, count: () => void): Ledger {
+  return {
+    putOnce: (...given) => (count(), ledger.putOnce(...given)),
+    get: (...given) => (count(), ledger.get(...given)),
+    read: (...given) => (count(), ledger.read(...given)),
+    list: (...given) => (count(), ledger.list(...given)),
+    remove: (...given) => (count(), ledger.remove(...given)),
+    probe: () => ledger.probe(),
+  };
+}
+
+async function verify(ledger: Ledger): Promise<object> {
+  const begun = usage();
+  const { windows, records, findings } = await verifyLedger(ledger);
+  if (findings.length > 0) throw new Error(JSON.stringify(findings.slice(0, 3)));
+  return { ...since(begun), windows, records };
+}
+
+/** One deployment's records of every window. */
+async function point(ledger: Ledger): Promise<object> {
+  const begun = usage();
+  let records = 0;
+  let requests = 0;
+  const counted = counting(ledger, () => (requests += 1));
+  const keys = await sealedKeys(counted, 0, Infinity);
+  for (const key of keys) records += (await readSealed(counted, key, uuidV5("deployment-7"))).records.length;
+  return { ...since(begun), records, requests: requests / keys.length };
+}
+
+function usage() {
+  const { userCPUTime, systemCPUTime } = process.resourceUsage();
+  return { cpu: (userCPUTime + systemCPUTime) / 1e6, at: performance.now() };
+}
+
+function since(begun: ReturnType<typeof usage>) {
+  const { cpu, at } = usage();
+  return {
+    seconds: (at - begun.at) / 1000,
+    cpuSeconds: cpu - begun.cpu,
+    residentMegabytes: process.resourceUsage().maxRSS / 1024,
+  };
+}
+
+const jobs: Readonly<Record<string, (ledger: Ledger) => Promise<object>>> = { seal, verify, point };
+const run = jobs[job ?? ""];
+if (!run) throw new Error(`no job is called ${job ?? ""}`);
+process.stdout.write(`${JSON.stringify(await run(openLedger({ url: pathToFileURL(folder).href })))}\n`);
