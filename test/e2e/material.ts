@@ -24,6 +24,10 @@ export interface Material {
 
 /** One line for each thing that is missing, with how to get it. */
 export async function missingMaterial(): Promise<string[]> {
+  if (process.env["BERTH_TEST_KUBECONFIG"])
+    return [
+      "make e2e kills nodes and control planes, so it brings its own: unset BERTH_TEST_KUBECONFIG, or run make test, which takes it",
+    ];
   const missing = await missingPrerequisites();
   const vllm = vllmInstallation() ? [] : ["vLLM's CPU build is missing (6 GB, 4 minutes): run make e2e-setup"];
   return [...missing, ...vllm];

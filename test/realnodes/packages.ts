@@ -15,6 +15,7 @@ export const programs: readonly Program[] = [
   { path: "/usr/sbin/nft", package: "nftables" },
   { path: "/usr/sbin/conntrack", package: "conntrack" },
   { path: "/sbin/ip", package: "iproute2" },
+  { path: "/usr/bin/openssl", package: "openssl" },
   { path: "/usr/bin/unshare", package: "util-linux" },
   { path: "/usr/bin/setpriv", package: "util-linux" },
 ];

@@ -1,6 +1,4 @@
 // Models from a bucket: inspected, copied, hashed; and what a vLLM started by hand says about the same files.
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { GetObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
 import { run } from "../../cluster/cluster.ts";
@@ -62,9 +60,9 @@ async function manifestOf({ s3, cluster }: Stage, name: string): Promise<Manifes
 
 /** SHA-256 of a source file by a program that is none of ours. */
 async function digestOf(path: string): Promise<string> {
-  const openssl = await run("openssl", ["dgst", "-sha256", "-r", path]).catch(() => undefined);
-  if (openssl?.code === 0) return openssl.stdout.slice(0, 64);
-  return createHash("sha256").update(readFileSync(path)).digest("hex");
+  const { code, stdout, stderr } = await run("openssl", ["dgst", "-sha256", "-r", path]);
+  if (code !== 0) throw new Error(`openssl dgst -sha256 ${path}: ${stderr.trim()}`);
+  return stdout.slice(0, 64);
 }
 
 async function compareDigests(stage: Stage, name: ModelName): Promise<number> {
@@ -73,7 +71,7 @@ async function compareDigests(stage: Stage, name: ModelName): Promise<number> {
   const source = new Set(filesBelow(folder));
   for (const { path, sha256 } of files) {
     const digest = await digestOf(join(folder, path));
-    if (!source.has(path) || !sha256.endsWith(digest))
+    if (!source.has(path) || !/^[0-9a-f]{64}$/.test(digest) || !sha256.endsWith(digest))
       throw new Error(`${name}/${path}: the manifest says ${sha256}, openssl ${digest}`);
   }
   if (!files.some(({ path }) => path.endsWith(".safetensors")))

@@ -57,6 +57,16 @@ async function nodesAreDedicated(stage: Stage, names: readonly string[]): Promis
   return told.join(", ");
 }
 
+/** The pod's container gets the arguments that the status shows, and no other. */
+async function runsWhatIsShown(stage: Stage, name: string): Promise<void> {
+  const [pod] = await servingPods(stage, name);
+  const { containers } = (pod?.spec ?? {}) as { containers?: readonly { name: string; args?: readonly string[] }[] };
+  const given = JSON.stringify(containers?.find((container) => container.name === "vllm")?.args);
+  const shown = JSON.stringify((await getDeployment(stage, name)).status?.engine?.args);
+  if (given !== shown || !shown?.includes("--served-model-name"))
+    throw new Error(`vLLM of ${name} was started with ${given ?? "nothing"}, its status shows ${shown ?? "nothing"}`);
+}
+
 export async function serve(stage: Stage): Promise<void> {
   const { tour } = stage;
   const byHand = askByHand(stage);
@@ -66,6 +76,7 @@ export async function serve(stage: Stage): Promise<void> {
   await Promise.all([embed, chat].map((name) => readyMeansAnswers(stage, name)));
   tour.say(`claimed, labelled and tainted: ${await nodesAreDedicated(stage, [embed, chat])}`);
   for (const name of [embed, chat]) {
+    await runsWhatIsShown(stage, name);
     const [message] = await eventually(
       async () => {
         const found = await eventsOf(stage, name, "ReplicaStarted");

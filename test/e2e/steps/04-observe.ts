@@ -1,12 +1,13 @@
 // vLLM's metrics under the names that the docs name; no prompt in any log; a deleted deployment gives its node back.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { taints } from "../../../operator/api/keys.ts";
 import { repoDir } from "../../cluster/paths.ts";
 import { filesBelow } from "../../models/upload.ts";
 import { eventually } from "../../cluster/eventually.ts";
 import { chat, embed, systemNamespace, team } from "../names.ts";
 import { deleteDeployment, heldNodes, leaderPod, paths, serviceUrl, servingPods } from "../objects.ts";
-import type { RunningPod } from "../objects.ts";
+import type { NodeObject, RunningPod } from "../objects.ts";
 import { ask, embedding, stream } from "../requests.ts";
 import type { Stage } from "../stage.ts";
 
@@ -59,7 +60,16 @@ async function promptsAreInNoLog(stage: Stage): Promise<void> {
       lines += stdout.split("\n").length;
     }
   }
-  stage.tour.say(`nothing of two prompts stands in the ${String(lines)} lines that all pods have logged`);
+  const { logDir } = stage.cluster;
+  const files = filesBelow(logDir).filter((path) => path.endsWith(".log"));
+  for (const path of files) {
+    const text = readFileSync(join(logDir, path), "utf8");
+    if (text.includes(secret)) throw new Error(`${path} of the control plane and the nodes holds a prompt`);
+    lines += text.split("\n").length;
+  }
+  stage.tour.say(
+    `nothing of two prompts stands in the ${String(lines)} lines that all pods, nodes and the control plane have logged`,
+  );
 }
 
 export async function observe(stage: Stage): Promise<void> {
@@ -73,5 +83,7 @@ export async function observe(stage: Stage): Promise<void> {
     what: `${node} is free`,
     deadlineMs: 30_000,
   });
+  const { spec } = await stage.cluster.admin.get<NodeObject>(paths.node(node));
+  if (spec.taints?.some(({ key }) => key === taints.dedicated)) throw new Error(`${node} is free and keeps our taint`);
   stage.tour.say(`kubectl delete modeldeployment ${embed}: ${node} is free again`);
 }

@@ -28,14 +28,19 @@ export async function scaleUpAndDown(stage: Stage): Promise<void> {
   const urls = [url, url, ...both.map(({ status }) => `http://${status.podIP ?? ""}:8000`)];
   const rate = await slowestRate(urls);
   const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * 1.1));
+  const startedAt = Date.now();
   const ends = streamsOver(urls, maxTokens);
   await ends.nearTheirEnd;
   await scale(stage, chat, 1);
   tour.say(`2 -> 1 replica, with ${String(STREAMS)} streams of ${String(maxTokens)} tokens in flight`);
   const leaving = await untilOneLeaves(stage);
+  const toldAt = Date.now();
   const whole = await ends.all;
   const broken = whole.filter((end) => !end.whole || end.completionTokens !== maxTokens);
   if (broken.length > 0) throw new Error(`a stream did not end whole: ${JSON.stringify(broken[0])}`);
+  // Its own stream, by the pod's address, was in flight when the pod was told to end.
+  const own = whole[urls.length - both.length + both.findIndex(({ metadata }) => metadata.name === leaving)];
+  if (!own || startedAt + own.ms <= toldAt) throw new Error(`no stream of ${leaving} was in flight when it had to end`);
   const longest = Math.max(...whole.map(({ ms }) => ms));
   if (longest < STREAM_SECONDS * 1000) throw new Error(`the longest stream took ${String(longest)} ms: no minute`);
   await untilPods(stage, chat, 1);
