@@ -53,6 +53,10 @@ const faults: readonly [string, string, number, HttpFault][] = [
   ["403 for a while", "PUT", 3, { kind: "status", code: 403 }],
   ["answers that break off", "GET", 4, { kind: "cut", afterBytes: 20 }],
   ["503 on reads", "GET", 4, { kind: "status", code: 503 }],
+  ["412 for objects that are not there", "PUT", 2, { kind: "status", code: 412 }],
+  ["success for writes that were never made", "PUT", 2, { kind: "status", code: 200 }],
+  ["403 for a long while", "PUT", 12, { kind: "status", code: 403 }],
+  ["answers after a long while", "PUT", 3, { kind: "delay", delayMs: 2_000 }],
 ];
 
 for (const [what, method, times, fault] of faults) {
@@ -68,3 +72,45 @@ for (const [what, method, times, fault] of faults) {
     assert.deepEqual(await dump(direct), await dump(calm));
   });
 }
+
+test("a list that is out of date makes windows be sealed again, with the same bytes", async () => {
+  const [calm, direct] = [ledgerAt(s3.endpoint, "calm-list"), ledgerAt(s3.endpoint, "stale-list")];
+  for (const ledger of [calm, direct]) {
+    await putClosing(ledger, gone);
+    await sealerAt({ ledger, at: "11:06:00" }).sealer.pass();
+  }
+  await sealerAt({ ledger: calm, at: "12:06:00" }).sealer.pass();
+  const rule = proxy.add({
+    match: ({ method, query }) => method === "GET" && (query.get("prefix") ?? "").endsWith("/v1/"),
+    fault: { kind: "rewrite", body: (body) => body.toString().replace(/<Contents>.*<\/Contents>/s, "") },
+  });
+  await sealThrough(ledgerAt(proxy.url, "stale-list"), 1);
+  assert.ok(rule.hits > 0, "the fault was not met");
+  rule.remove();
+  assert.deepEqual(await dump(direct), await dump(calm));
+});
+
+test("a store that says yes and keeps what another wrote is found out by reading back", async () => {
+  const [direct, lied] = [ledgerAt(s3.endpoint, "lies"), ledgerAt(proxy.url, "lies")];
+  await putClosing(direct, gone);
+  const key = "v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz";
+  await direct.putOnce(key, Buffer.from("not ours\n"));
+  const rule = proxy.add({
+    match: ({ method }) => method === "PUT",
+    times: 1,
+    fault: { kind: "rewrite", status: 200 },
+  });
+  await assert.rejects(sealerAt({ ledger: lied, at: "12:06:00" }).sealer.pass(), { reason: "LedgerObjectDamaged" });
+  rule.remove();
+  assert.equal(Buffer.from((await direct.get(key)) ?? []).toString(), "not ours\n");
+});
+
+test("a bucket that is gone is named; when it is back, sealing goes on", async () => {
+  const { endpoint, region, accessKeyId, secretAccessKey } = s3;
+  const credentials = { accessKeyId, secretAccessKey };
+  const ledger = openLedger({ url: "s3://vanished/books", endpoint, region, credentials });
+  const { sealer } = sealerAt({ ledger, at: "12:06:00" });
+  await assert.rejects(sealer.pass(), { reason: "LedgerBucketMissing" });
+  await s3.createBucket("vanished");
+  assert.equal((await sealer.pass()).sealed.length, 2);
+});
