@@ -228,16 +228,20 @@ export const modelDeploymentStatus = z
         since: instant.optional().describe("Instant from which capacity of this deployment is recorded."),
         sealedThrough: instant.optional().describe("End of the last sealed window; everything before it is final."),
         nodeSeconds: z.int().min(0).optional().describe("Billable node-seconds in sealed windows so far."),
-        counters: z
-          .array(
-            z.object({
-              sku: z.string().max(253),
-              billable: z.int().min(0),
-              claimed: z.int().min(0),
-              ready: z.int().min(0),
-            }),
-          )
-          .max(16)
+        counters: atomicList(
+          z
+            .array(
+              z
+                .object({
+                  sku: z.string().max(253).describe("SKU that the node-seconds are recorded under."),
+                  billable: z.int().min(0).describe("Node-seconds that are billed by default."),
+                  claimed: z.int().min(0).describe("Node-seconds for which nodes were held."),
+                  ready: z.int().min(0).describe("Node-seconds for which wanted nodes were ready."),
+                })
+                .describe("Node-seconds of one SKU, by basis."),
+            )
+            .max(16),
+        )
           .optional()
           .describe(
             "Node-seconds by SKU and basis as berth_capacity_node_seconds_total counts them: what an adjustment takes back stays in.",
