@@ -7,11 +7,11 @@ import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
 import { desiredService } from "../../../operator/plan/deployment/children.ts";
 import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
 import { currentRevision } from "../../../operator/plan/deployment/revisions.ts";
-import { REVISION_LABEL, renderPodTemplate } from "../../../operator/plan/deployment/template.ts";
+import { renderPodTemplate } from "../../../operator/plan/deployment/template.ts";
 import type { Renderer } from "../../../operator/plan/deployment/rollout.ts";
 import type { PinnedTemplate, Seen } from "../../../operator/plan/deployment/seen.ts";
 import { revisionName } from "../../../operator/plan/identity.ts";
-import { OTHER_DIGEST, UID, changed, deploymentOf, modelOf, observed, poolOf, serving } from "./observed.ts";
+import { OTHER_DIGEST, UID, changed, deploymentOf, modelOf, serving } from "./observed.ts";
 import { applied, conditionOf, described, effective, messageOf, writes, writtenWorkload } from "./read.ts";
 
 const POOL_OF_ANOTHER = "33333333-3333-4333-8333-333333333333";
@@ -246,60 +246,5 @@ describe("the way to the object storage", () => {
       "--into",
       "/model",
     ]);
-  });
-});
-
-describe("the template", () => {
-  const template = writtenWorkload(planDeployment(serving()))?.spec?.template as PinnedTemplate["podTemplate"];
-
-  test("asks for the nodes of its own pool and nothing that a restricted namespace refuses", () => {
-    const { spec } = template;
-    assert.equal(spec["enableServiceLinks"], false);
-    assert.equal(spec["automountServiceAccountToken"], false);
-    const containers = [...(spec["initContainers"] as object[]), ...(spec["containers"] as object[])];
-    for (const container of containers as { securityContext: unknown }[]) {
-      assert.deepEqual(container.securityContext, {
-        allowPrivilegeEscalation: false,
-        capabilities: { drop: ["ALL"] },
-        readOnlyRootFilesystem: true,
-      });
-    }
-    const volumes = spec["volumes"] as Record<string, unknown>[];
-    const kinds = ["emptyDir", "projected", "downwardAPI"];
-    assert.ok(volumes.every((volume) => kinds.some((kind) => kind in volume)));
-  });
-
-  test("leaves requests in flight the whole drain but for the news to travel and the engine to end", () => {
-    const { spec } = template;
-    const [engine] = spec["containers"] as { args: string[]; lifecycle: { preStop: { sleep: { seconds: number } } } }[];
-    const timeout = Number(engine?.args[engine.args.indexOf("--shutdown-timeout") + 1]);
-    const preStop = engine?.lifecycle.preStop.sleep.seconds ?? 0;
-    assert.equal(spec["terminationGracePeriodSeconds"], 600);
-    assert.equal(preStop + timeout + 20, 600);
-    assert.ok(preStop >= 10);
-  });
-
-  test("lets vLLM write what ended it where the kubelet finds it", () => {
-    const { spec, metadata } = template;
-    const containers = [...(spec["initContainers"] as object[]), ...(spec["containers"] as object[])];
-    for (const container of containers as { terminationMessagePolicy: string }[])
-      assert.equal(container.terminationMessagePolicy, "FallbackToLogsOnError");
-    const logging = JSON.parse(metadata.annotations?.["berth.dev/engine-logging"] ?? "{}") as {
-      loggers: Record<string, unknown>;
-      handlers: { end: { filename: string } };
-    };
-    assert.equal(logging.handlers.end.filename, "/dev/termination-log");
-    assert.deepEqual(Object.keys(logging.loggers), ["vllm", "vllm.v1.engine.core", "vllm.v1.executor"]);
-  });
-
-  test("carries a label that tells what runs", () => {
-    assert.match(template.metadata.labels[REVISION_LABEL] ?? "", /^[0-9a-f]{10}$/);
-  });
-
-  test("is not made before the pool has a node", () => {
-    const deployment = deploymentOf();
-    const plan = planDeployment(observed({ deployment, pool: poolOf(deployment, 1, { claimed: 0, ready: 0 }) }));
-    assert.deepEqual(described(plan), []);
-    assert.equal(plan.status?.phase, "Creating");
   });
 });

@@ -2,9 +2,11 @@
  * Inputs of the renderer whose command lines the real parser must take (parser.test.ts): every branch of engineArgs and the
  * odd values that users can choose. A new branch or flag wants a line here.
  */
+import fc from "fast-check";
 import { engineArgs } from "../../../operator/plan/engine/args.ts";
 import { parsersOf } from "../../../operator/plan/engine/parsers.ts";
 import type { EngineInput } from "../../../operator/plan/engine/args.ts";
+import { randomInputs } from "./randominputs.ts";
 
 const capacity = { contextLength: 8192, kvCacheTokens: 16_384, maxConcurrency: 2 };
 const chat: EngineInput = { servedName: "chat", gpuCount: 1, capacity, task: "Generate", shutdownSeconds: 570 };
@@ -41,6 +43,8 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
   sound: { ...chat, architecture: "WhisperForConditionalGeneration" },
   "a family's parsers": { ...chat, architecture: "GptOssForCausalLM" },
   "parsers of the user's": { ...chat, toolCallParser: "qwen3_coder", reasoningParser: "qwen3" },
+  "groups of GPUs": { ...chat, gpuCount: 4, settings: { ...settings, tensorParallel: 2, pipelineParallel: 2 } },
+  "a template of the model's": { ...chat, chatTemplate: "{{ messages[0].content }}" },
   "parsers by the template": {
     ...chat,
     parsers: parsersOf({ chatTemplate: "{% if tools %}<tool_call></tool_call>{% endif %}" }),
@@ -87,12 +91,18 @@ export const inputs: Readonly<Record<string, EngineInput>> = {
 /** One rendered command line of `vllm serve`, without the program's name. */
 export interface CommandLine {
   readonly what: string;
+  readonly input: EngineInput;
   readonly args: readonly string[];
 }
 
-/** All of them, rendered by the code under test. */
-export function commandLines(): CommandLine[] {
-  return Object.entries(inputs).map(([what, input]) => ({ what, args: engineArgs(input) }));
+const RANDOM_LINES = 300;
+
+/** The lines of `inputs`, and as many random ones for `version`; all rendered by the code under test. */
+export function commandLines(version: string): CommandLine[] {
+  const random = fc
+    .sample(randomInputs, { seed: 1, numRuns: RANDOM_LINES })
+    .map(({ input }, i) => [`random line ${i}`, { ...input, version }] as const);
+  return [...Object.entries(inputs), ...random].map(([what, input]) => ({ what, input, args: engineArgs(input) }));
 }
 
 /** Words as users write them: vLLM's parser must make of them what it makes of the words that Berth renders in their place. */

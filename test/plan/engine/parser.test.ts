@@ -1,7 +1,12 @@
 // Every command line that the renderer makes, read by the parser of the vLLM that is pinned: no flag is unknown to it, and each
 // value arrives as it was meant. Needs vLLM's CPU build (make e2e-setup); says so where that is missing.
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
+import { VLLM_VERSION } from "../../../image/vllm.ts";
+import { CHAT_TEMPLATE_PATH } from "../../../operator/plan/engine/files.ts";
 import { commandLines, inputs, spellings } from "./commandlines.ts";
 import { engineLine } from "../../../operator/plan/engine/render.ts";
 import { profileOf } from "../../../operator/plan/engine/profile.ts";
@@ -13,7 +18,14 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
     t.diagnostic(`NOT RUN: command lines were not shown to vLLM's own parser: ${missing}`);
     return;
   }
-  const lines = commandLines();
+  const folder = mkdtempSync(join(tmpdir(), "berth-template-"));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  // The parser opens the file that it is told of.
+  const template = join(folder, "template.jinja");
+  writeFileSync(template, "{{ messages }}");
+  const lines = commandLines(VLLM_VERSION);
+  assert.ok(lines.some(({ args }) => args.includes(CHAT_TEMPLATE_PATH)));
+  const shown = lines.map(({ args }) => args.map((word) => (word === CHAT_TEMPLATE_PATH ? template : word)));
   const wrong = [
     ["/model", "--no-such-flag"],
     ["/model", "--max-model-len", "many"],
@@ -23,7 +35,7 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
     ["/model", ...words],
     ["/model", ...renderedAnew(words)],
   ]);
-  const asked = askParser([...lines.map(({ args }) => args), ...wrong, ...pairs]);
+  const asked = askParser([...shown, ...wrong, ...pairs]);
   const { flags } = asked;
   const results = asked.results.slice(0, lines.length + wrong.length);
   for (const [i, words] of spellings.entries()) {
@@ -31,19 +43,18 @@ test("vLLM's own parser takes every rendered command line and refuses what it do
     assert.equal(own?.error, undefined, words.join(" "));
     assert.deepEqual(ours, own, words.join(" "));
   }
-  const profile = profileOf("0.32.0");
+  const profile = profileOf(VLLM_VERSION);
   const listed = Object.entries(profile?.flags ?? {}).flatMap(([flag, { aliases = [], negation = [] }]) =>
     [flag, aliases, negation].flat(),
   );
   assert.deepEqual(listed.sort(), [...flags].sort(), "the profile is the program's own list");
-  for (const [i, { what, args }] of lines.entries()) {
+  for (const [i, { what, input, args }] of lines.entries()) {
     assert.equal(results[i]?.error, undefined, `${what}: vllm serve ${args.join(" ")}`);
     const values = results[i]?.values ?? {};
-    const input = inputs[what];
-    assert.deepEqual(values["served_model_name"], [input?.servedName], what);
+    assert.deepEqual(values["served_model_name"], [input.servedName], what);
     assert.equal(values["model_tag"], "/model", what);
-    assert.equal(values["max_model_len"], input?.capacity.contextLength, what);
-    assert.equal(values["tensor_parallel_size"] ?? 1, input?.gpuCount, what);
+    assert.equal(values["max_model_len"], input.capacity.contextLength, what);
+    assert.equal(values["tensor_parallel_size"] ?? 1, input.settings?.tensorParallel ?? input.gpuCount, what);
   }
   const refusals = results.slice(lines.length).map(({ error }) => error ?? "taken");
   assert.match(refusals[0] ?? "", /unrecognized arguments: --no-such-flag/);
