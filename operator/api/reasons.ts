@@ -237,7 +237,10 @@ export const modelReasons = {
   TokenizerMissing: ["There is no tokenizer beside the weights.", "Add one of the files that the message names."],
   IndexInvalid: ["The index of the shards does not agree with the files.", "Upload the model again, completely."],
   SafetensorsInvalid: ["A safetensors header is broken.", "Upload the file that the message names again."],
-  ArchitectureUnsupported: ["vLLM does not serve this architecture.", "Use a model of a listed architecture."],
+  ArchitectureUnsupported: [
+    "vLLM, or the deployment's version of it, does not serve this architecture.",
+    "Use a model of a listed architecture, or the engine version that the message names.",
+  ],
   ArchitectureRemoved: [
     "vLLM no longer serves this architecture.",
     "Use another model, or an engine of the version that the message names.",

@@ -1,7 +1,9 @@
 /** An inspection as text for people, good enough to paste into a design document. Pure. */
 import { bytesText } from "../plan/quantity.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
+import { releaseOf } from "../plan/sizing/release.ts";
 import type { Recommendation, ReportRow } from "../plan/sizing/report.ts";
+import { servedProblem } from "../plan/sizing/served.ts";
 import type { Inspection } from "./inspect.ts";
 
 /** Columns of a terminal and of a page: the default table stays within them, `wide` does not. */
@@ -21,7 +23,9 @@ export function textOf(inspection: Inspection, wide: boolean): string {
   return `${parts.join("\n\n")}\n`;
 }
 
-function nothing({ context, concurrency, matrix }: Inspection): string {
+function nothing({ context, concurrency, matrix, model, engineVersion }: Inspection): string {
+  const unserved = servedProblem(model.architecture, releaseOf(engineVersion));
+  if (unserved !== undefined) return wrapped(`No node type can serve this: ${unserved}.`, "");
   const most = Math.max(0, ...matrix.map(({ maxContextLength }) => maxContextLength));
   const remedy =
     most === 0

@@ -21,6 +21,7 @@ const STALLING = new Set([
   "EngineVariableRefused",
   "AccountNotAllowed",
   "AcceptanceRequired",
+  "ArchitectureUnsupported",
   "DoesNotFit",
   "ContextTooLong",
   "ModelNotFound",

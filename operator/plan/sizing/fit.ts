@@ -11,6 +11,7 @@ import { divisionOf } from "./parallel.ts";
 import { bitsProblem, isDeprecated } from "./quantize.ts";
 import { nativeBits, peakAtLoad } from "./weights.ts";
 import { releaseOf } from "./release.ts";
+import { servedProblem } from "./served.ts";
 import { noBlock, tooHeavy, tooLong, type Instead } from "./fitwords.ts";
 
 export { GPU_MEMORY_UTILIZATION } from "./capacity.ts";
@@ -80,6 +81,8 @@ export function fitOneNode(
       "DoesNotFit",
       "the model's weight bytes or context length are unknown: its size cannot be checked against the node",
     );
+  const unserved = servedProblem(model.architecture, releaseOf(options.engineVersion));
+  if (unserved !== undefined) return refused("ArchitectureUnsupported", unserved);
   const division = divisionOf(model, gpu.count);
   if ("reason" in division) return refused("DoesNotFit", `${division.reason}: ${options.instead ?? division.remedy}`);
   const native = nativeBits(model);
