@@ -1,7 +1,7 @@
 # The same layout as `make image` assembles without Docker: one bundle on a distroless Node.js. All roles (operator, importer, …) are sub-commands of it.
 FROM node:24-bookworm-slim AS build
 WORKDIR /src
-COPY package.json package-lock.json .npmrc ./
+COPY package.json package-lock.json .npmrc tsconfig.json ./
 # No install scripts: esbuild's program comes with its platform package, and Node.js is the image's own.
 RUN npm ci --ignore-scripts
 COPY operator ./operator

@@ -52,8 +52,9 @@ cluster: node_modules/.installed ## Start the test bed's control plane and print
 image: dist/berth.mjs ## Assemble the container image as an OCI archive, with its SBOM (no Docker; the Dockerfile makes the same layout)
 	@$(NODE) image/main.ts
 
-e2e-setup: node_modules/.installed ## Install what "make e2e" needs: Debian packages, vLLM for the CPU (6 GB in .cache)
+e2e-setup: node_modules/.installed ## Install and build what "make e2e" needs: Debian packages, vLLM for the CPU (6 GB in .cache), kubelets
 	@$(NODE) image/setup.ts
+	@$(NODE) test/e2e/prepare.ts
 
 e2e: dist/berth.mjs ## Run the whole product with real nodes and real vLLM (STEPS="1-4,8" selects, KEEP=1 leaves it running)
 	@$(NODE) test/e2e/main.ts

@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { writeArchive } from "../../image/archive.ts";
 import { ensureImages } from "../../image/cached.ts";
+import { Missing } from "../../image/missing.ts";
 import { operatorImage } from "../../image/operator.ts";
 import { vllmInstallation } from "../../image/vllm.ts";
 import { ensureTools } from "../cluster/build.ts";
@@ -41,7 +42,7 @@ export async function gatherMaterial(say: (line: string) => void): Promise<Mater
   const { engine } = await ensureImages(say);
   const images = { ...(await berthImages(say)), engine };
   const minilm = await miniLmFolder();
-  if (!("folder" in minilm)) throw new Error(minilm.missing);
+  if (!("folder" in minilm)) throw new Missing(minilm.missing);
   return { images, vllm, models: { [models.minilm]: minilm.folder, ...llamas() } };
 }
 
