@@ -274,5 +274,6 @@ export function usageApp(
     windowSeconds: config.windowSeconds,
     objects: () => cachedObjects(caches),
   });
-  return { source, access: newAccess({ kube, clock }), clock };
+  const namespaceUID = (name: string) => caches.namespaces.store.get(undefined, name)?.metadata.uid;
+  return { source, access: newAccess({ kube, clock, namespaceUID }), clock };
 }

@@ -38,7 +38,7 @@ export const openApiDocument = {
         operationId: "getUsage",
         summary: "Records of windows, or their sums where granularity or groupBy is given",
         description:
-          "Kubernetes decides who the caller is (TokenReview) and what they see: namespaces in which they may get modeldeployments.berth.dev (SubjectAccessReview).",
+          "Kubernetes decides who the caller is (TokenReview) and what they see: namespaces in which they may get modeldeployments.berth.dev (SubjectAccessReview). A record whose namespaceUID is not that of the namespace that has the name now is for those who may get them in all namespaces.",
         parameters: Object.entries(usageParameters).map(([name, rest]) => ({ name, in: "query", ...rest })),
         responses: {
           "200": {

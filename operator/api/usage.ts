@@ -83,10 +83,16 @@ export interface UsageQuery {
   readonly cursor?: string;
 }
 
+/** A namespace as a record names it: its name may be another's by now. Records of older builds have no UID. */
+export interface RecordedNamespace {
+  readonly name: string;
+  readonly uid?: string;
+}
+
 /** `mayRead` is asked once for each namespace that has a record; the others are left out. Throws TooMuchUsage, BadCursor. */
 export type UsageSource = (
   query: UsageQuery,
-  mayRead: (namespace: string) => Promise<boolean>,
+  mayRead: (namespace: RecordedNamespace) => Promise<boolean>,
 ) => Promise<UsageReport | GroupedUsage>;
 
 /** The sums would not fit: the caller should ask for less. */

@@ -2,11 +2,10 @@
 import { capacityClaims, gpuNodePools, modelDeployments } from "../api/resources.ts";
 import type { CapacityClaim } from "../api/capacityclaim.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
-import { fieldManagers } from "../api/keys.ts";
 import type { Pod } from "../api/kubernetes.ts";
 import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
-import { nextSizeLog } from "../plan/pool/sizelog.ts";
+import { nextSizeLog, sizeSetAt } from "../plan/pool/sizelog.ts";
 import { lostHistory } from "../plan/pool/lost.ts";
 import { planPool } from "../plan/pool/plan.ts";
 import { buried } from "../plan/pool/remove.ts";
@@ -150,11 +149,6 @@ function sealedMs(deps: PoolDeps, pool: GPUNodePool | undefined): number | undef
   const known = [deps.sealedThroughMs?.(), said === undefined ? undefined : Date.parse(said)];
   const times = known.filter((at) => at !== undefined);
   return times.length === 0 ? undefined : Math.max(...times);
-}
-
-/** API server's time of the last change by manager `berth-size`. */
-export function sizeSetAt({ metadata }: GPUNodePool): string | undefined {
-  return metadata.managedFields?.find(({ manager }) => manager === fieldManagers.size)?.time;
 }
 
 async function observe(deps: PoolDeps, { poolUID, pool, provider, grave }: Target): Promise<PoolSnapshot> {

@@ -1,7 +1,15 @@
 /** Reads usage: sealed windows from the ledger, the open ones from the caches by the same fold that will seal them. */
 import type { UsageRecord } from "../api/ledger.ts";
 import { BadCursor, TooMuchUsage } from "../api/usage.ts";
-import type { GroupedUsage, UsageGroup, UsageLine, UsageQuery, UsageReport, UsageSource } from "../api/usage.ts";
+import type {
+  GroupedUsage,
+  RecordedNamespace,
+  UsageGroup,
+  UsageLine,
+  UsageQuery,
+  UsageReport,
+  UsageSource,
+} from "../api/usage.ts";
 import {
   addToGroups,
   comparePlaces,
@@ -41,7 +49,7 @@ interface Answer {
   readonly query: UsageQuery;
   /** What all answers begin with. */
   readonly head: Pick<UsageReport, "from" | "to" | "asOf" | "sealedThrough">;
-  readonly mayRead: (namespace: string) => Promise<boolean>;
+  readonly mayRead: (namespace: RecordedNamespace) => Promise<boolean>;
   /** Place after which the answer begins. */
   readonly after: readonly string[] | undefined;
 }
@@ -168,18 +176,29 @@ function openRecords(
 /** The records that were asked for and that the caller may read. */
 async function readable({ records, open }: Batch, { query, mayRead }: Answer): Promise<UsageLine[]> {
   const lines = records.filter((record) => matches(record, query));
-  const namespaces = [...new Set(lines.map(({ namespace }) => namespace))];
-  const answers = await inTurns(namespaces, 8, async (namespace) => [namespace, await mayRead(namespace)] as const);
+  const namespaces = new Map(lines.map((line) => [namespaceKey(line), namespaceOf(line)]));
+  const answers = await inTurns(
+    [...namespaces],
+    8,
+    async ([key, namespace]) => [key, await mayRead(namespace)] as const,
+  );
   const allowed = new Map(answers);
-  return lines.filter(({ namespace }) => allowed.get(namespace) === true).map((line) => ({ ...line, open }));
+  return lines.filter((line) => allowed.get(namespaceKey(line)) === true).map((line) => ({ ...line, open }));
+}
+
+const namespaceKey = ({ namespace, namespaceUID = "" }: UsageRecord): string => `${namespace}/${namespaceUID}`;
+
+function namespaceOf({ namespace: name, namespaceUID: uid }: UsageRecord): RecordedNamespace {
+  return { name, ...(uid !== undefined && { uid }) };
 }
 
 /** Each namespace is asked about once an answer, so that an answer is of one mind. */
 function remembered(mayRead: Answer["mayRead"]): Answer["mayRead"] {
   const asked = new Map<string, Promise<boolean>>();
   return (namespace) => {
-    const answer = asked.get(namespace) ?? mayRead(namespace);
-    asked.set(namespace, answer);
+    const key = `${namespace.name}/${namespace.uid ?? ""}`;
+    const answer = asked.get(key) ?? mayRead(namespace);
+    asked.set(key, answer);
     return answer;
   };
 }

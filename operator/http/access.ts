@@ -14,11 +14,27 @@ export interface Caller {
   readonly extra?: Readonly<Record<string, readonly string[]>>;
 }
 
+/** A namespace by its name, or the one of that name whose UID is given, which may be gone. */
+export interface NamespaceRef {
+  readonly name: string;
+  readonly uid?: string;
+}
+
+export interface AccessDeps {
+  readonly kube: Pick<KubeWriter, "create">;
+  readonly clock: Clock;
+  /** UID of the namespace that has the name now; undefined where none has. */
+  readonly namespaceUID: (name: string) => string | undefined;
+}
+
 export interface Access {
   /** undefined for a token that Kubernetes does not know. Throws when Kubernetes cannot be asked. */
   authenticate(token: string): Promise<Caller | undefined>;
-  /** May `caller` get the ModelDeployments of the namespace (or the one of that name)? */
-  mayGet(caller: Caller, namespace: string, name?: string): Promise<boolean>;
+  /**
+   * May `caller` get the ModelDeployments of the namespace (or the one of that name)? Roles are bound in the namespace that lives:
+   * to one that had its name before they say nothing, so it is for those who may get them in all namespaces.
+   */
+  mayGet(caller: Caller, namespace: NamespaceRef, name?: string): Promise<boolean>;
 }
 
 export interface TokenReview extends KubeObject {
@@ -58,7 +74,10 @@ const mostKept = 4_096;
 const nameless = { metadata: { name: "" } };
 const manager = { manager: "berth" };
 
-export function newAccess(deps: { readonly kube: Pick<KubeWriter, "create">; readonly clock: Clock }): Access {
+/** As a SubjectAccessReview says it. */
+const allNamespaces = "";
+
+export function newAccess(deps: AccessDeps): Access {
   const callers = newMemory<Caller | undefined>(deps.clock);
   const decisions = newMemory<boolean>(deps.clock);
   async function allowed(caller: Caller, namespace: string, name: string | undefined): Promise<boolean> {
@@ -74,10 +93,15 @@ export function newAccess(deps: { readonly kube: Pick<KubeWriter, "create">; rea
         const { status } = await deps.kube.create(tokenReviews, { ...nameless, spec: { token } }, manager);
         return status?.authenticated === true ? status.user : undefined;
       }),
-    mayGet: (caller, namespace, name) =>
-      decisions(JSON.stringify([caller.username, caller.uid, caller.groups, caller.extra, namespace, name]), () =>
-        allowed(caller, namespace, name),
-      ),
+    mayGet: ({ username, uid, groups, extra }, namespace, name) => {
+      const living = deps.namespaceUID(namespace.name);
+      const isEarlier = namespace.uid !== undefined && namespace.uid !== living;
+      // With the UID: what was allowed in a namespace is not remembered for the next one of its name.
+      const where = isEarlier ? [allNamespaces] : [namespace.name, living];
+      return decisions(JSON.stringify([username, uid, groups, extra, name, ...where]), () =>
+        allowed({ username, uid, groups, extra }, isEarlier ? allNamespaces : namespace.name, name),
+      );
+    },
   };
 }
 

@@ -21,12 +21,10 @@ export function usageHandler(deps: UsageDeps) {
       const caller = await callerOf(request, deps.access);
       if (!caller) return refuse(response, 401, "send a token that Kubernetes accepts: Authorization: Bearer <token>");
       const { namespace, deployment } = query;
-      if (namespace !== undefined && !(await deps.access.mayGet(caller, namespace, deployment))) {
+      if (namespace !== undefined && !(await deps.access.mayGet(caller, { name: namespace }, deployment))) {
         return refuse(response, 403, refusalFor(caller, namespace));
       }
-      // With a namespace the question has been answered just above, for the deployment's name where one is given.
-      const mayRead = async (one: string) => one === namespace || deps.access.mayGet(caller, one, deployment);
-      response.json(await deps.source(query, mayRead));
+      response.json(await deps.source(query, (one) => deps.access.mayGet(caller, one, deployment)));
     } catch (error) {
       if (error instanceof BadQuestion) {
         const { message, parameter, value } = error;

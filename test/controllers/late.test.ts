@@ -55,6 +55,17 @@ test("a claim that turns out to have ended in sealed time is taken back by the n
   assert.deepEqual(findings, []);
 });
 
+test("a claim that turns out to have ended hours ago is taken back from each hour since, also from those it has no second in", async (t) => {
+  const ledger = await freshLedger(t);
+  await sealerAt({ ledger, at: "14:06:00", objects: withClaims(n1()) }).sealer.pass();
+  assert.equal(await billableOf(ledger, "13"), 3600);
+  const known = withClaims(marked("14:00:00", n1("11:10:00")));
+  await sealerAt({ ledger, at: "15:06:00", objects: known }).sealer.pass();
+  const hours = await Promise.all(["10", "11", "12", "13", "14"].map((h) => billableOf(ledger, h)));
+  assert.deepEqual(hours, [2740, 600, 0, 0, 0]);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
 test("a claim that was not known when its hours were sealed is added, also to an hour that was taken for empty", async (t) => {
   const ledger = await freshLedger(t);
   const late = deployment("late");

@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { groupedUsage, usageReport } from "../../operator/api/usage.ts";
-import type { UsageLine, UsageQuery } from "../../operator/api/usage.ts";
+import type { RecordedNamespace, UsageLine, UsageQuery } from "../../operator/api/usage.ts";
 import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { aRecord } from "../plan/rating/samples.ts";
@@ -72,7 +72,7 @@ test("pages of any size list every record once, in order", async (t) => {
 test("a namespace that may not be read is in no page and in no sum, and is asked about once", async (t) => {
   const { usage } = await aDay(t);
   const asked: string[] = [];
-  const mayRead = async (namespace: string) => Promise.resolve((asked.push(namespace), namespace !== "other"));
+  const mayRead = async ({ name }: RecordedNamespace) => Promise.resolve((asked.push(name), name !== "other"));
   const { records } = usageReport.parse(await usage({ ...day, limit: 1000 }, mayRead));
   assert.equal(records.length, 48);
   assert.deepEqual(asked.toSorted(), ["other", "team"]);

@@ -4,7 +4,7 @@
  */
 import type { Evidence, UsageRecord } from "../../api/ledger.ts";
 import { canonicalJson } from "./canonical.ts";
-import { clip, evidenceOf, historyOfEvidence } from "./clip.ts";
+import { clip, evidenceOf, historyOfEvidence, touches } from "./clip.ts";
 import { addQuantities, none, quantityNames } from "./fold.ts";
 import { order } from "./history.ts";
 import type { ClaimInterval, PoolHistory, SizeStep } from "./history.ts";
@@ -35,8 +35,9 @@ export function adjustmentLines(
   at: { readonly window: Window; readonly clusterId: string },
 ): Line[] {
   const { window, clusterId } = at;
+  const news = new Map(now.map((pool) => [pool.poolUID, pool]));
   const merged = mergePools(
-    newestEvidence(stored),
+    newestEvidence(stored).map((pool) => withoutDisproved(pool, news.get(pool.poolUID), window)),
     now.flatMap((pool) => clip(pool, window) ?? []),
   );
   const truth = meterRecords(merged, { window, cut: window, clusterId });
@@ -87,6 +88,21 @@ function differences(truth: readonly UsageRecord[], recorded: readonly UsageReco
       corrects: recordId({ ...identity, rev: 0 }),
     };
   });
+}
+
+/**
+ * What is known now to have ended before the window, or to have begun after it, shows in nothing that is clipped to the window, and
+ * yet is not forgotten: the whole window is taken back.
+ */
+function withoutDisproved(stored: PoolHistory, now: PoolHistory | undefined, window: Window): PoolHistory {
+  if (!now) return stored;
+  const known = new Map(now.claims.map((claim) => [claim.id, claim]));
+  const claims = stored.claims.filter((claim) => {
+    const one = known.get(claim.id);
+    return !one || touches(mergeClaim(claim, one), window);
+  });
+  const isOver = now.steps.length > 0 && now.endedAt !== undefined && now.endedAt <= window.start;
+  return { ...stored, claims, ...(isOver && { endedAt: now.endedAt }) };
 }
 
 function mergePools(stored: readonly PoolHistory[], now: readonly PoolHistory[]): PoolHistory[] {

@@ -21,10 +21,14 @@ export function clip(pool: PoolHistory, window: Window): PoolHistory | undefined
   return wanted || claims.length > 0 ? clipped : undefined;
 }
 
+/** Whether the claim has a second in the window. */
+export function touches({ claimedAt, releasedAt = Infinity }: ClaimInterval, window: Window): boolean {
+  return claimedAt < window.end && releasedAt > window.start && releasedAt > claimedAt;
+}
+
 function clipClaim(claim: ClaimInterval, window: Window): ClaimInterval[] {
-  const { claimedAt, readyAt, releasedAt, sources } = claim;
-  if (claimedAt >= window.end) return [];
-  if (releasedAt !== undefined && (releasedAt <= window.start || releasedAt <= claimedAt)) return [];
+  const { readyAt, releasedAt, sources } = claim;
+  if (!touches(claim, window)) return [];
   const ready = readyAt !== undefined && readyAt < window.end;
   const released = releasedAt !== undefined && releasedAt <= window.end;
   return [

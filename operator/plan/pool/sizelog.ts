@@ -1,5 +1,6 @@
 /** The size log: every desired size that was acted on, with the API server's time. The basis of what is billed. */
-import type { GPUNodePoolSpec, SizeLogEntry } from "../../api/gpunodepool.ts";
+import type { GPUNodePool, GPUNodePoolSpec, SizeLogEntry } from "../../api/gpunodepool.ts";
+import { fieldManagers } from "../../api/keys.ts";
 import { foldedSizes } from "../../api/sizelog.ts";
 import { canonicalJson } from "../identity.ts";
 
@@ -8,6 +9,11 @@ export const LONGEST_SIZE_LOG = 500;
 
 /** What all folded steps of a log may take, in characters: an object of etcd must stay well below 1.5 MB. */
 const MOST_FOLDED = 600_000;
+
+/** The API server's time of the newest size, account or tags; undefined where a restore from backup lost it. */
+export function sizeSetAt({ metadata }: GPUNodePool): string | undefined {
+  return metadata.managedFields?.find(({ manager }) => manager === fieldManagers.size)?.time;
+}
 
 /**
  * The log with the current size, account and tags in it; the same list when nothing changed. Several changes in one

@@ -156,3 +156,24 @@ test("a deployment is in one shard, by its UID alone, and the shards together ar
   });
   assert.deepEqual(shardMeters(all, 1), [all]);
 });
+
+test("what turns out to have been over before a window, or to begin after it, is taken back as a whole, but for a proof", () => {
+  const steps = [step("09:00:00", 1)];
+  const held = (part: Partial<PoolHistory>) =>
+    history({ steps, claims: [claim({ id: "n", claimed: "09:00:00" })], ...part });
+  const stored = [...usageLines([[held({})]], hour(12), clusterId)];
+  const taken = (now: PoolHistory) => {
+    const lines = adjustmentLines(stored, [now], { window: hour(12), clusterId });
+    assert.equal(netDifferences([...stored, ...lines], { window: hour(12), clusterId }), 0);
+    assert.deepEqual(adjustmentLines([...stored, ...lines], [now], { window: hour(12), clusterId }), []);
+    const records = lines.filter((line): line is UsageRecord => !isEvidence(line));
+    return addQuantities(records).billableNodeSeconds;
+  };
+  const claims = [claim({ id: "n", claimed: "09:00:00", released: "10:18:00" })];
+  assert.equal(taken(held({ claims })), -3600);
+  assert.equal(taken(held({ claims: claims.map((one) => ({ ...one, estimatedEnd: true })) })), -3600);
+  assert.equal(taken(held({ claims: [claim({ id: "n", claimed: "13:20:00" })] })), -3600);
+  assert.equal(taken(held({ endedAt: clock("11:00:00") })), -3600, "nobody wanted it any more");
+  assert.equal(taken(held({ claims, endedAt: clock("11:00:00") })), -3600);
+  assert.equal(taken(held({ claims: [] })), 0, "what is forgotten is kept");
+});
