@@ -44,6 +44,10 @@ function listed(objects: readonly SourceObject[], prefix: string): { listing: Li
   return { listing, warnings: [`an import would refuse it: ${strict.message}`] };
 }
 
+/** An import's words, without the fields of a Model that nobody has written here. */
 function refused({ reason, message }: ModelProblem): TerminalError {
-  return new TerminalError(reason, message);
+  const plain = message
+    .replace("the bucket is empty: check spec.source.s3.bucket and prefix", "no file stands there: check the place")
+    .replace(/spec\.source\.(s3\.bucket and prefix|s3\.prefix|huggingFace)/, "the place");
+  return new TerminalError(reason, plain);
 }

@@ -196,5 +196,8 @@ describe("berth inspect", () => {
     const model = await inspect([path]);
     assert.equal(model.code, 1);
     assert.match(model.err, /config\.json/);
+    const nothing = await inspect([folder(t, {})]);
+    assert.equal(nothing.code, 1);
+    assert.match(nothing.err, /no file stands there: check the place/);
   });
 });

@@ -15,7 +15,7 @@ export const longCat: Config = {
   architectures: ["LongcatFlashForCausalLM"], model_type: "longcat_flash", num_layers: 28, hidden_size: 6144, num_attention_heads: 64,
   q_lora_rank: 1536, kv_lora_rank: 512, qk_nope_head_dim: 128, qk_rope_head_dim: 64, v_head_dim: 128, ffn_hidden_size: 12_288,
   expert_ffn_hidden_size: 2048, n_routed_experts: 512, zero_expert_num: 256, zero_expert_type: "identity", moe_topk: 12, vocab_size: 131_072,
-  max_position_embeddings: 131_072, torch_dtype: "bfloat16", rms_norm_eps: 1e-5, routed_scaling_factor: 6, mla_scale_q_lora: true,
+  max_position_embeddings: 131_072, torch_dtype: "bfloat16", rms_norm_eps: 1e-5, mla_scale_q_lora: true,
   mla_scale_kv_lora: true, attention_method: "MLA", attention_bias: false,
 }; // prettier-ignore
 

@@ -1,6 +1,7 @@
 /** One real configuration or more for each attention kind, with fewer layers and experts: what oracle.test.ts asks vLLM and us. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { miniCpm3 } from "./familyconfigs.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -69,6 +70,7 @@ export const oracleCases: readonly OracleCase[] = [
   { kind: "full, grouped queries: Llama 3.1 8B", config: reduced("meta-llama__Llama-3.1-8B-Instruct", 4), ...long },
   { kind: "full, one key-value head: Falcon 7B", config: reduced("tiiuae__falcon-7b", 4), ...plain },
   { kind: "latent: DeepSeek-V2-Lite", config: reduced("deepseek-ai__DeepSeek-V2-Lite", 4, { n_routed_experts: 8 }), ...long },
+  { kind: "compressed keys kept expanded: MiniCPM 3", config: { ...miniCpm3, num_hidden_layers: 4 }, ...plain },
   { kind: "sliding in every layer: Mistral 7B 0.1", config: reduced("mistralai__Mistral-7B-v0.1", 4), ...long },
   { kind: "sliding and full, five to one: Gemma 3 27B", config: textOf("google__gemma-3-27b-it", "Gemma3ForCausalLM", 14), ...long },
   { kind: "sliding and full alternating: Gemma 2 9B", config: reduced("google__gemma-2-9b-it", 6), ...long },
