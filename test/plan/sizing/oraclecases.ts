@@ -1,7 +1,7 @@
 /** One real configuration or more for each attention kind, with fewer layers and experts: what oracle.test.ts asks vLLM and us. */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { miniCpm3 } from "./familyconfigs.ts";
+import { longCat, miniCpm3, zamba2 } from "./familyconfigs.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -81,6 +81,8 @@ export const oracleCases: readonly OracleCase[] = [
   { kind: "gated delta network and full: Qwen3-Next 80B", config: reduced("Qwen__Qwen3-Next-80B-A3B-Instruct", 8, { num_experts: 4, num_experts_per_tok: 2 }), ...plain },
   { kind: "sliding and full, three to one: Cohere 2", config: cohere2, ...long },
   { kind: "short convolution and full: LFM2", config: { architectures: ["Lfm2ForCausalLM"], model_type: "lfm2", hidden_size: 1024, num_hidden_layers: 6, num_attention_heads: 16, num_key_value_heads: 8, conv_L_cache: 3, conv_bias: false, conv_dim: 1024, block_dim: 1024, layer_types: ["conv", "conv", "full_attention", "conv", "conv", "full_attention"], intermediate_size: 6656, block_ff_dim: 6656, block_multiple_of: 256, block_auto_adjust_ff_dim: true, vocab_size: 65536, max_position_embeddings: 128000, torch_dtype: "bfloat16" }, ...plain },
+  { kind: "latent, twice in each layer: LongCat Flash", config: { ...longCat, num_layers: 2, n_routed_experts: 8, moe_topk: 2, zero_expert_num: 4 }, ...plain },
+  { kind: "Mamba 2 in each layer, full beside it in some: Zamba 2", config: zamba2, ...plain },
   { kind: "state alone: Mamba 130M", config: { architectures: ["MambaForCausalLM"], model_type: "mamba", hidden_size: 768, intermediate_size: 1536, num_hidden_layers: 4, state_size: 16, conv_kernel: 4, expand: 2, time_step_rank: 48, vocab_size: 50280, torch_dtype: "bfloat16" }, ...plain },
   { kind: "decoder with an encoder's output: Whisper", config: { ...recorded("openai__whisper-large-v3"), encoder_layers: 2, decoder_layers: 4, torch_dtype: "bfloat16" }, maxModelLen: 448, batchedTokens: 2048 },
   { kind: "encoder alone: MiniLM", config: bert, maxModelLen: 256, batchedTokens: 2048, extra: { runner: "pooling" } },
