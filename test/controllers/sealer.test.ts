@@ -217,6 +217,7 @@ test("a ledger that is away delays the hour and shows as lag; afterwards nothing
   await sealer.pass();
   await sealer.stop();
   assert.match(await registry.metrics(), /^berth_ledger_seal_lag_seconds 0$/m);
+  assert.match(await registry.metrics(), /^berth_ledger_failures_total 1$/m);
   assert.deepEqual(await dump(ledger), expected);
 });
 
