@@ -56,6 +56,16 @@ describe("before money, of the engine", () => {
   }
 });
 
+test("an architecture that the version no longer serves: no node, and the version that does is named", () => {
+  const plan = planDeployment(
+    observed({ deployment: deploymentOf(), model: modelOf({ architecture: "MptForCausalLM" }) }),
+  );
+  assert.deepEqual(described(plan), []);
+  assert.equal(conditionOf(plan, "Ready"), "False ArchitectureUnsupported");
+  assert.equal(conditionOf(plan, "Stalled"), "True ArchitectureUnsupported");
+  assert.match(messageOf(plan), /no longer serves MptForCausalLM, the last version that does is 0\.28/);
+});
+
 describe("the plan of the memory", () => {
   const capacityOf = (extraArgs: string[], model = modelOf()): number => {
     const plan = planDeployment(observed({ deployment: deploymentOf({ engine: { extraArgs } }), model }));
