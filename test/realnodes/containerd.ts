@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
+import { Client, credentials } from "@grpc/grpc-js";
 import { newPart } from "../cluster/process.ts";
 import type { Part } from "../cluster/process.ts";
 import { command } from "./command.ts";
@@ -50,6 +51,23 @@ function accepts(path: string): Promise<boolean> {
   });
 }
 
+const noBytes = (): Buffer => Buffer.alloc(0);
+
+/**
+ * Whether the part that kubelets speak to (CRI) has found its containers again: the socket takes connections before, and a
+ * kubelet without a service manager that meets "server is not initialized yet" ends for good.
+ */
+function answers(path: string): Promise<boolean> {
+  const client = new Client(`unix://${path}`, credentials.createInsecure());
+  return new Promise((resolve) => {
+    const deadline = Date.now() + 2000;
+    client.makeUnaryRequest("/runtime.v1.RuntimeService/Version", noBytes, noBytes, {}, { deadline }, (error) => {
+      client.close();
+      resolve(error === null);
+    });
+  });
+}
+
 /** Makes the instance of a folder; nothing runs before `start()`. */
 export function newContainerd(name: string, dir: string, logDir: string): Part {
   mkdirSync(dir, { recursive: true });
@@ -60,7 +78,7 @@ export function newContainerd(name: string, dir: string, logDir: string): Part {
     command: "/usr/bin/containerd",
     args: ["--config", path, "--log-level", "warn"],
     logPath: join(logDir, "containerd.log"),
-    ready: () => accepts(socketOf(dir)),
+    ready: async () => (await accepts(socketOf(dir))) && (await answers(socketOf(dir))),
   });
 }
 
