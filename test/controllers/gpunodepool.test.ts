@@ -269,6 +269,7 @@ test("says that the ledger is away and keeps claims and finalizer until it is ba
     return true;
   });
   assert.equal((await claimsOf(cluster, pool)).length, 1);
+  assert.deepEqual(await bed.leftovers(pool.uid), [], "its node is free all the same");
   rmSync(place);
   await eventually(() => poolIsGone(cluster, pool), { deadlineMs: 60_000 });
   assert.equal((await ledger.list(`closing/${pool.deploymentUID}/`)).length, 1);
