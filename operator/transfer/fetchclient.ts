@@ -112,6 +112,7 @@ function newPartBody({ offset, into }: Omit<Part, "sha256">, onBytes: (bytes: nu
       if (status !== 206 || !isThisRange)
         throw passing("StoreRefused", "something on the way to the store ignores ranges");
     },
+    into: (): Uint8Array | undefined => (status === 206 ? into.subarray(at) : undefined),
     onBytes(piece: Uint8Array): void {
       if (status !== 206) {
         refusal = Buffer.concat([refusal, piece.subarray(0, longestRefusal - refusal.length)]);
@@ -119,7 +120,8 @@ function newPartBody({ offset, into }: Omit<Part, "sha256">, onBytes: (bytes: nu
       }
       // Before it is written: a body in chunks says only as it comes how long it is.
       if (at + piece.length > into.length) throw passing("StoreRefused", "the store sends more than was asked for");
-      into.set(piece, at);
+      const isThere = piece.buffer === into.buffer && piece.byteOffset === into.byteOffset + at;
+      if (!isThere) into.set(piece, at);
       at += piece.length;
       onBytes(piece.length);
     },

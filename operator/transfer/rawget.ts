@@ -18,6 +18,11 @@ export interface RawRequest {
   readonly onHead: (head: RawHead) => void;
   /** A piece of the body, valid only during the call. */
   readonly onBytes: (piece: Uint8Array) => void;
+  /**
+   * Memory that the next bytes of the body may be read into, so that they need not be copied: the piece is then the beginning of it.
+   * Asked before each read that follows the head; nothing is written to it after the request has ended.
+   */
+  readonly into?: (() => Uint8Array | undefined) | undefined;
   /** Asked after each piece: nothing more is read, and the piece stays as it is, until this resolves. */
   readonly drained?: (() => Promise<void> | undefined) | undefined;
 }
@@ -45,8 +50,15 @@ export interface RawOptions {
 
 /** What a socket reads at once: some system calls for a part, and small beside it. */
 const READ_BYTES = 256 << 10;
+/**
+ * What a connection reads before the others have their turn: a socket that always has more would be read some 8 MiB on end, and so
+ * would each of the others, while the event loop stands still.
+ */
+const TURN_BYTES = 512 << 10;
 
 interface Reading {
+  /** Where the next bytes go, other than into the connection's own buffer. */
+  readonly next: () => Uint8Array | undefined;
   /** Where it answers a promise, the buffer is in use until then. */
   readonly take: (piece: Uint8Array) => Promise<void> | undefined;
   readonly fail: (error: Error) => void;
@@ -58,30 +70,43 @@ interface Line {
   reading: Reading | undefined;
 }
 
+/** `socket` is asked for only once bytes have come. */
+function newOnread(line: Pick<Line, "reading">, socket: () => net.Socket): net.OnReadOpts {
+  const own = Buffer.allocUnsafeSlow(READ_BYTES);
+  let turnBytes = 0;
+  const resume = (): void => {
+    turnBytes = 0;
+    socket().resume();
+  };
+  return {
+    // Asked again after each call: between two requests nothing but the connection's own buffer can be written to.
+    buffer: () => line.reading?.next() ?? own,
+    callback(bytes, buffer) {
+      if (!line.reading) socket().destroy();
+      const busy = line.reading?.take(buffer.subarray(0, bytes));
+      turnBytes += bytes;
+      if (!busy && turnBytes < TURN_BYTES) return true;
+      if (busy) busy.then(resume, () => socket().destroy());
+      else setImmediate(resume);
+      return false;
+    },
+  };
+}
+
 function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions): Line {
   const isSecure = url.protocol === "https:";
   const host = url.hostname.replace(/^\[|\]$/g, "");
   guard?.check(host);
   const where = { host, port: Number(url.port) || (isSecure ? 443 : 80) };
-  const onread = {
-    buffer: Buffer.allocUnsafeSlow(READ_BYTES),
-    callback: (bytes: number, buffer: Uint8Array): boolean => {
-      if (!line.reading) line.socket.destroy();
-      const busy = line.reading?.take(buffer.subarray(0, bytes));
-      busy?.then(
-        () => line.socket.resume(),
-        () => line.socket.destroy(),
-      );
-      return busy === undefined;
-    },
-  };
+  const state: Pick<Line, "reading"> = { reading: undefined };
+  const onread = newOnread(state, () => socket);
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
   const secure = net.isIP(host) ? {} : { servername: host };
   // Node documents `onread` for tls.connect; its published types leave it out.
   const lookup = guard ? { lookup: guard.lookup } : {};
   const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, ...lookup, onread };
   const socket = isSecure ? tls.connect(options) : net.connect(options);
-  const line: Line = { socket, reading: undefined };
+  const line: Line = Object.assign(state, { socket });
   const fail = (error: Error): void => line.reading?.fail(error);
   socket.setNoDelay(true).setTimeout(connectMs);
   socket.once(isSecure ? "secureConnect" : "connect", () => socket.setTimeout(silenceMs));
@@ -102,20 +127,30 @@ function requestText({ url, headers }: RawRequest): string {
 }
 
 /** Takes the pieces of one answer; says when it is whole, and whether the line can be used again. */
-function newAnswer({ onHead, onBytes }: RawRequest): (piece: Uint8Array) => { readonly canStay: boolean } | undefined {
+function newAnswer({ onHead, onBytes, into }: RawRequest) {
   const readHead = newHeadReader();
   let started: { readonly head: RawHead; readonly read: BodyReader } | undefined;
-  return (piece) => {
-    let body = piece;
-    if (!started) {
-      const found = readHead(piece);
-      if (!found) return undefined;
-      const { head } = found;
-      onHead(head);
-      started = { head, read: newBodyReader(head.lengthBytes, onBytes) };
-      ({ body } = found);
-    }
-    return started.read(body) ? { canStay: !started.head.isLast } : undefined;
+  let isWhole = false;
+  return {
+    take(piece: Uint8Array): { readonly canStay: boolean } | undefined {
+      let body = piece;
+      if (!started) {
+        const found = readHead(piece);
+        if (!found) return undefined;
+        const { head } = found;
+        onHead(head);
+        started = { head, read: newBodyReader(head.lengthBytes, onBytes) };
+        ({ body } = found);
+      }
+      isWhole = started.read(body);
+      return isWhole ? { canStay: !started.head.isLast } : undefined;
+    },
+    /** Chunks have their sizes between them: those are nobody's bytes. */
+    next(): Uint8Array | undefined {
+      if (isWhole || started?.head.lengthBytes === undefined) return undefined;
+      const memory = into?.();
+      return memory && memory.length > 0 ? memory.subarray(0, TURN_BYTES) : undefined;
+    },
   };
 }
 
@@ -136,7 +171,7 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
   const broken = (error: unknown): void => fail(error instanceof Error ? error : new Error(String(error)));
   const take = (piece: Uint8Array): Promise<void> | undefined => {
     try {
-      const whole = answer(piece);
+      const whole = answer.take(piece);
       const busy = request.drained?.();
       if (!whole) {
         busy?.catch(broken);
@@ -154,7 +189,7 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
       return undefined;
     }
   };
-  line.reading = { fail, take };
+  line.reading = { fail, take, next: answer.next };
   signal.addEventListener("abort", stop, { once: true });
   if (signal.aborted) stop();
   else line.socket.write(requestText(request), "latin1");

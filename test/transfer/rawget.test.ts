@@ -2,18 +2,21 @@
 // that is not HTTP as it should be is an error and nothing else.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer as createTlsServer } from "node:https";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AddressInfo, Socket } from "node:net";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { newEgressGuard } from "../../operator/adapters/egress/guard.ts";
 import { TerminalError } from "../../operator/runtime/errors.ts";
 import { newBodyReader } from "../../operator/transfer/rawbody.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
+import type { RawClient } from "../../operator/transfer/rawget.ts";
 import { newHeadReader } from "../../operator/transfer/rawhead.ts";
 
 /** Answers each request with the pieces that `answer` gives; resolves with its URL and the number of connections. */
@@ -143,22 +146,94 @@ test("a body that breaks off, silence and an abort each end the request", async 
   await assert.rejects(newGet(t, silent.url)(ending.signal), { name: "AbortError" });
 });
 
-test("over TLS a certificate that nobody vouches for is refused", async (t) => {
+/** Gets `size` bytes into shared memory; resolves with it and with how many bytes had to be copied there. */
+async function getInto(client: RawClient, url: URL, size: number) {
+  const memory = new Uint8Array(new SharedArrayBuffer(size));
+  let at = 0;
+  let copiedBytes = 0;
+  const onBytes = (piece: Uint8Array): void => {
+    if (piece.buffer !== memory.buffer) {
+      memory.set(piece, at);
+      copiedBytes += piece.length;
+    } else assert.equal(piece.byteOffset, at, "pieces follow each other");
+    at += piece.length;
+  };
+  const request = { url, headers: {}, onHead: () => undefined, onBytes, into: () => memory.subarray(at) };
+  await client.get(request, new AbortController().signal);
+  return { memory, copiedBytes };
+}
+
+const LARGE = randomBytes(3 << 20);
+const answerOf = (body: Buffer): Buffer =>
+  Buffer.concat([Buffer.from(`HTTP/1.1 206 x\r\nContent-Length: ${String(body.length)}\r\n\r\n`), body]);
+
+test("bytes are read where they belong, and nothing that comes after the answer ever goes there", async (t) => {
+  const sockets: Socket[] = [];
+  const { seen, url } = await startPeer(t, (_request, socket) => {
+    sockets.push(socket);
+    socket.write(answerOf(LARGE));
+  });
+  const client = newRawClient({ silenceMs: 5_000 });
+  t.after(() => client.close());
+  const kept: Uint8Array[] = [];
+  for (let n = 0; n < 3; n++) {
+    const { memory, copiedBytes } = await getInto(client, url, LARGE.length);
+    assert.ok(copiedBytes <= 256 << 10, `${String(copiedBytes)} bytes were copied: more than came with the head`);
+    kept.push(memory);
+  }
+  assert.equal(seen.connections, 1);
+  const ended = new Promise((resolve) => sockets[0]?.once("close", resolve));
+  sockets[0]?.write(Buffer.alloc(1 << 20, 0xff));
+  await ended;
+  for (const memory of kept) assert.ok(LARGE.equals(memory));
+});
+
+test("sizes of chunks never go where the bytes belong", async (t) => {
+  const chunk = Buffer.concat([Buffer.from(`${LARGE.length.toString(16)}\r\n`), LARGE, Buffer.from("\r\n0\r\n\r\n")]);
+  const head = "HTTP/1.1 206 x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const chunked = await startPeer(t, (_request, socket) => socket.write(Buffer.concat([Buffer.from(head), chunk])));
+  const client = newRawClient({ silenceMs: 5_000 });
+  t.after(() => client.close());
+  const { memory, copiedBytes } = await getInto(client, chunked.url, LARGE.length);
+  assert.ok(LARGE.equals(memory));
+  assert.equal(copiedBytes, LARGE.length);
+});
+
+/** A TLS server with a certificate of its own for 127.0.0.1, which answers each request with the large body. */
+async function startTlsPeer(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), "berth-tls-"));
   t.after(() => rmSync(folder, { recursive: true }));
   const [key, cert] = [join(folder, "key"), join(folder, "cert")];
   const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"];
-  execFileSync("openssl", [...made, "-subj", "/CN=store", "-keyout", key, "-out", cert], { stdio: "ignore" });
-  let asked = 0;
+  const names = ["-subj", "/CN=store", "-addext", "subjectAltName=IP:127.0.0.1"];
+  execFileSync("openssl", [...made, ...names, "-keyout", key, "-out", cert], { stdio: "ignore" });
+  const seen = { asked: 0 };
   const server = createTlsServer({ key: readFileSync(key), cert: readFileSync(cert) }, (_request, response) => {
-    asked++;
-    response.end("hello");
+    seen.asked++;
+    response.setHeader("content-length", LARGE.length);
+    response.end(LARGE);
   });
   await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
   const url = new URL(`https://127.0.0.1:${String((server.address() as AddressInfo).port)}/x`);
+  return { url, seen, cert: readFileSync(cert, "utf8") };
+}
+
+test("over TLS a certificate that nobody vouches for is refused; behind one that is known bytes are read where they belong", async (t) => {
+  const { url, seen, cert } = await startTlsPeer(t);
   await assert.rejects(newGet(t, url)(), /self.signed certificate/);
-  assert.equal(asked, 0);
+  assert.equal(seen.asked, 0);
+  const known = getCACertificates("default");
+  setDefaultCACertificates([cert]);
+  t.after(() => setDefaultCACertificates(known));
+  const client = newRawClient({ silenceMs: 5_000 });
+  t.after(() => client.close());
+  for (let n = 1; n <= 2; n++) {
+    const { memory, copiedBytes } = await getInto(client, url, LARGE.length);
+    assert.ok(LARGE.equals(memory));
+    assert.ok(copiedBytes <= 256 << 10, String(copiedBytes));
+    assert.equal(seen.asked, n);
+  }
 });
 
 test("a guard judges literal addresses, and every address that a name has, before anything is sent", async (t) => {

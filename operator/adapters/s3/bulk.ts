@@ -18,6 +18,7 @@ export interface BulkClient {
       readonly headers: Readonly<Record<string, string>>;
       readonly onHead: (head: { readonly status: number; readonly headers: ReadonlyMap<string, string> }) => void;
       readonly onBytes: (piece: Uint8Array) => void;
+      readonly into: () => Uint8Array | undefined;
     },
     signal: AbortSignal,
   ): Promise<void>;
@@ -43,9 +44,15 @@ export class BulkTarget {
     this.headers = headers;
   }
 
+  /** Where the next bytes belong. */
+  next(): Uint8Array {
+    return this.into.subarray(this.at);
+  }
+
   take(piece: Uint8Array): void {
     if (this.at + piece.length > this.into.length) throw new Error("the server sends more bytes than were asked for");
-    this.into.set(piece, this.at);
+    const isThere = piece.buffer === this.into.buffer && piece.byteOffset === this.into.byteOffset + this.at;
+    if (!isThere) this.into.set(piece, this.at);
     this.at += piece.length;
     this.crc32 = crc32(piece, this.crc32);
   }
@@ -67,6 +74,8 @@ function urlOf({ protocol, hostname, port, path, query }: Request): URL {
   return new URL(`${origin}${path}${pairs.length > 0 ? `?${pairs.join("&")}` : ""}`);
 }
 
+const isBody = (status: number): boolean => status === 200 || status === 206;
+
 async function fetchInto(client: BulkClient, request: Request, url: URL, target: BulkTarget, signal: AbortSignal) {
   let status = 0;
   let refusal = Buffer.alloc(0);
@@ -79,8 +88,9 @@ async function fetchInto(client: BulkClient, request: Request, url: URL, target:
         ({ status, headers } = head);
         target.begin(headers);
       },
+      into: () => (isBody(status) ? target.next() : undefined),
       onBytes: (piece) => {
-        if (status === 200 || status === 206) target.take(piece);
+        if (isBody(status)) target.take(piece);
         else refusal = Buffer.concat([refusal, piece.subarray(0, LONGEST_REFUSAL - refusal.length)]);
       },
     },
