@@ -169,6 +169,9 @@ describe("static nodes alone", { concurrency: 1 }, () => {
     await at.cluster.admin.patch(poolPath(at.namespace, pool.name, "status"), { status: null });
     const after = await untilReady(at.cluster, pool, 1);
     assert.deepEqual(after.status?.sizeLog, before.status?.sizeLog);
+    // Within one second of the server's clock nothing would be held before the size that stays on record.
+    const claimedAt = Date.parse((await onlyClaim(at.cluster, pool)).status?.claimedAt?.time ?? "");
+    await eventually(() => Promise.resolve(Date.now() >= claimedAt + 1000), { what: "the claim's second is over" });
     await resizePool(at.cluster, pool, 0);
     await untilReady(at.cluster, pool, 0);
     await operator.stop();

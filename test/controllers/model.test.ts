@@ -159,7 +159,9 @@ test("berth.dev/reimport reads every byte again beside the old revision, each ti
   const path = await putModel(bed, namespace, { prefix: "anew" });
   const first = await untilReason(bed, path, "Imported");
   for (const number of [2, 3]) {
-    await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/reimport": "now" } } });
+    // The same word in the same second of the API server's clock is the same request.
+    const asked = `number ${String(number)}`;
+    await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/reimport": asked } } });
     const { status } = await modelUntil(bed, path, `has ${String(number)} revisions`, ({ status: seen, metadata }) => {
       const isAnswered = metadata.annotations?.["berth.dev/reimport"] === undefined;
       return seen?.revisions?.length === number && isAnswered && readyOf(seen)?.reason === "Imported";
