@@ -11,6 +11,7 @@ import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.t
 import { addQuantities } from "../../operator/plan/metering/fold.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { claim, deployment, instant, pool } from "./meteringobjects.ts";
@@ -213,6 +214,8 @@ test("a ledger that is away delays the hour and shows as lag; afterwards nothing
   await assert.rejects(() => sealer.pass(), /connection refused/);
   // The oldest window that waits ended at 11:00.
   assert.match(await registry.metrics(), /^berth_ledger_seal_lag_seconds 3960$/m);
+  const failed = async (): Promise<boolean> => /^berth_ledger_failures_total 1$/m.test(await registry.metrics());
+  await eventually(failed, { what: "the sealer's own first pass has failed" });
   away.now = false;
   await sealer.pass();
   await sealer.stop();

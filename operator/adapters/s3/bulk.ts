@@ -32,14 +32,17 @@ export class BulkTarget {
   /** CRC-32 of them, counted as they came. */
   crc32 = 0;
   headers: ReadonlyMap<string, string> = new Map();
+  /** True where the answer's body is the object, and not a refusal's words. */
+  isBody = false;
   readonly into: Uint8Array;
 
   constructor(into: Uint8Array) {
     this.into = into;
   }
 
-  begin(headers: ReadonlyMap<string, string>): void {
+  begin(headers: ReadonlyMap<string, string>, isBody: boolean): void {
     this.at = 0;
+    this.isBody = isBody;
     this.crc32 = 0;
     this.headers = headers;
   }
@@ -86,7 +89,7 @@ async function fetchInto(client: BulkClient, request: Request, url: URL, target:
       headers: request.headers,
       onHead: (head) => {
         ({ status, headers } = head);
-        target.begin(headers);
+        target.begin(headers, isBody(status));
       },
       into: () => (isBody(status) ? target.next() : undefined),
       onBytes: (piece) => {

@@ -45,10 +45,18 @@ async function collect(body: Readable, target: BulkTarget, signal: AbortSignal |
   }
 }
 
+/** Asked for as a whole, an object is as long as its answer: another length than the listing's is another object. */
+function isOtherLength(object: SourceObject, lengthBytes: number, target: BulkTarget): boolean {
+  const told = target.headers.get("content-length");
+  const isWhole = lengthBytes === object.sizeBytes && !target.headers.has("content-range");
+  return target.isBody && isWhole && told !== undefined && Number(told) !== lengthBytes;
+}
+
 function checkRange(object: SourceObject, lengthBytes: number, answer: GetObjectCommandOutput): void {
   const total = totalOf(answer.ContentRange);
-  if (total !== undefined && total !== object.sizeBytes) throw changed(object, "changed its size");
   if (total === undefined && lengthBytes !== object.sizeBytes) throw new Error("the server ignores ranges");
+  const told = total ?? answer.ContentLength;
+  if (told !== undefined && told !== object.sizeBytes) throw changed(object, "changed its size");
 }
 
 interface Reading {
@@ -95,7 +103,9 @@ async function fill(reading: Reading, object: SourceObject, offset: number, targ
   const { versions } = reading;
   const lengthBytes = target.into.length;
   const options = { ...(signal ? { abortSignal: signal } : {}), ...(reading.isBulk ? { bulk: target } : {}) };
-  const answer = await send(reading, object, offset, lengthBytes, options);
+  const answer = await send(reading, object, offset, lengthBytes, options).catch((error: unknown) => {
+    throw isOtherLength(object, lengthBytes, target) ? changed(object, "changed its size") : error;
+  });
   const body = answer.Body as Readable | undefined;
   if (!body) throw new Error("the answer has no body");
   try {
@@ -106,7 +116,7 @@ async function fill(reading: Reading, object: SourceObject, offset: number, targ
   }
   if (reading.isBulk) body.destroy();
   else {
-    target.begin(new Map());
+    target.begin(new Map(), true);
     await collect(body, target, signal);
   }
   if (target.at < lengthBytes)
