@@ -14,6 +14,9 @@ import type { Scene } from "./scene.ts";
 import { SYSTEM, WINDOW_SECONDS, allReady, freeLease, startBerth } from "./stage.ts";
 import { isWrite } from "./trap.ts";
 
+/** Past it a leader that could not renew its Lease writes nothing (client-go's default, and Berth's). */
+const RENEW_DEADLINE_MS = 10_000;
+
 /** Resolves when this machine's clock is past the end of a window and what follows it. */
 async function pastWindowEnd(extraMs: number): Promise<void> {
   const windowMs = WINDOW_SECONDS * 1000;
@@ -57,6 +60,7 @@ async function withTwoLeaders(scene: Scene, chance: Chance): Promise<void> {
   await untilLeads(scene, operator);
   const done = await deeds(scene, chance, 2);
   operator.freeze();
+  const frozenAt = Date.now();
   await freeLease(cluster);
   const proxy = await startApiProxy(cluster);
   const second = await startBerth(cluster, "operator", proxy.url);
@@ -65,6 +69,11 @@ async function withTwoLeaders(scene: Scene, chance: Chance): Promise<void> {
   await untilLeads(scene, second);
   done.push(...(await deeds(scene, chance, 2)));
   await pastWindowEnd(0);
+  // Nobody gives a Lease free but this test: until it runs out in truth, the sleeper's own deadline to renew it is over.
+  await eventually(() => Date.now() > frozenAt + RENEW_DEADLINE_MS, {
+    what: "the deadline is over",
+    deadlineMs: 15_000,
+  });
   const writes = (): string[] => scene.proxy.seen.filter(isWrite).map(({ method, path }) => `${method} ${path}`);
   const before = writes().length;
   operator.thaw();
