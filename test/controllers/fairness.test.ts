@@ -93,6 +93,14 @@ const claimsOf = async ({ cluster, namespace }: Tenant): Promise<CapacityClaim[]
   return items.filter(({ spec }) => spec.namespace === namespace);
 };
 
+/** Claims that begin and end within one second of the server's clock hold nothing that a record could name. */
+async function untilClaimsLasted(at: Tenant, seconds: number): Promise<void> {
+  const began = (await claimsOf(at)).map(({ status }) => Date.parse(status?.claimedAt?.time ?? ""));
+  assert.ok(began.length > 0 && !began.some(Number.isNaN), "every claim has begun");
+  const over = Math.max(...began) + seconds * 1000;
+  await eventually(() => Promise.resolve(Date.now() >= over), { what: "the claims' seconds are over" });
+}
+
 describe("tricks", () => {
   test("pods that linger behind a budget of the tenant's own hold a node no longer than the drain's grace, and are billed", async (t) => {
     const at = await tenant(t, { nodes: 2, drain: "600s" });
@@ -138,6 +146,7 @@ describe("tricks", () => {
     const first = await at.ready("chat");
     const { admin } = at.cluster;
     await admin.patch(at.path("modeldeployments", "chat"), { metadata: { labels: { account: "free", tier: "none" } } });
+    await untilClaimsLasted(at, 2);
     await at.kubectl("delete", "mdep", "chat", "--timeout=60s");
     await at.deploy("chat");
     const second = await at.ready("chat");
