@@ -9,6 +9,10 @@ RUN node operator/bundle.mjs
 
 FROM gcr.io/distroless/nodejs24-debian12:nonroot
 ENV NODE_ENV=production
+# Those of `make image`; test/image compares the two.
+LABEL org.opencontainers.image.title="berth"
+LABEL org.opencontainers.image.version="0.1.0"
+LABEL org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /src/dist/berth.mjs /src/dist/berth.mjs.LEGAL.txt /app/
 COPY LICENSE /app/
 # nonroot of distroless, as a number, so that runAsNonRoot can be checked without /etc/passwd.

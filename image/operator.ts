@@ -135,7 +135,8 @@ function berthTree(bundle: Entry): Tree {
   ]);
 }
 
-function configuration(): ImageSource["config"] {
+/** What a container of the image gets; the Dockerfile says the same. */
+export function configuration(): ImageSource["config"] {
   const { version, license } = packageFile();
   return {
     User: `${String(OPERATOR_USER)}:${String(OPERATOR_USER)}`,

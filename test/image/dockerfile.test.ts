@@ -1,10 +1,12 @@
-// The Dockerfile bundles the same bytes as `make image`: what it copies is all that the bundle depends on.
+// The Dockerfile bundles the same bytes as `make image`: what it copies is all that the bundle depends on; and its image says
+// the same of itself.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { configuration } from "../../image/operator.ts";
 import { repoDir } from "../cluster/paths.ts";
 
 /** Names that the first stage copies, and those that .dockerignore lets through to it. */
@@ -33,5 +35,32 @@ test("a bundle of what the Dockerfile copies is the one that make image takes", 
   assert.ok(
     bundle(folder).equals(bundle(repoDir)),
     "dist/berth.mjs differs: run make dist/berth.mjs, or copy what is missing",
+  );
+});
+
+/** What the last stage says about the image, as `make image` writes it. */
+function said() {
+  const [, stage = ""] = readFileSync(join(repoDir, "Dockerfile"), "utf8").split(/^FROM .*distroless.*$/m);
+  const values = (word: string): string[] =>
+    [...stage.matchAll(new RegExp(`^${word} (.+)$`, "gm"))].map(([, value = ""]) => value);
+  const [Entrypoint, Cmd] = ["ENTRYPOINT", "CMD"].map((word) => JSON.parse(values(word)[0] ?? "[]") as string[]);
+  const labels = values("LABEL").map((line): [string, unknown] => {
+    const [name = "", value = ""] = line.split(/=(.*)/);
+    return [name, JSON.parse(value)];
+  });
+  const [User] = values("USER");
+  const [WorkingDir] = values("WORKDIR");
+  return { Env: values("ENV"), said: { User, WorkingDir, Entrypoint, Cmd, Labels: Object.fromEntries(labels) } };
+}
+
+test("the Dockerfile's image has the labels, user, folder and command of the one that make image assembles", () => {
+  const { Env, ...rest } = configuration();
+  const dockerfile = said();
+  assert.deepEqual(dockerfile.said, rest);
+  // PATH and the certificates' file are set by the image that the Dockerfile begins with.
+  const ofTheBase = /^(PATH|SSL_CERT_FILE)=/;
+  assert.deepEqual(
+    dockerfile.Env,
+    Env?.filter((line) => !ofTheBase.test(line)),
   );
 });
