@@ -498,6 +498,26 @@ for (const [place, origin] of addressed) {
   });
 }
 
+test("a bundle of authorities reaches every role that speaks with storage, as a file and nothing else", async () => {
+  const roles = ["berth-operator", "berth-importer", "berth-store"];
+  for (const name of roles) {
+    const { spec } = await found("Deployment", name, {
+      caBundle: { existingConfigMap: "company-ca", key: "root.pem" },
+    });
+    const pod = spec?.template?.spec as Record<string, unknown> | undefined;
+    const text = JSON.stringify(pod);
+    assert.ok(text.includes('{"name":"NODE_EXTRA_CA_CERTS","value":"/etc/berth/ca/root.pem"}'), text);
+    assert.ok(text.includes('{"name":"ca-bundle","mountPath":"/etc/berth/ca","readOnly":true}'));
+    assert.ok(text.includes('"configMap":{"name":"company-ca","items":[{"key":"root.pem","path":"root.pem"}]}'));
+    assert.ok(!JSON.stringify((await found("Deployment", name)).spec).includes("ca-bundle"));
+  }
+});
+
+test("object storage may be addressed by IPv6", async () => {
+  const { spec } = await found("Deployment", "berth-importer", { store: { ...bucket, endpoint: "https://[fd00::5]:9000" } }); // prettier-ignore
+  assert.ok(spec?.template?.spec.containers[0]?.args.includes("--store-endpoint=https://[fd00::5]:9000"));
+});
+
 test("without networks for it nobody is redirected", async () => {
   for (const name of ["berth-operator", "berth-store"]) {
     const { spec } = await found("Deployment", name, { store: bucket });

@@ -1,6 +1,8 @@
 // A real S3 server (versitygw) over a directory, for tests that want a bucket of their own.
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { Agent } from "node:https";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { ensureTools } from "./build.ts";
@@ -8,9 +10,10 @@ import { freePort, newPart } from "./process.ts";
 import type { Part } from "./process.ts";
 import { newRunDir } from "./rundir.ts";
 import type { RunDir } from "./rundir.ts";
+import type { KeyPair } from "./x509.ts";
 
 export interface S3Server {
-  /** `http://127.0.0.1:<port>`. */
+  /** `http://127.0.0.1:<port>`, or https with `tls`. */
   readonly endpoint: string;
   readonly region: string;
   readonly accessKeyId: string;
@@ -28,8 +31,37 @@ export interface S3Server {
 
 export const s3Region = "us-east-1";
 
-/** Starts a server on `address` (default 127.0.0.1); `runDir` puts its data and log there, otherwise it gets a folder of its own that `stop()` removes. */
-export async function startS3(options: { runDir?: string; name?: string; address?: string } = {}): Promise<S3Server> {
+export interface S3Options {
+  /** Where its data and log go; otherwise it gets a folder of its own that `stop()` removes. */
+  readonly runDir?: string;
+  readonly name?: string;
+  /** Default 127.0.0.1; IPv6 without brackets. */
+  readonly address?: string;
+  /** Serves TLS with these; `client()` then takes any certificate. */
+  readonly tls?: KeyPair;
+  /** Buckets are also addressed by `<bucket>.<virtualDomain>`. */
+  readonly virtualDomain?: string;
+}
+
+/** Whether anybody listens: whatever certificate a server shows, and whatever it answers. */
+function listens(port: number, host: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ port, host });
+    socket.once("connect", () => resolve(true)).once("error", () => resolve(false));
+    socket.once("connect", () => socket.destroy());
+  });
+}
+
+function tlsFiles(folder: string, name: string, pair: KeyPair | undefined): readonly string[] {
+  if (!pair) return [];
+  const [cert, key] = [join(folder, `${name}.crt`), join(folder, `${name}.key`)];
+  writeFileSync(cert, pair.certPem);
+  writeFileSync(key, pair.keyPem, { mode: 0o600 });
+  return ["--cert", cert, "--key", key];
+}
+
+/** Starts a server. */
+export async function startS3(options: S3Options = {}): Promise<S3Server> {
   const tools = await ensureTools();
   const own: RunDir | undefined = options.runDir ? undefined : newRunDir();
   const name = options.name ?? `s3-${randomBytes(3).toString("hex")}`;
@@ -39,17 +71,21 @@ export async function startS3(options: { runDir?: string; name?: string; address
   mkdirSync(dir, { recursive: true });
   mkdirSync(logs, { recursive: true });
   const port = await freePort();
-  const address = `${options.address ?? "127.0.0.1"}:${String(port)}`;
-  const endpoint = `http://${address}`;
+  const host = options.address ?? "127.0.0.1";
+  const address = `${host.includes(":") ? `[${host}]` : host}:${String(port)}`;
+  const endpoint = `${options.tls ? "https" : "http"}://${address}`;
+  const style = options.virtualDomain === undefined ? [] : ["--virtual-domain", options.virtualDomain];
+  const serving = [...tlsFiles(logs, name, options.tls), ...style];
   const accessKeyId = "test-root";
   const secretAccessKey = randomBytes(16).toString("hex");
   const part = newPart({
     name: "versitygw",
     command: join(tools.bin, "versitygw"),
-    args: ["--port", address, "--region", s3Region, "posix", dir],
+    args: ["--port", address, "--region", s3Region, ...serving, "posix", dir],
     env: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
     logPath: join(logs, `${name}.log`),
-    ready: async () => (await fetch(endpoint, { signal: AbortSignal.timeout(1000) })).status > 0,
+    ready: async () =>
+      options.tls ? listens(port, host) : (await fetch(endpoint, { signal: AbortSignal.timeout(1000) })).status > 0,
     onPid: own?.recordPid,
   });
   const killNow = (): void => {
@@ -64,6 +100,7 @@ export async function startS3(options: { runDir?: string; name?: string; address
       region: s3Region,
       credentials: { accessKeyId, secretAccessKey },
       forcePathStyle: true,
+      ...(options.tls ? { requestHandler: { httpsAgent: new Agent({ rejectUnauthorized: false }) } } : {}),
     });
   return {
     endpoint,

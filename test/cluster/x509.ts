@@ -1,6 +1,7 @@
-// A small certificate authority for client certificates: enough DER (X.690) for X.509 v3 with ECDSA P-256, so that a
-// test can be any user of any groups on the real API server without openssl.
+// A small certificate authority for client and server certificates: enough DER (X.690) for X.509 v3 with ECDSA P-256, so that
+// a test can be any user of any groups on the real API server, and any server to a client, without openssl.
 import { createPrivateKey, generateKeyPairSync, randomBytes, sign } from "node:crypto";
+import { isIP } from "node:net";
 
 /** A certificate and its private key, both PEM. */
 export interface KeyPair {
@@ -59,9 +60,11 @@ interface Request {
   readonly subject: Buffer;
   readonly extensions: readonly Buffer[];
   readonly issuerKeyPem?: string;
+  /** Days from now until it ends. */
+  readonly days?: number;
 }
 
-function certificate({ issuer, subject, extensions, issuerKeyPem }: Request): KeyPair {
+function certificate({ issuer, subject, extensions, issuerKeyPem, days = 30 }: Request): KeyPair {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const serial = randomBytes(12);
   serial[0] = 0x40;
@@ -71,7 +74,7 @@ function certificate({ issuer, subject, extensions, issuerKeyPem }: Request): Ke
     der(0x02, serial),
     ecdsaWithSha256,
     issuer,
-    sequence(utcTime(new Date(Date.now() - dayMs)), utcTime(new Date(Date.now() + 30 * dayMs))),
+    sequence(utcTime(new Date(Date.now() - 10 * dayMs)), utcTime(new Date(Date.now() + days * dayMs))),
     subject,
     publicKey.export({ type: "spki", format: "der" }),
     der(0xa3, sequence(...extensions)),
@@ -95,4 +98,27 @@ export function newAuthority(): KeyPair {
 export function newClientCertificate(ca: KeyPair, user: string, groups: readonly string[] = []): KeyPair {
   const subject = distinguishedName(user, groups);
   return certificate({ issuer: authority, subject, extensions: clientExtensions, issuerKeyPem: ca.keyPem });
+}
+
+/** The bytes of an address, as certificates hold them; of IPv6 the form that URLs write. */
+function addressBytes(address: string): Buffer {
+  if (isIP(address) === 4) return Buffer.from(address.split(".").map(Number));
+  const halves = address.split("::").map((half) => half.split(":").filter((word) => word !== ""));
+  const [before = [], after = []] = halves;
+  const words = [...before, ...Array<string>(8 - before.length - after.length).fill("0"), ...after];
+  return Buffer.from(words.map((word) => word.padStart(4, "0")).join(""), "hex");
+}
+
+/** A server certificate for these names and addresses. */
+export function newServerCertificate(ca: KeyPair, names: readonly string[], days = 30): KeyPair {
+  const alternatives = names.map((name) =>
+    isIP(name) === 0 ? der(0x82, Buffer.from(name)) : der(0x87, addressBytes(name)),
+  );
+  const extensions = [
+    extension(keyUsage, true, bitString(Buffer.from([0x80]), 7)),
+    extension("2.5.29.37", false, sequence(objectId("1.3.6.1.5.5.7.3.1"))),
+    extension("2.5.29.17", false, sequence(...alternatives)),
+  ];
+  const subject = distinguishedName("test-bed-server", []);
+  return certificate({ issuer: authority, subject, extensions, issuerKeyPem: ca.keyPem, days });
 }

@@ -142,6 +142,30 @@ readinessProbe:
       fieldPath: metadata.namespace
 {{- end }}
 
+{{/* Certificates of authorities that the public ones do not know; three pieces of a pod. */}}
+{{- define "berth.caEnvironment" -}}
+{{- if .Values.caBundle.existingConfigMap }}
+- {name: NODE_EXTRA_CA_CERTS, value: /etc/berth/ca/{{ .Values.caBundle.key }}}
+{{- end }}
+{{- end }}
+
+{{- define "berth.caMount" -}}
+{{- if .Values.caBundle.existingConfigMap }}
+- {name: ca-bundle, mountPath: /etc/berth/ca, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "berth.caVolume" -}}
+{{- with .Values.caBundle }}
+{{- if .existingConfigMap }}
+- name: ca-bundle
+  configMap:
+    name: {{ .existingConfigMap }}
+    items: [{key: {{ .key }}, path: {{ .key }}}]
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Scheduling and pull settings of a pod. Argument: dict "root" $ "component" "operator" "settings" .Values.operator. */}}
 {{- define "berth.placement" -}}
 {{- with .root.Values.imagePullSecrets }}

@@ -33,13 +33,27 @@ export function networksOf(cidrs: readonly string[]): BlockList | undefined {
   return list;
 }
 
+/** All IPv6 addresses that were ever given to anybody (IANA, RFC 4291 section 2.4), and IPv4 as IPv6 writes it. */
+const global6 = new BlockList();
+global6.addSubnet("2000::", 3, "ipv6");
+global6.addSubnet("::ffff:0:0", 96, "ipv6");
+
 const lists = order.map((kind) => [kind, networksOf(networks[kind]) ?? new BlockList()] as const);
 
 /** IPv4 inside of IPv6 (::ffff:10.0.0.1) counts as what is inside; an address with a zone belongs to a link. */
 export function kindOf(address: string): AddressKind {
   if (address.includes("%")) return "linkLocal";
   if (isIP(address) === 0) return "reserved";
-  return lists.find(([, list]) => list.check(address, familyOf(address)))?.[0] ?? "public";
+  const kind = lists.find(([, list]) => list.check(address, familyOf(address)))?.[0];
+  const isUnknown = kind === undefined && isIP(address) === 6 && !global6.check(address, "ipv6");
+  return isUnknown ? "reserved" : (kind ?? "public");
+}
+
+/** The addresses alone, however each is written; what is no address is left out. */
+export function addressesOf(addresses: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const address of addresses) if (isIP(address) !== 0) list.addAddress(address, familyOf(address));
+  return list;
 }
 
 /** Whether the address lies in one of the networks. */

@@ -10,7 +10,7 @@ import { Agent as HttpsAgent } from "node:https";
 import { isIP } from "node:net";
 import type { LookupFunction } from "node:net";
 import { TerminalError } from "../../runtime/errors.ts";
-import { isWithin, kindOf, networksOf } from "./address.ts";
+import { addressesOf, isWithin, kindOf, networksOf } from "./address.ts";
 import type { AddressKind } from "./address.ts";
 
 export interface EgressRules {
@@ -49,11 +49,11 @@ const bare = (host: string): string => host.replace(/^\[|\]$/g, "");
 export function newEgressGuard(rules: EgressRules): EgressGuard {
   const allowed = networksOf(rules.allowedCidrs) ?? networksOf([]);
   const exact = networksOf(rules.allowedCidrs.filter((cidr) => /^[^:]+\/32$|\/128$/.test(cidr))) ?? allowed;
-  const guarded = new Set(rules.guarded ?? []);
+  const guarded = addressesOf(rules.guarded ?? []);
 
   /** What is wrong with the address; the address itself is not told, since names of the cluster are no tenant's to resolve. */
   function fault(host: string, address: string): TerminalError | undefined {
-    const kind = guarded.has(address) ? "metadata" : kindOf(address);
+    const kind = isWithin(guarded, address) ? "metadata" : kindOf(address);
     const isInternal = isIP(host) === 0 && internalName.test(host);
     if (kind === "public" && !isInternal) return undefined;
     const list = kind === "metadata" ? exact : allowed;

@@ -21,6 +21,15 @@ const kinds: readonly (readonly [string, string])[] = [
   ["::ffff:a9fe:a9fe", "metadata"], ["0.0.0.0", "reserved"], ["0.1.2.3", "reserved"], ["::", "reserved"], ["224.0.0.1", "reserved"],
   ["255.255.255.255", "reserved"], ["64:ff9b::a9fe:a9fe", "reserved"], ["2002:7f00:1::", "reserved"], ["2001::1", "reserved"],
   ["::7f00:1", "reserved"], ["ff02::1", "reserved"], ["not an address", "reserved"],
+  // IPv6: the edges of the networks, every way to write an IPv4 address into one, and what nobody has been given.
+  ["0:0:0:0:0:0:0:1", "loopback"], ["::ffff:7f00:1", "loopback"], ["0:0:0:0:0:ffff:127.0.0.1", "loopback"], ["::ffff:1.1.1.1", "public"],
+  ["fc00::", "private"], ["fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "private"], ["fe00::1", "reserved"], ["fe80::", "linkLocal"],
+  ["febf:ffff::1", "linkLocal"], ["fd00:ec2::23", "metadata"], ["fd00:ec2:0:0:0:0:0:254", "metadata"], ["::ffff:168.63.129.16", "metadata"],
+  ["64:ff9b::7f00:1", "reserved"], ["64:ff9b::10.0.0.1", "reserved"], ["64:ff9b::1.1.1.1", "reserved"], ["64:ff9b:1::a00:1", "reserved"],
+  ["::ffff:0:127.0.0.1", "reserved"], ["::ffff:0:a9fe:a9fe", "reserved"], ["::10.0.0.1", "reserved"], ["::fffe:10.0.0.1", "reserved"],
+  ["2002:a00:1::1", "reserved"], ["2001:0:4136:e378:8000:63bf:3fff:fdd2", "reserved"], ["2001:db8::1", "reserved"], ["3fff::1", "reserved"],
+  ["4000::1", "reserved"], ["1fff::1", "reserved"], ["5f00::1", "reserved"], ["100::1", "reserved"], ["8000::1", "reserved"],
+  ["2a00:1450:4001:810::200e", "public"], ["2000::1", "public"], ["3ffe:ffff::1", "public"], ["1::1%lo", "linkLocal"],
 ]; // prettier-ignore
 
 describe("kinds of addresses", () => {
@@ -49,6 +58,14 @@ test("an address that hands out credentials, and the API server's, need an entry
   assert.equal(literal("169.254.169.254", ["0.0.0.0/0"]), "EndpointNotAllowed");
   assert.equal(literal("169.254.169.254", ["169.254.169.254/32"]), "allowed");
   const api = { guarded: ["10.96.0.1"] };
+  for (const mapped of ["[::ffff:10.96.0.1]", "[::ffff:a60:1]", "[0:0:0:0:0:ffff:a60:1]"])
+    assert.equal(literal(mapped, ["10.0.0.0/8"], api), "EndpointNotAllowed", mapped);
+  const api6 = { guarded: ["fd12:0:0::1"] };
+  for (const written of ["[fd12::1]", "[fd12:0:0:0:0:0:0:1]", "[FD12::0001]"])
+    assert.equal(literal(written, ["fd00::/8"], api6), "EndpointNotAllowed", written);
+  assert.equal(literal("[fd12::1]", ["fd12::1/128"], api6), "allowed");
+  assert.equal(literal("[::ffff:169.254.169.254]", ["0.0.0.0/0", "::/0"]), "EndpointNotAllowed");
+  assert.equal(literal("[fd00:ec2::254]", ["::/0"]), "EndpointNotAllowed");
   assert.equal(literal("10.96.0.1", ["10.0.0.0/8"], api), "EndpointNotAllowed");
   assert.equal(literal("10.96.0.1", ["10.96.0.1/32"], api), "allowed");
 });
@@ -101,6 +118,9 @@ test("no connection is made to what is refused: by address, by name, by a name t
   const places: [string, Rules][] = [
     ["127.0.0.1", { allowedCidrs: [] }],
     ["[::1]", { allowedCidrs: [] }],
+    ["[0:0:0:0:0:0:0:1]", { allowedCidrs: ["::/128", "fc00::/7"] }],
+    ["[::ffff:127.0.0.1]", { allowedCidrs: [] }],
+    ["[::ffff:7f00:1]", { allowedCidrs: ["10.0.0.0/8"] }],
     ["2130706433", { allowedCidrs: [] }],
     ["0x7f.1", { allowedCidrs: [] }],
     ["localhost", { allowedCidrs: [] }],
