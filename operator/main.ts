@@ -160,6 +160,8 @@ function program(): Command {
   return berth;
 }
 
+// Whoever reads our output may stop reading: `berth ledger tail | head`.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : EXIT_FAILED));
 try {
   await program().parseAsync();
 } catch (error) {

@@ -71,7 +71,14 @@ export const sinkAck = z.object({
   quarantined: z.array(z.string()),
 });
 
-export const sinkReplay = z.object({ schema: z.literal("berth.dev/sink-replay.v1"), from: startAt, to: startAt });
+/** A wish to send windows that begin in [from, to) again; with `only`, their quarantined records alone. */
+export const sinkReplay = z.object({
+  schema: z.literal("berth.dev/sink-replay.v1"),
+  from: startAt,
+  to: startAt,
+  only: z.literal("quarantined").optional(),
+});
+export type SinkReplay = z.infer<typeof sinkReplay>;
 
 export const quarantined = z.object({
   schema: z.literal("berth.dev/sink-quarantine.v1"),
@@ -80,6 +87,7 @@ export const quarantined = z.object({
   manifest: z.string(),
   reason: z.string().max(500),
 });
+export type Quarantined = z.infer<typeof quarantined>;
 
 /** A version of a price list as a sink first used it: later edits of it are refused. */
 export const pinnedPrices = z.object({

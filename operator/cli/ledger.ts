@@ -13,6 +13,7 @@ import type { Ledger, TrustedKeys } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { lookAtCluster } from "./ledgercluster.ts";
 import { gcCommand } from "./ledgergc.ts";
+import { sinkCommands } from "./ledgersinks.ts";
 import { exportCommand, showCommand, tailCommand } from "./ledgerprint.ts";
 import { recomputedText, verificationText } from "./ledgertext.ts";
 import type { UsageIO } from "./usageclient.ts";
@@ -50,7 +51,9 @@ export function ledgerCommand(io: LedgerIO, end: (code: number) => void): Comman
   const all = [verifyCommand, recomputeCommand, showCommand, exportCommand, tailCommand, gcCommand];
   const ledger = new Command("ledger").description("check, print and trim a ledger by itself, without the operator");
   for (const make of all) ledger.addCommand(withPlace(make(io, run)));
-  return ledger;
+  const sinks = new Command("sinks").description("how far deliveries have come; send hours again; what was set aside");
+  for (const make of sinkCommands) sinks.addCommand(withPlace(make(io, run)));
+  return ledger.addCommand(sinks.exitOverride());
 }
 
 interface VerifyFlags {
@@ -139,7 +142,7 @@ export function outputOption(): Option {
 
 const exitCodes = "\nExit codes: 0 intact, 1 could not be read, 2 wrong flags, 3 damaged.";
 
-function secondsOfFlag(text: string): number {
+export function secondsOfFlag(text: string): number {
   try {
     return secondsOf(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text);
   } catch {

@@ -6,10 +6,11 @@ import type { UsageRecord } from "../api/ledger.ts";
 import { committedLines, readManifest, readRecorded, recordedWindows, sealedKeys } from "../controllers/ledgerreads.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
-import { csvText } from "../plan/rating/csv.ts";
+import { asPlainText, csvText } from "../plan/rating/csv.ts";
 import type { Ledger } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { withRange } from "./ledger.ts";
+import { paused } from "./pause.ts";
 import type { LedgerIO, RangeFlags, Run } from "./ledger.ts";
 
 export function showCommand(io: LedgerIO, run: Run): Command {
@@ -59,8 +60,8 @@ function csvLine(record: UsageRecord): string {
   const cells = USAGE_RECORD_FIELDS.map((field) => {
     const value = record[field];
     const text = value === undefined ? null : typeof value === "object" ? canonicalJson(value) : String(value);
-    // A spreadsheet must not take a name for a formula.
-    return [field, text !== null && /^[=+@\t\r]/.test(text) ? `'${text}` : text] as const;
+    // Names, accounts and tags are tenants' input; numbers stay numbers, below zero too.
+    return [field, text === null || typeof value === "number" ? text : asPlainText(text)] as const;
   });
   const [, line = ""] = csvText([...USAGE_RECORD_FIELDS], [Object.fromEntries(cells)]).split(/(?<=\r\n)/);
   return line;
@@ -104,19 +105,4 @@ export function tailCommand(io: LedgerIO, run: Run): Command {
         }
       }),
     );
-}
-
-/** False where it was ended. */
-async function paused(ms: number, signal: AbortSignal | undefined): Promise<boolean> {
-  if (signal?.aborted) return false;
-  return new Promise((resolve) => {
-    const done = (going: boolean) => () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", ended);
-      resolve(going);
-    };
-    const timer = setTimeout(() => done(true)(), ms);
-    const ended = (): void => done(false)();
-    signal?.addEventListener("abort", ended);
-  });
 }

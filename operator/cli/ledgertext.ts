@@ -1,8 +1,11 @@
 /** Words for people about what was found in a ledger. */
 import type { Recomputed } from "../controllers/recompute.ts";
 import type { Finding, Verification } from "../controllers/verify.ts";
+import type { SinkState } from "../controllers/sinkstate.ts";
 import { quantityNames } from "../plan/metering/fold.ts";
 import type { Line } from "../plan/metering/segment.ts";
+import type { QuarantinedRecord } from "./ledgersinks.ts";
+import { aligned } from "./usagetable.ts";
 
 export function verificationText(result: Verification): string {
   const { windows, records, billableNodeSeconds, head, unchained, unproven, removedThrough, findings } = result;
@@ -37,5 +40,31 @@ export function recomputedText(again: Recomputed, evidence: readonly Line[]): st
     if (recomputed && recomputed[name] !== recorded[name])
       lines.push(`  ${name}: recorded ${recorded[name]}, the evidence gives ${recomputed[name]}`);
   for (const line of evidence) lines.push(`  ${JSON.stringify(line)}`);
+  return `${lines.join("\n")}\n`;
+}
+
+export function sinksText(states: readonly SinkState[]): string {
+  if (states.length === 0) return "no sink ever wrote into this ledger\n";
+  const columns: readonly (readonly [string, (state: SinkState) => string | number])[] = [
+    ["SINK", ({ sink }) => sink],
+    ["NEWEST TAKEN", ({ newestTaken }) => newestTaken ?? "none"],
+    ["OWED", ({ owed }) => owed ?? "unknown"],
+    ["OLDEST OWED", ({ oldestOwed }) => oldestOwed ?? "-"],
+    ["QUARANTINED", (state) => state.quarantined],
+    ["REPLAYS WAITING", ({ replaysWaiting }) => replaysWaiting],
+  ];
+  const lines = aligned(columns.map(([heading, of]) => [heading, ...states.map(of)]));
+  return `${lines.join("\n")}\n`;
+}
+
+/** A line a record: when, whose, and the receiver's words. Those are a stranger's text: control characters do not reach the terminal. */
+export function quarantineText(records: readonly QuarantinedRecord[]): string {
+  if (records.length === 0) return "nothing is in quarantine\n";
+  const lines = records.map(({ recordId, reason, record, manifest }) => {
+    const about = record
+      ? `${record.windowStart} ${record.namespace}/${record.deploymentName} ${record.sku} account ${record.account}`
+      : `${manifest} (its window is gone)`;
+    return `${recordId} ${about}: ${reason.replaceAll(/[\p{Cc}\p{Cf}]/gu, "?")}`;
+  });
   return `${lines.join("\n")}\n`;
 }

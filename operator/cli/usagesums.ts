@@ -1,5 +1,6 @@
 /** Sums of usage as a table, CSV and a bar chart: by the hour, day or month and by what was asked for. At most 80 columns where names allow. */
 import type { GroupedUsage, UsageGroup } from "../api/usage.ts";
+import { asPlainText } from "../plan/rating/csv.ts";
 import { barsOf, hours } from "./usagechart.ts";
 import { aligned, cell } from "./usagetable.ts";
 
@@ -53,7 +54,7 @@ export function sumsCsvOf({ groups }: GroupedUsage): string {
     group.start,
     group.end,
     String(group.open),
-    ...members.map((name) => group.by[name] ?? ""),
+    ...members.map((name) => asPlainText(group.by[name] ?? "")),
     ...quantities.map((name) => String(group[name])),
   ]);
   const heading = ["start", "end", "open", ...members, ...quantities];

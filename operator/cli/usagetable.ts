@@ -1,5 +1,6 @@
 /** A usage report as a table for people and as CSV for spreadsheets. */
 import type { UsageLine, UsageReport } from "../api/usage.ts";
+import { asPlainText } from "../plan/rating/csv.ts";
 
 interface Column {
   readonly heading: string;
@@ -92,7 +93,8 @@ export function csvOf({ records }: UsageReport): string {
   const rows = records.map((line) =>
     csvFields.map((field) => {
       const value = line[field];
-      return cell(typeof value === "object" ? JSON.stringify(value) : String(value));
+      if (typeof value === "number") return cell(String(value));
+      return cell(asPlainText(typeof value === "object" ? JSON.stringify(value) : String(value)));
     }),
   );
   return [csvFields, ...rows].map((row) => `${row.join(",")}\r\n`).join("");

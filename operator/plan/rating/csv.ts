@@ -6,6 +6,14 @@ export function csvText(names: readonly string[], rows: readonly CsvRow[]): stri
   return lines.map((line) => `${line.map(quoted).join(",")}\r\n`).join("");
 }
 
+/**
+ * Text that a spreadsheet takes for text: an apostrophe before what it would take for a formula (also after spaces and in full
+ * width, as some do). For people's files only; files with rules of their own (FOCUS) hold values as they are.
+ */
+export function asPlainText(text: string): string {
+  return /^\s*[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/.test(text) ? `'${text}` : text;
+}
+
 function quoted(text: string): string {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

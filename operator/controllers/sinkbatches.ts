@@ -1,0 +1,86 @@
+/** One batch of a window to one sink: sent, halved where it is refused, and what the sink will never take set aside. */
+import type { UsageRecord } from "../api/ledger.ts";
+import { quarantined } from "../api/sinks.ts";
+import { canonicalBytes } from "../plan/metering/canonical.ts";
+import { secondsOf } from "../plan/metering/windows.ts";
+import { quarantineKey } from "../plan/sinks/keys.ts";
+import type { Clock, Ledger, Log, SinkTarget, SinkWindow } from "../ports.ts";
+import { RetryError } from "../runtime/errors.ts";
+import type { ReadWindow } from "./ledgerreads.ts";
+import type { SinkMetrics } from "./sinkmetrics.ts";
+
+export interface SinkDeps {
+  readonly name: string;
+  readonly startAt?: string;
+  /** Records a delivery; Infinity for a sink that takes whole windows only. */
+  readonly batchSize: number;
+  readonly target: SinkTarget<UsageRecord>;
+  readonly ledger: Ledger;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly metrics: SinkMetrics;
+}
+
+export type Send = (records: readonly UsageRecord[], window: SinkWindow) => Promise<readonly Refusal[]>;
+
+export interface Refusal {
+  readonly record: UsageRecord;
+  readonly reason: string;
+}
+
+export interface OwedWindow {
+  readonly key: string;
+  readonly sealed: ReadWindow;
+}
+
+/** A lone record that is refused by a sink which never took any is more likely a wrong address than a wrong record. */
+const patientRefusals = 10;
+
+export function sinkWindowOf({ window, manifest }: ReadWindow): SinkWindow {
+  const { previousWindowEnd } = manifest;
+  return { ...window, previousEnd: previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd) };
+}
+
+/** Sends one batch; ids of the records that the sink will never take. They lie in the ledger when this resolves. */
+export async function deliverBatch(
+  { ledger, name, metrics, log }: SinkDeps,
+  send: Send,
+  { key, batch, sealed }: OwedWindow & { readonly batch: readonly UsageRecord[] },
+): Promise<string[]> {
+  const refusals = await send(batch, sinkWindowOf(sealed));
+  for (const { record, reason } of refusals) {
+    const body = { sink: name, recordId: record.id, manifest: key, reason };
+    const stored = quarantined.parse({ schema: "berth.dev/sink-quarantine.v1", ...body });
+    await ledger.putOnce(quarantineKey(name, record.id), canonicalBytes(stored));
+    log.error({ ...body }, "sink refuses a record, which is set aside; the others go on");
+  }
+  metrics.records.inc({ sink: name, result: "delivered" }, batch.length - refusals.length);
+  metrics.records.inc({ sink: name, result: "quarantined" }, refusals.length);
+  return refusals.map(({ record }) => record.id);
+}
+
+/** Halves a refused batch until the refused records stand alone. A sink that refuses all of several is broken itself. */
+export function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): Send {
+  let everAccepted = false;
+  let loneRefusals = 0;
+  async function halves(records: readonly UsageRecord[], window: SinkWindow): Promise<Refusal[]> {
+    const answer = await target.deliver(records, window);
+    if (answer.accepted) {
+      everAccepted = true;
+      return [];
+    }
+    const [only] = records;
+    if (only && records.length === 1) return [{ record: only, reason: answer.refused.slice(0, 500) }];
+    const middle = Math.ceil(records.length / 2);
+    return [...(await halves(records.slice(0, middle), window)), ...(await halves(records.slice(middle), window))];
+  }
+  return async (records, window) => {
+    const refusals = await halves(records, window);
+    if (refusals.length < records.length || records.length === 0) return refusals;
+    loneRefusals += 1;
+    const suspicious = records.length > 1 || (!everAccepted && loneRefusals < patientRefusals);
+    if (!suspicious) return refusals;
+    const why = `sink ${name} refuses every record (${refusals[0]?.reason ?? ""}): look at its address, credentials and meters`;
+    throw new RetryError(new Error(why));
+  };
+}

@@ -1,0 +1,104 @@
+/** Sends windows again that somebody asked for in the ledger, or only what was set aside of them; ids are the same, so nothing counts twice. */
+import { sinkReplay } from "../api/sinks.ts";
+import type { SinkReplay } from "../api/sinks.ts";
+import type { UsageRecord } from "../api/ledger.ts";
+import { canonicalBytes } from "../plan/metering/canonical.ts";
+import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
+import { quarantineKey, replayPrefix, replayedKey } from "../plan/sinks/keys.ts";
+import { messageOf } from "../runtime/errors.ts";
+import { readSealed, sealedKeys } from "./ledgerreads.ts";
+import { deliverBatch } from "./sinkbatches.ts";
+import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
+import { quarantinedRecords } from "./sinkstate.ts";
+
+/** Windows that were sent; each request runs once. */
+export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): Promise<number> {
+  const { ledger, name } = deps;
+  let windows = 0;
+  for (const key of await ledger.list(replayPrefix(name))) {
+    if (ended() || (await ledger.get(replayedKey(name, key)))) continue;
+    const request = await requestAt(deps, key);
+    if (!request) continue;
+    // A sink of whole windows refuses no single record, and a part of a window would be a wrong file.
+    const single = request.only !== undefined && Number.isFinite(deps.batchSize);
+    const sent = single ? await retry(deps, request, ended) : await again(deps, send, { request, ended });
+    windows += sent;
+    if (ended()) return windows;
+    await ledger.putOnce(replayedKey(name, key), canonicalBytes(request));
+    deps.log.info({ sink: name, ...request, windows: sent }, "windows were sent again");
+  }
+  return windows;
+}
+
+/** One that was written wrong by hand must not hold up the others. */
+async function requestAt({ ledger, name, log }: SinkDeps, key: string): Promise<SinkReplay | undefined> {
+  try {
+    return sinkReplay.parse(JSON.parse(Buffer.from((await ledger.get(key)) ?? []).toString()));
+  } catch (error) {
+    if (!(error instanceof SyntaxError || (error instanceof Error && error.name === "ZodError"))) throw error;
+    log.error({ sink: name, key, error: messageOf(error) }, "this request for a replay is none and is left alone");
+    return undefined;
+  }
+}
+
+async function again(
+  deps: SinkDeps,
+  send: Send,
+  { request, ended }: { readonly request: SinkReplay; readonly ended: () => boolean },
+): Promise<number> {
+  const { ledger, batchSize } = deps;
+  let windows = 0;
+  for (const key of await sealedKeys(ledger, secondsOf(request.from), secondsOf(request.to))) {
+    if (ended()) return windows;
+    const sealed = await readSealed(ledger, key);
+    const { records } = sealed;
+    for (let at = 0; at < records.length; at += batchSize) {
+      const batch = records.slice(at, at + batchSize);
+      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed }));
+      await takeOut(
+        deps,
+        batch.filter(({ id }) => !refused.has(id)),
+      );
+    }
+    windows += 1;
+  }
+  return windows;
+}
+
+/**
+ * Each record by itself, and a refusal is the answer: whoever asks knows that it was refused before. What the sink has taken
+ * long ago is not sent, since receivers know an id for a limited time only.
+ */
+async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => boolean): Promise<number> {
+  const { ledger, name, target } = deps;
+  const alone: Send = async (records, window): Promise<Refusal[]> => {
+    const refusals: Refusal[] = [];
+    for (const record of records) {
+      const answer = await target.deliver([record], window);
+      if (!answer.accepted) refusals.push({ record, reason: answer.refused.slice(0, 500) });
+    }
+    return refusals;
+  };
+  const inRange = (await quarantinedRecords(ledger, name)).filter(({ manifest }) => {
+    const start = startOfManifestKey(manifest) ?? -1;
+    return start >= secondsOf(from) && start < secondsOf(to);
+  });
+  let windows = 0;
+  for (const [key, set] of Map.groupBy(inRange, ({ manifest }) => manifest)) {
+    if (ended()) return windows;
+    const sealed = await readSealed(ledger, key);
+    const wanted = new Set(set.map(({ recordId }) => recordId));
+    const batch = sealed.records.filter(({ id }) => wanted.has(id));
+    const refused = new Set(await deliverBatch(deps, alone, { key, batch, sealed }));
+    await takeOut(
+      deps,
+      batch.filter(({ id }) => !refused.has(id)),
+    );
+    windows += 1;
+  }
+  return windows;
+}
+
+async function takeOut({ ledger, name }: SinkDeps, taken: readonly UsageRecord[]): Promise<void> {
+  for (const { id } of taken) await ledger.remove(quarantineKey(name, id));
+}
