@@ -76,6 +76,8 @@ export const evidence = z.object({
   windowStart: second,
   windowEnd: second,
   namespace: name,
+  /** As in the records that are computed from it. */
+  namespaceUID: name.optional(),
   deploymentName: name,
   deploymentUID: name,
   poolUID: name,

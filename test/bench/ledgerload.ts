@@ -33,6 +33,7 @@ function fleetOf(count: number): PoolHistory[] {
     });
     return {
       namespace: `team-${i % 50}`,
+      namespaceUID: uuidV5(`namespace-${i % 50}`),
       deploymentName: `model-${i}`,
       deploymentUID: uid("deployment"),
       poolUID: uid("pool"),

@@ -56,13 +56,14 @@ function knownSources(
 
 /** `clipped` is what clip() gave for this window. */
 export function evidenceOf(clipped: PoolHistory, window: Window, rev = 0): Evidence {
-  const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt } = clipped;
+  const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt } = clipped;
   return {
     schema: EVIDENCE_SCHEMA,
     rev,
     windowStart: instantOfSeconds(window.start),
     windowEnd: instantOfSeconds(window.end),
     ...{ namespace, deploymentName, deploymentUID, poolUID, sku, gpus },
+    ...(namespaceUID !== undefined && { namespaceUID }),
     stepsFrom: `GPUNodePool/${poolUID} metadata.managedFields[${fieldManagers.size}].time`,
     steps: clipped.steps.map(({ since, size, account, tags }) => ({
       since: instantOfSeconds(since),
@@ -91,9 +92,9 @@ function instant(at: number, from: string | undefined, estimated: boolean): Evid
 
 /** The way back: what a line of evidence says of its pool. */
 export function historyOfEvidence(line: Evidence): PoolHistory {
-  const { namespace, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt } = line;
+  const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus, endedAt } = line;
   return {
-    ...{ namespace, deploymentName, deploymentUID, poolUID, sku, gpus },
+    ...{ namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus },
     endedAt: endedAt === undefined ? undefined : secondsOf(endedAt),
     steps: line.steps.map((step) => ({ ...step, since: secondsOf(step.since) })),
     claims: line.claims.map(({ id, object, claimedAt, readyAt, releasedAt }) => ({

@@ -23,9 +23,14 @@ const clusterId = CLUSTER;
 const aWindow = fc
   .record({ start: fc.integer({ min: 0, max: horizon }), length: fc.integer({ min: 1, max: 60 }) })
   .map(({ start, length }) => ({ start, end: start + length }));
-const pools = fc
-  .tuple(arbitraryHistory(horizon), arbitraryHistory(horizon), fc.boolean())
-  .map(([a, b, same]) => [a, { ...b, poolUID: "pool-b", ...(same ? { gpus: a.gpus } : { deploymentUID: "uid-b" }) }]);
+const pools = fc.tuple(arbitraryHistory(horizon), arbitraryHistory(horizon), fc.boolean()).map(([a, b, same]) => [
+  a,
+  {
+    ...b,
+    poolUID: "pool-b",
+    ...(same ? { gpus: a.gpus, namespaceUID: a.namespaceUID } : { deploymentUID: "uid-b" }),
+  },
+]);
 
 test("I8: records computed from lines of evidence alone are the records, to the byte", () => {
   fc.assert(

@@ -69,8 +69,10 @@ export function arbitraryHistory(horizon: number): fc.Arbitrary<PoolHistory> {
     fc.record({ claimedAt: at, ready: fc.option(at), held: fc.option(at), estimatedEnd: fc.boolean() }),
     { maxLength: 5 },
   );
-  return fc.record({ steps, claims, endedAt: fc.option(at), gpus: fc.constantFrom(1, 8) }).map((drawn) => ({
-    ...history({ gpus: drawn.gpus, endedAt: drawn.endedAt ?? undefined }),
+  const namespaceUID = fc.constantFrom(undefined, "uid-of-team-a");
+  const pool = fc.record({ steps, claims, endedAt: fc.option(at), gpus: fc.constantFrom(1, 8), namespaceUID });
+  return pool.map((drawn) => ({
+    ...history({ gpus: drawn.gpus, endedAt: drawn.endedAt ?? undefined, namespaceUID: drawn.namespaceUID }),
     steps: [...new Map(drawn.steps.map((one) => [one.since, one])).values()].sort((a, b) => a.since - b.since),
     claims: drawn.claims
       .map(({ claimedAt, ready, held, estimatedEnd }, i) => ({
