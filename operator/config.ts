@@ -20,6 +20,8 @@ export interface PlaceConfig {
   readonly url: string;
   readonly endpoint?: string;
   readonly region: string;
+  /** The store's alone: where the bucket's name stands with an endpoint. */
+  readonly addressing?: "Path" | "VirtualHost" | undefined;
   readonly credentials?: S3Keys;
 }
 
@@ -335,8 +337,16 @@ function place(read: Reader, env: Environment, what: "ledger" | "store"): PlaceC
     url,
     endpoint: read.text(`${what}-endpoint`),
     region: read.text(`${what}-region`) ?? "us-east-1",
+    ...(what === "store" ? { addressing: addressingStyle(read) } : {}),
     ...(accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {}),
   };
+}
+
+function addressingStyle(read: Reader): "Path" | "VirtualHost" {
+  const text = read.text("store-addressing-style") ?? "Path";
+  if (text !== "Path" && text !== "VirtualHost")
+    read.problems.push(`--store-addressing-style is "${text}": give Path or VirtualHost`);
+  return text === "VirtualHost" ? text : "Path";
 }
 
 /** The hub's address carries no credentials: tokens come from Secrets that list it. */

@@ -13,6 +13,13 @@ const option = (flag: string, argument: string, about: string, fallback?: string
   ...(fallback === undefined ? {} : { fallback }),
 });
 
+const storeAddressing = option(
+  "store-addressing-style",
+  "style",
+  "Path for https://endpoint/bucket, VirtualHost for https://bucket.endpoint",
+  "Path",
+);
+
 const fetchesConfigMap = option(
   "fetches-config-map",
   "name",
@@ -96,6 +103,7 @@ export const importerOptions: readonly Option[] = [
   option("store-url", "url", "s3://bucket/prefix or file:///path for imported models"),
   option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
   option("store-region", "region", "region of the store's bucket", "us-east-1"),
+  storeAddressing,
   option("allow-http-endpoints", "bool", "let models be imported over plain http", "false"),
   option(
     "allowed-endpoint-cidrs",
@@ -137,6 +145,7 @@ export const storeOptions: readonly Option[] = [
   option("store-url", "url", "s3://bucket/prefix or file:///path with imported models"),
   option("store-endpoint", "url", "S3 endpoint of the store; AWS when left out"),
   option("store-region", "region", "region of the store's bucket", "us-east-1"),
+  storeAddressing,
   option("store-port", "port", "port that serving pods read from", "8090"),
   option("streams", "n", "files that are sent at once", "256"),
   option("streams-per-pod", "n", "files that are sent to one pod at once", "16"),

@@ -18,7 +18,7 @@ import {
 /** Scheme, host (a name, IPv4 or bracketed IPv6) and an optional port. */
 const HOST_ONLY = "^https?://([A-Za-z0-9.-]+|\\[[0-9A-Fa-f:.]+\\])(:[0-9]{1,5})?/?$";
 
-const s3Source = z.object({
+const s3Fields = z.object({
   endpoint: rules(
     z.string().max(512),
     {
@@ -69,7 +69,34 @@ const s3Source = z.object({
     })
     .optional()
     .describe("Secret with accessKeyId and secretAccessKey; leave it out for a bucket that anybody may read."),
+  addressingStyle: z
+    .enum(["Path", "VirtualHost"])
+    .default("Path")
+    .describe(
+      "Path asks https://endpoint/bucket, VirtualHost https://bucket.endpoint: take it for services that know nothing else.",
+    ),
+  requesterPays: z
+    .boolean()
+    .default(false)
+    .describe("True accepts that the account of the credentials pays for listing and reading, as such buckets demand."),
 });
+
+const s3Source = rules(
+  s3Fields,
+  {
+    rule: "self.addressingStyle != 'VirtualHost' || !self.endpoint.matches(r'^https?://([0-9.]+|\\[.*\\])(:[0-9]+)?/?$')",
+    message:
+      "addressingStyle VirtualHost needs an endpoint with a name, since a bucket cannot stand before an address: write the service's name or use Path",
+  },
+  {
+    rule: "self.addressingStyle != 'VirtualHost' || !self.endpoint.startsWith('https://') || !self.bucket.contains('.')",
+    message: "a bucket with a dot has no certificate as a host name: use addressingStyle Path",
+  },
+  {
+    rule: "!self.requesterPays || has(self.credentialsSecretRef)",
+    message: "requesterPays needs credentialsSecretRef: nobody could be charged for a request without a signature",
+  },
+);
 
 const huggingFaceSource = z.object({
   repo: matching(

@@ -198,7 +198,7 @@ export const modelReasons = {
   ],
   AccessDenied: [
     "The source refuses the credentials.",
-    "Correct the keys, or the bucket's policy; the message has the source's words.",
+    "Correct the keys, or the bucket's policy; the message has the source's words. A bucket whose readers pay needs spec.source.s3.requesterPays.",
   ],
   BucketNotFound: ["The bucket does not exist at this endpoint.", "Correct spec.source.s3.bucket or endpoint."],
   SourceUnreachable: ["The endpoint does not answer.", "Correct the endpoint, or wait; the import is tried again."],

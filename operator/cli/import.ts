@@ -13,6 +13,8 @@ import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { importModel } from "../transfer/import.ts";
 import { newPartPlaces } from "../transfer/places.ts";
 import { newSlots } from "../transfer/slots.ts";
+import { bucketOptions, styleOption, waysOf } from "./bucketoptions.ts";
+import type { BucketFlags } from "./bucketoptions.ts";
 import { newBar } from "./importbar.ts";
 import { openPlace } from "./inspectplace.ts";
 import type { Place } from "./inspectplace.ts";
@@ -28,12 +30,13 @@ export interface ImportIO {
   readonly signal?: AbortSignal;
 }
 
-interface Flags {
+interface Flags extends BucketFlags {
   readonly from: string;
   readonly to: string;
   readonly name?: string;
   readonly endpoint?: string;
   readonly region: string;
+  readonly addressingStyle?: "Path" | "VirtualHost";
   readonly maxSize?: number;
   readonly dryRun?: boolean;
   readonly output: "text" | "json";
@@ -55,7 +58,7 @@ Example: berth import --from s3://models/llama --to file:///var/lib/berth`;
 
 /** The sub-command for main.ts; `end` gets the exit code. */
 export function importCommand(io: ImportIO, end: (code: number) => void): Command {
-  return new Command("import")
+  return bucketOptions(new Command("import"))
     .description("copy one model into a store, inspected before and verified while it is copied; no cluster is needed")
     .requiredOption("--from <place>", "a folder, s3://bucket/prefix or hf://org/name[@revision]")
     .requiredOption("--to <store>", "s3://bucket/prefix or file:///path")
@@ -66,6 +69,7 @@ export function importCommand(io: ImportIO, end: (code: number) => void): Comman
     )
     .option("--endpoint <url>", "S3 endpoint of the store (default: AWS)")
     .option("--region <region>", "region of the store's bucket", "us-east-1")
+    .addOption(styleOption("addressing-style", "the store").default("Path"))
     .option("--max-size <GiB>", "refuse a model that is larger (default: 2048)", sizeOf)
     .option("--dry-run", "list and inspect only")
     .addOption(new Option("-o, --output <form>", "form of the result").choices(["text", "json"]).default("text"))
@@ -108,20 +112,20 @@ function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigi
   return { endpoint: from.startsWith("s3://") ? endpoint : "file://", bucket, prefix: place.prefix };
 }
 
-function storeOf({ to, endpoint, region }: Flags, env: ImportIO["env"]): ObjectStore {
+function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, env: ImportIO["env"]): ObjectStore {
   const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
   const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
   const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
   if (!/^(s3|file):\/\/./.test(to))
     throw new TerminalError("PlaceInvalid", `--to is "${to.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
-  return openStore({ url: to, ...(endpoint === undefined ? {} : { endpoint }), region, ...credentials });
+  return openStore({ url: to, ...(endpoint === undefined ? {} : { endpoint }), region, addressing, ...credentials });
 }
 
 async function run(flags: Flags, io: ImportIO): Promise<number> {
   const bar = newBar((text) => io.complain?.(text), { terminal: io.terminal === true, now: () => performance.now() });
   try {
     const store = storeOf(flags, io.env);
-    const place = await openPlace(flags.from, io.env);
+    const place = await openPlace(flags.from, io.env, waysOf(flags));
     const name = flags.name ?? defaultName(place.name);
     const job = {
       source: place.source,

@@ -7,6 +7,7 @@ import { reportOf, type Recommendation, type ReportRow } from "../plan/sizing/re
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { readModel } from "./inspectmodel.ts";
 import { commonNodeTypes, nodeTypesOf } from "./inspectnodes.ts";
+import { bucketOptions, waysOf, type BucketFlags } from "./bucketoptions.ts";
 import { counted, openPlace, type Reads } from "./inspectplace.ts";
 import { textOf } from "./inspecttable.ts";
 
@@ -33,7 +34,7 @@ export interface Inspection {
   readonly read: { readonly requests: number; readonly bytes: number; readonly seconds: number };
 }
 
-interface Flags {
+interface Flags extends BucketFlags {
   readonly nodeTypes?: string;
   readonly context?: number;
   readonly concurrency?: number;
@@ -45,7 +46,7 @@ const NEWEST = engineProfiles.at(-1)?.version ?? "";
 
 /** The sub-command for main.ts; `end` gets the exit code. */
 export function inspectCommand(io: InspectIO, end: (code: number) => void): Command {
-  return new Command("inspect")
+  return bucketOptions(new Command("inspect"))
     .description("say what a model needs and which node type to take, from its headers alone; no cluster is needed")
     .argument(
       "<place>",
@@ -95,7 +96,7 @@ async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO
   const nodeTypes = flags.nodeTypes === undefined ? commonNodeTypes() : await nodeTypesOf(flags.nodeTypes, read);
   const before = performance.now();
   const reads: Reads = { requests: 0, bytes: 0 };
-  const place = await openPlace(text, env);
+  const place = await openPlace(text, env, waysOf(flags));
   try {
     const source = counted(place.source, reads);
     const { facts, warnings } = await readModel(source, place.prefix);

@@ -19,10 +19,16 @@ const SILENCE_MS = 20_000;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** How a bucket is asked, besides what the environment says. */
+export interface BucketWays {
+  readonly addressing?: "Path" | "VirtualHost" | undefined;
+  readonly requesterPays?: boolean | undefined;
+}
+
 /** TerminalError where the place cannot be understood or opened. */
-export async function openPlace(text: string, env: Environment): Promise<Place> {
+export async function openPlace(text: string, env: Environment, ways: BucketWays = {}): Promise<Place> {
   const scheme = /^([a-z0-9]+):\/\//.exec(text)?.[1];
-  if (scheme === "s3") return openBucket(text, env);
+  if (scheme === "s3") return openBucket(text, env, ways);
   if (scheme === "hf") return openRepository(text, env);
   if (scheme !== undefined && scheme !== "file")
     throw new TerminalError(
@@ -32,7 +38,7 @@ export async function openPlace(text: string, env: Environment): Promise<Place> 
   return openFolder(text.replace(/^file:\/\//, ""));
 }
 
-async function openBucket(text: string, env: Environment): Promise<Place> {
+async function openBucket(text: string, env: Environment, ways: BucketWays): Promise<Place> {
   const { newS3Source } = await import("../adapters/s3/source.ts");
   const { newRawClient } = await import("../transfer/rawget.ts");
   const [bucket = "", ...rest] = text.slice("s3://".length).split("/");
@@ -42,6 +48,7 @@ async function openBucket(text: string, env: Environment): Promise<Place> {
   const sessionToken = env["AWS_SESSION_TOKEN"];
   const region = env["AWS_REGION"] ?? env["AWS_DEFAULT_REGION"] ?? "us-east-1";
   const source = newS3Source({
+    ...ways,
     bucket,
     endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? `https://s3.${region}.amazonaws.com`,
     region,

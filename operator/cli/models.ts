@@ -12,6 +12,7 @@ import { newObjectHasher } from "../transfer/filehash.ts";
 import { collectGarbage } from "../transfer/garbage.ts";
 import { readInventory } from "../transfer/inventory.ts";
 import { signatureCheck, verifyModels } from "../transfer/verify.ts";
+import { styleOption } from "./bucketoptions.ts";
 import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
 
 export interface ModelsIO {
@@ -31,6 +32,7 @@ interface Place {
   readonly store: string;
   readonly endpoint?: string;
   readonly region: string;
+  readonly addressingStyle?: "Path" | "VirtualHost";
   readonly only?: string;
   readonly output: "text" | "json";
 }
@@ -93,6 +95,7 @@ function withPlace(command: Command): Command {
     .requiredOption("--store <url>", "s3://bucket/prefix or file:///path")
     .option("--endpoint <url>", "URL of the S3 server (default: AWS)")
     .option("--region <name>", "region of the bucket", "us-east-1")
+    .addOption(styleOption("addressing-style", "the store").default("Path"))
     .option("--only <folder>", "one model or revision: models/<namespace UID>/<model UID>[/<n>]", folderOf)
     .addOption(new Option("-o, --output <form>", "form of the output").choices(["text", "json"]).default("text"))
     .addHelpText("after", credentialsHelp)
@@ -110,13 +113,13 @@ function durationOf(text: string): number {
   throw new InvalidArgumentError("Write a number with m, h or d: 36h.");
 }
 
-function storeOf({ store, endpoint, region }: Place, env: ModelsIO["env"]): ObjectStore {
+function storeOf({ store, endpoint, region, addressingStyle: addressing }: Place, env: ModelsIO["env"]): ObjectStore {
   const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
   const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
   const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
   if (!/^(s3|file):\/\/./.test(store))
     throw new Error(`--store is "${store.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
-  return openStore({ url: store, ...(endpoint === undefined ? {} : { endpoint }), region, ...credentials });
+  return openStore({ url: store, ...(endpoint === undefined ? {} : { endpoint }), region, addressing, ...credentials });
 }
 
 /** A revision alone may name objects of earlier ones: its whole model is read. */

@@ -33,6 +33,8 @@ export interface BucketAccess {
   readonly region: string;
   readonly bucket: string;
   readonly prefix: string;
+  readonly addressing: "Path" | "VirtualHost";
+  readonly requesterPays: boolean;
   readonly credentials?: {
     readonly accessKeyId: string;
     readonly secretAccessKey: string;
@@ -133,7 +135,8 @@ export async function accessTo(
   if (origin.startsWith("http:") && !settings.allowHttpEndpoints) {
     return refusal("EndpointNotAllowed", `${origin} is plain http, which this platform does not allow: use https`);
   }
-  const access = { endpoint: origin, region: s3.region, bucket: s3.bucket, prefix: s3.prefix };
+  const { region, bucket, prefix, addressingStyle: addressing, requesterPays } = s3;
+  const access = { endpoint: origin, region, bucket, prefix, addressing, requesterPays };
   const name = s3.credentialsSecretRef?.name;
   if (name === undefined) return access;
   const namespace = model.metadata.namespace ?? settings.namespace;

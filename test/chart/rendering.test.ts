@@ -101,6 +101,25 @@ const refused: Record<string, { values: object; words: RegExp }> = {
     values: { store: { ...bucket, redirectCIDRs: ["0.0.0.0/0"] } },
     words: /redirectCIDRs/,
   },
+  "a bucket before an address": {
+    values: { store: { ...bucket, endpoint: "https://[fd00::5]:9000", addressingStyle: "VirtualHost" } },
+    words: /store.endpoint is an address/,
+  },
+  "a bucket with a dot before a host": {
+    values: {
+      store: {
+        url: "s3://my.store",
+        existingSecret: "s",
+        endpoint: "https://s3.example.org",
+        addressingStyle: "VirtualHost",
+      },
+    },
+    words: /has a dot/,
+  },
+  "a style of the ledger's addresses": {
+    values: { ledger: { ...bucket, addressingStyle: "Path" } },
+    words: /ledger/,
+  },
   "redirects of the ledger": { values: { ledger: { ...bucket, redirectCIDRs: ["10.0.0.0/8"] } }, words: /ledger/ },
   "an endpoint without scheme": { values: { store: { endpoint: "s3.local" } }, words: /store\/endpoint/ },
   "a log level that does not exist": { values: { logLevel: "loud" }, words: /logLevel.*must be one of/s },
@@ -477,7 +496,9 @@ const addressed: readonly [store: object, origin: string][] = [
   [{ url: "s3://models.example/berth", region: "eu-central-1" }, "https://s3.eu-central-1.amazonaws.com"],
   [{ url: "s3://models/berth", region: "cn-north-1" }, "https://models.s3.cn-north-1.amazonaws.com.cn"],
   [{ url: "s3://models", endpoint: "http://s3.storage:9000/" }, "http://s3.storage:9000"],
-];
+  [{ url: "s3://models/berth", endpoint: "https://s3.example.org:9000/", addressingStyle: "VirtualHost" }, "https://models.s3.example.org:9000"],
+  [{ url: "s3://models/berth", addressingStyle: "VirtualHost" }, "https://models.s3.us-east-1.amazonaws.com"],
+]; // prettier-ignore
 for (const [place, origin] of addressed) {
   test(`signed addresses begin with ${origin}, as the program itself signs them`, async () => {
     const redirectCIDRs = ["10.1.0.0/16", "2001:db8::/32"];
@@ -489,7 +510,10 @@ for (const [place, origin] of addressed) {
     const role = await found("Deployment", "berth-store", { store });
     assert.ok(role.spec?.template?.spec.containers[0]?.args.includes("--redirects=true"));
     const credentials = { accessKeyId: "id", secretAccessKey: "key" };
-    const opened = openStore({ region: "us-east-1", credentials, ...(place as { url: string }) });
+    const { addressingStyle: addressing, ...rest } = place as { url: string; addressingStyle?: "VirtualHost" };
+    const opened = openStore({ region: "us-east-1", credentials, addressing, ...rest });
+    const style = role.spec?.template?.spec.containers[0]?.args.includes("--store-addressing-style=VirtualHost");
+    assert.equal(style, addressing !== undefined);
     const address = new URL((await opened.presign?.("models/a/b/1/x.safetensors", 60)) ?? "");
     opened.close();
     assert.equal(address.origin, origin);

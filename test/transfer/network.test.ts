@@ -1,5 +1,5 @@
 // The ways to a bucket besides plain HTTP over IPv4 with keys: TLS with an authority of one's own, IPv6, buckets that anybody may
-// read. Each on the real S3 server, the listing over the SDK, the bytes over plain sockets.
+// read, that stand before the host, whose readers pay. Each on the real S3 server, the listing over the SDK, the bytes over plain sockets.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +17,9 @@ import type { ObjectSource } from "../../operator/ports.ts";
 import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
+import { openStore } from "../../operator/adapters/store/open.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { newAuthority, newServerCertificate } from "../cluster/x509.ts";
@@ -250,4 +252,104 @@ test("a bucket that anybody may read is imported without a signature, listing an
     assert.doesNotMatch(url, /X-Amz-(Signature|Credential)/i);
     assert.equal(headers["x-amz-security-token"], undefined, url);
   }
+});
+
+describe("buckets that stand before the host", () => {
+  const domain = "s3.berth.test";
+  let s3: S3Server;
+  let proxy: FaultProxy;
+  before(async () => {
+    s3 = await startWithModel({ virtualDomain: domain });
+    proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+  });
+  after(async () => {
+    await proxy.close();
+    await s3.stop();
+  });
+  const asked: string[] = [];
+  /** The names of the domain are on this machine, and nowhere else. */
+  const guardFor = (allowedCidrs: readonly string[]) =>
+    newEgressGuard({
+      allowedCidrs,
+      resolve: (host) => {
+        asked.push(host);
+        return host.endsWith(domain)
+          ? Promise.resolve([{ address: "127.0.0.1", family: 4 }])
+          : Promise.reject(Object.assign(new Error(host), { code: "ENOTFOUND" }));
+      },
+    });
+  function openVirtual(t: TestContext, allowedCidrs: readonly string[], change: Partial<S3SourceOptions> = {}) {
+    const guard = guardFor(allowedCidrs);
+    const bulk = newRawClient({ silenceMs: 20_000, guard });
+    const endpoint = `http://${domain}:${String(proxy.port)}`;
+    return open(t, s3, [], { addressing: "VirtualHost", endpoint, guard, bulk, ...change });
+  }
+
+  test("a model is imported: listing and bytes name the bucket in the host and nowhere else", async (t) => {
+    const before = proxy.seen.length;
+    assert.equal(await imported(t, openVirtual(t, ["127.0.0.0/8"])), wanted());
+    const seen = proxy.seen.slice(before);
+    assert.ok(seen.length > 10);
+    for (const { headers, path } of seen) {
+      assert.equal(headers.host, `models.${domain}:${String(proxy.port)}`);
+      assert.ok(!path.startsWith("/models"), path);
+    }
+    assert.deepEqual([...new Set(asked)], [`models.${domain}`]);
+  });
+
+  test("the host with the bucket is what is judged and what a failure names", async (t) => {
+    const refused = await failure(openVirtual(t, []).list("m/"));
+    assert.deepEqual([refused[0], refused[1].startsWith(`models.${domain} resolves to a loopback address`)], ["EndpointNotAllowed", true]); // prettier-ignore
+    const endpoint = "http://nowhere.example:1";
+    const missing = await failure(openVirtual(t, ["127.0.0.0/8"], { endpoint }).list("m/"));
+    assert.deepEqual(missing, ["SourceUnreachable", "http://models.nowhere.example:1 cannot be reached: its name does not resolve (ENOTFOUND)"]); // prettier-ignore
+    const other = await failure(openVirtual(t, ["127.0.0.0/8"], { bucket: "no-such-bucket" }).list("m/"));
+    assert.equal(other[0], "BucketNotFound");
+  });
+
+  test("a signed address of the store names the bucket in the host, and its bytes come over a plain socket", async (t) => {
+    const { region, accessKeyId, secretAccessKey } = s3;
+    const credentials = { accessKeyId, secretAccessKey };
+    const { port } = new URL(s3.endpoint);
+    const endpoint = `http://${domain}:${port}`;
+    const path = openStore({ url: "s3://models", endpoint: s3.endpoint, region, credentials });
+    const store = openStore({ url: "s3://models", endpoint, region, addressing: "VirtualHost", credentials });
+    t.after(() => (path.close(), store.close()));
+    await path.put("a b/ü.txt", Buffer.from("hello"));
+    const url = new URL((await store.presign?.("a b/ü.txt", 60)) ?? "");
+    assert.equal(url.origin, `http://models.${domain}:${port}`);
+    const raw = newRawClient({ silenceMs: 20_000, guard: guardFor(["127.0.0.0/8"]) });
+    t.after(() => raw.close());
+    let text = "";
+    let status = 0;
+    const onBytes = (piece: Uint8Array): void => void (text += Buffer.from(piece).toString());
+    const onHead = (head: { readonly status: number }): void => void (status = head.status);
+    await raw.get({ url, headers: { range: "bytes=1-3" }, onHead, onBytes }, new AbortController().signal);
+    assert.deepEqual([status, text], [206, "ell"]);
+  });
+});
+
+test("who reads pays where the source says so: each request says it, and it is signed", async (t) => {
+  const s3 = await startWithModel({});
+  t.after(() => s3.stop());
+  const proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+  t.after(() => proxy.close());
+  const source = open(t, s3, ["127.0.0.0/8"], { endpoint: proxy.url, requesterPays: true });
+  assert.equal(await imported(t, source), wanted());
+  const [object] = (await source.list("m/")).objects;
+  assert.ok(object);
+  await source.stated?.(object);
+  assert.deepEqual([...new Set(proxy.seen.map(({ method }) => method))].sort(), ["GET", "HEAD"]);
+  assert.ok(proxy.seen.some(({ query }) => query.get("list-type") === "2"));
+  assert.ok(
+    proxy.seen.some(({ headers }) => headers.range !== undefined),
+    "bytes of ranges",
+  );
+  for (const { method, url, headers } of proxy.seen) {
+    assert.equal(headers["x-amz-request-payer"], "requester", `${method} ${url}`);
+    assert.match(headers.authorization ?? "", /SignedHeaders=[^,]*x-amz-request-payer/, `${method} ${url}`);
+  }
+  const before = proxy.seen.length;
+  await open(t, s3, ["127.0.0.0/8"], { endpoint: proxy.url }).list("m/");
+  assert.equal(proxy.seen[before]?.headers["x-amz-request-payer"], undefined);
 });

@@ -16,6 +16,14 @@
 {{- if and .Values.store.redirectCIDRs (hasPrefix "file://" .Values.store.url) }}
 {{- fail (printf "store.redirectCIDRs is set, but store.url is a directory (%s), which pods cannot be sent to: leave store.redirectCIDRs empty, or set store.url=s3://bucket/prefix" .Values.store.url) }}
 {{- end }}
+{{- if and (hasPrefix "s3://" .Values.store.url) (eq .Values.store.addressingStyle "VirtualHost") }}
+{{- if regexMatch "^https?://([0-9.]+|\\[.*\\])(:[0-9]+)?/?$" .Values.store.endpoint }}
+{{- fail (printf "store.addressingStyle is VirtualHost, but store.endpoint is an address (%s), which no bucket can stand before: write the service's name, or use Path" .Values.store.endpoint) }}
+{{- end }}
+{{- if and (contains "." (.Values.store.url | trimPrefix "s3://" | splitList "/" | first)) (hasPrefix "https://" .Values.store.endpoint) }}
+{{- fail (printf "store.addressingStyle is VirtualHost, but the bucket of store.url (%s) has a dot, so that no certificate fits its host name: use Path" .Values.store.url) }}
+{{- end }}
+{{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
 {{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}

@@ -73,7 +73,8 @@ Each of them carries the label that it asks for, so the first one finds its plac
 {{- define "berth.redirectOrigin" -}}
 {{- $suffix := ternary "amazonaws.com.cn" "amazonaws.com" (hasPrefix "cn-" .Values.store.region) }}
 {{- $bucket := .Values.store.url | trimPrefix "s3://" | splitList "/" | first }}
-{{- if .Values.store.endpoint }}{{ .Values.store.endpoint | trimSuffix "/" }}
+{{- if and .Values.store.endpoint (eq .Values.store.addressingStyle "VirtualHost") }}{{ .Values.store.endpoint | trimSuffix "/" | replace "://" (printf "://%s." $bucket) }}
+{{- else if .Values.store.endpoint }}{{ .Values.store.endpoint | trimSuffix "/" }}
 {{- else if contains "." $bucket }}https://s3.{{ .Values.store.region }}.{{ $suffix }}
 {{- else }}https://{{ $bucket }}.s3.{{ .Values.store.region }}.{{ $suffix }}
 {{- end }}

@@ -11,6 +11,10 @@ export interface S3Access {
   /** URL with scheme and host; undefined means AWS itself. */
   readonly endpoint?: string;
   readonly region: string;
+  /** Where the bucket's name stands: in the path, which is the default with an endpoint, or before the endpoint's host. */
+  readonly addressing?: Addressing | undefined;
+  /** Says in each request that the account of the credentials pays for it. */
+  readonly requesterPays?: boolean | undefined;
   /** undefined: anonymous requests; the process's own identity is never used for a tenant. */
   readonly credentials?: S3Credentials;
   readonly maxSockets?: number;
@@ -25,6 +29,8 @@ export interface S3Access {
   /** Asked before each request where given, so that credentials may change while the client lives. */
   readonly currentCredentials?: () => S3Credentials;
 }
+
+export type Addressing = "Path" | "VirtualHost";
 
 export interface S3Credentials {
   readonly accessKeyId: string;
@@ -45,6 +51,22 @@ function identityOf({ credentials, currentCredentials }: S3Access) {
   return { credentials: () => Promise.resolve({ ...currentCredentials(), expiration }) };
 }
 
+/** The URL of the host that is asked for a bucket. */
+export function originOf(endpoint: string, bucket: string, addressing: Addressing | undefined): string {
+  return addressing === "VirtualHost" ? endpoint.replace("://", `://${bucket}.`) : endpoint;
+}
+
+/** Signed with the rest, whichever way the request goes. */
+function payForRequests(client: S3Client): void {
+  client.middlewareStack.add(
+    (next) => (args) => {
+      (args.request as { headers: Record<string, string> }).headers["x-amz-request-payer"] = "requester";
+      return next(args);
+    },
+    { step: "build", name: "berthRequesterPays" },
+  );
+}
+
 /** Checksums only where an operation requires them: S3-compatible servers differ in what they accept. */
 export function newS3Client(access: S3Access): S3Client {
   const { endpoint, region, maxSockets = 64, idleTimeoutMs = 30_000, maxAttempts = 3, bulk } = access;
@@ -54,13 +76,15 @@ export function newS3Client(access: S3Access): S3Client {
     socketTimeout: idleTimeoutMs,
     ...(access.guard?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
   };
-  return new S3Client({
+  const client = new S3Client({
     region,
-    ...(endpoint ? { endpoint, forcePathStyle: true } : {}),
+    ...(endpoint ? { endpoint, forcePathStyle: access.addressing !== "VirtualHost" } : {}),
     ...identityOf(access),
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
     maxAttempts,
     requestHandler: bulk ? new BulkHandler(handling, bulk) : new NodeHttpHandler(handling),
   });
+  if (access.requesterPays) payForRequests(client);
+  return client;
 }

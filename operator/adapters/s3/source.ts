@@ -9,7 +9,7 @@ import type { Filled, ObjectSource, SourceObject, StatedChecksums } from "../../
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { BulkTarget } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
-import { newS3Client } from "./client.ts";
+import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
 import { newRenewal } from "./renewal.ts";
 import { sourceError, statusOf } from "./errors.ts";
@@ -175,7 +175,8 @@ function statedOf({ etag }: SourceObject, said: Parameters<typeof statedBy>[0]):
 
 /** Errors are those of ports.ObjectSource, in the words of the server; see errors.ts. */
 export function newS3Source(options: S3SourceOptions): ObjectSource {
-  const { bucket, endpoint, credentials, renew } = options;
+  const { bucket, credentials, renew } = options;
+  const endpoint = originOf(options.endpoint, bucket, options.addressing);
   const renewal = newRenewal(credentials, renew);
   // One try each: who reads tries again, and learns of every refusal.
   const client = newS3Client({ ...options, maxAttempts: 1, currentCredentials: renewal.current });

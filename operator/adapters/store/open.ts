@@ -10,6 +10,8 @@ export interface StorePlace {
   readonly endpoint?: string;
   readonly region: string;
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  /** S3 only: where the bucket's name stands with an endpoint. */
+  readonly addressing?: "Path" | "VirtualHost" | undefined;
   /** S3 only: connections at once. */
   readonly maxSockets?: number;
 }
@@ -19,12 +21,13 @@ export function openStore(place: StorePlace): ObjectStore {
   const url = new URL(place.url);
   if (url.protocol === "file:") return newFileStore(fileURLToPath(url));
   if (url.protocol !== "s3:") throw new Error(`the store's URL begins with ${url.protocol}//: use s3:// or file://`);
-  const { endpoint, region, credentials, maxSockets } = place;
+  const { endpoint, region, addressing, credentials, maxSockets } = place;
   return newS3Store({
     bucket: url.hostname,
     prefix: decodeURIComponent(url.pathname),
     endpoint,
     region,
+    addressing,
     credentials,
     maxSockets,
   });

@@ -85,6 +85,32 @@ export const badModels: readonly BadObject[] = [
     { "spec.source.s3.region": "" },
     'spec.source.s3.region: Invalid value: "": region is one word such as us-east-1 or eu-central-1: leave it out for services without regions',
   ),
+  bad(
+    "Model",
+    "an unknown style of addresses",
+    { "spec.source.s3.addressingStyle": "auto" },
+    'spec.source.s3.addressingStyle: Unsupported value: "auto": supported values: "Path", "VirtualHost"',
+  ),
+  ...["https://10.0.0.5", "http://10.0.0.5:9000/", "https://[fd00::5]:9000"].map((endpoint) =>
+    bad(
+      "Model",
+      `a bucket before the address ${endpoint}`,
+      { "spec.source.s3.addressingStyle": "VirtualHost", "spec.source.s3.endpoint": endpoint },
+      "spec.source.s3: Invalid value: addressingStyle VirtualHost needs an endpoint with a name, since a bucket cannot stand before an address: write the service's name or use Path",
+    ),
+  ),
+  bad(
+    "Model",
+    "a bucket with a dot before the host of a certificate",
+    { "spec.source.s3.addressingStyle": "VirtualHost", "spec.source.s3.bucket": "my.models" },
+    "spec.source.s3: Invalid value: a bucket with a dot has no certificate as a host name: use addressingStyle Path",
+  ),
+  bad(
+    "Model",
+    "nobody who pays",
+    { "spec.source.s3.requesterPays": true, "spec.source.s3.credentialsSecretRef": undefined },
+    "spec.source.s3: Invalid value: requesterPays needs credentialsSecretRef: nobody could be charged for a request without a signature",
+  ),
   bad("Model", "no bucket", { "spec.source.s3.bucket": undefined }, "spec.source.s3.bucket: Required value"),
   bad(
     "Model",

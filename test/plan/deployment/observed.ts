@@ -81,7 +81,8 @@ export function nodeTypeOf(spec: Partial<NodeTypeSpec> = {}): NodeType {
 
 /** An imported 8-billion-parameter model in bfloat16 that fits one L4. */
 export function modelOf(status: Partial<ModelStatus> = {}, spec: Partial<Model["spec"]> = {}): Model {
-  const s3 = { endpoint: "https://s3.example.org", region: "us-east-1", bucket: "models", prefix: "llama/" };
+  const place = { endpoint: "https://s3.example.org", region: "us-east-1", bucket: "models", prefix: "llama/" };
+  const s3 = { ...place, addressingStyle: "Path" as const, requesterPays: false };
   const importedAt = "2026-03-01T00:00:00Z";
   return {
     metadata: { name: "llama", namespace: "team", uid: "model-uid" },

@@ -20,7 +20,8 @@ import {
 
 const now = 1_800_000_000_000;
 const delays = { retryMinMs: 1000, retryMaxMs: 60_000, secretMs: 30_000, refusedMs: 600_000 };
-const source = { s3: { endpoint: "https://s3.example", region: "us-east-1", bucket: "models", prefix: "llama/" } };
+const place = { endpoint: "https://s3.example", region: "us-east-1", bucket: "models", prefix: "llama/" };
+const source = { s3: { ...place, addressingStyle: "Path" as const, requesterPays: false } };
 
 function statusAt(state: ImportState, extra: Partial<ModelStatus> = {}): ModelStatus {
   return { ...modelStatusOf({ current: undefined, generation: 1, now, state }), ...extra };
