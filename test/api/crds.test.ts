@@ -165,7 +165,7 @@ test("what a user leaves out is filled in by the server", async () => {
   const source = { s3: { endpoint: "http://127.0.0.1:9000/", bucket: "abc" } };
   const model = await tryCreate("Model", edited("Model", { spec: { source } }));
   assert.deepEqual((model.body as { spec: object }).spec, {
-    source: { s3: { ...source.s3, region: "us-east-1", prefix: "" } },
+    source: { s3: { ...source.s3, region: "us-east-1", addressingStyle: "Path", requesterPays: false, prefix: "" } },
     maxSize: "2Ti",
   });
 });
