@@ -45,6 +45,19 @@ export function cosine(a: readonly number[], b: readonly number[]): number {
   return a.length === b.length && a.length > 0 ? dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)) : 0;
 }
 
+interface ChatAnswer {
+  readonly choices: readonly { readonly message: { readonly content: string | null } }[];
+}
+
+/** What a chat answers where nothing is left to chance: another model's answer is another. */
+export async function greedyAnswer(base: string, model: string): Promise<string> {
+  const body = { model, temperature: 0, max_tokens: 8, messages: [{ role: "user", content: "hello" }] };
+  const text = await ask(`${base}/v1/chat/completions`, body);
+  const content = (JSON.parse(text) as ChatAnswer).choices[0]?.message.content;
+  if (!content) throw new Error(`${base} answers without a word: ${text.slice(0, 300)}`);
+  return content;
+}
+
 export interface StreamEnd {
   /** Pieces of text that came. */
   readonly pieces: number;
