@@ -53,6 +53,8 @@ export interface OperatorConfig extends CommonConfig {
   readonly storeService: string;
   /** Absent where serving pods do not reach the object storage. */
   readonly storeRedirect?: StoreRedirect;
+  /** Ed25519 public keys, each the base64 of its DER: one must have signed what new serving pods fetch. Empty: none need have. */
+  readonly trustedModelKeys: readonly string[];
   readonly nodeTypesFile?: string;
   readonly sinksFile?: string;
   readonly priceListFile?: string;
@@ -101,6 +103,8 @@ export interface FetchConfig {
   readonly into: string;
   readonly tokenFile: string;
   readonly redirectOrigin?: string;
+  /** Absent where any manifest is taken. */
+  readonly trust?: { readonly keys: readonly string[]; readonly digest: string };
   readonly partsAtOnce: number;
   readonly patienceMs: number;
   readonly progressMs: number;
@@ -182,6 +186,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     berthImage: read.required("berth-image"),
     storeService: read.url("store-service", "http", "https"),
     ...storeRedirect(read),
+    trustedModelKeys: publicKeys(read, "trusted-model-keys"),
     nodeTypesFile: read.text("node-types-file"),
     sinksFile: read.text("sinks-file"),
     priceListFile: read.text("price-list-file"),
@@ -253,6 +258,27 @@ function storeRedirect(read: Reader): { readonly storeRedirect?: StoreRedirect }
   return origin === undefined ? {} : { storeRedirect: { origin, cidrs: networks } };
 }
 
+/** 32 bytes behind the twelve that every Ed25519 key begins with (RFC 8410). */
+const ED25519_KEY = /^MCowBQYDK2VwAyEA[A-Za-z0-9+/]{43}=$/;
+
+function publicKeys(read: Reader, flag: string): readonly string[] {
+  const given = (read.text(flag) ?? "").split(",").filter((key) => key !== "");
+  for (const key of given.filter((text) => !ED25519_KEY.test(text)))
+    read.problems.push(
+      `--${flag} holds "${key.slice(0, 80)}", which is no Ed25519 public key: give the base64 between the lines that openssl pkey -pubout prints`,
+    );
+  return given;
+}
+
+function fetchTrust(read: Reader): Pick<FetchConfig, "trust"> {
+  const keys = publicKeys(read, "trusted-keys");
+  const digest = read.text("digest") ?? "";
+  if (keys.length === 0 && digest === "") return {};
+  if (keys.length === 0 || !/^sha256:[0-9a-f]{64}$/.test(digest))
+    read.problems.push("give both --trusted-keys and --digest (sha256: and 64 hex digits), or neither");
+  return { trust: { keys, digest } };
+}
+
 function cidrs(read: Reader, flag: string): readonly string[] {
   const given = (read.text(flag) ?? "").split(",").filter((cidr) => cidr !== "");
   for (const cidr of given) {
@@ -286,6 +312,7 @@ export function fetchConfig(flags: Readonly<Record<string, unknown>>, env: Envir
     into: read.required("into"),
     tokenFile: read.required("token-file"),
     redirectOrigin: originOf(read, "redirect-origin"),
+    ...fetchTrust(read),
     partsAtOnce: read.whole("parts-at-once", 1, 64),
     patienceMs: read.whole("patience-seconds", 1, 86_400) * 1000,
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,

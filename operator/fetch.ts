@@ -2,13 +2,14 @@
 import { existsSync, writeFileSync } from "node:fs";
 import type { FetchReport } from "./api/store.ts";
 import type { FetchConfig } from "./config.ts";
+import { trustedKeysOf } from "./adapters/ledger/signing.ts";
 import { newLog } from "./log.ts";
 import type { Log } from "./ports.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";
 import { newStoreClient } from "./transfer/fetchclient.ts";
 import { fetchModel, newProgress } from "./transfer/fetch.ts";
-import type { FetchProgress } from "./transfer/fetch.ts";
+import type { FetchJob, FetchProgress } from "./transfer/fetch.ts";
 import { newRedirects } from "./transfer/fetchredirects.ts";
 import { isAbort } from "./transfer/slots.ts";
 
@@ -58,11 +59,18 @@ function leaveMessage(path: string, text: string): void {
   if (existsSync(path)) writeFileSync(path, text.slice(0, LONGEST_MESSAGE));
 }
 
+/** Only where the platform pins keys. */
+function trustOf({ trust }: FetchConfig): Pick<FetchJob, "trust"> {
+  if (!trust) return {};
+  const pems = trust.keys.map((key) => `-----BEGIN PUBLIC KEY-----\n${key}\n-----END PUBLIC KEY-----`);
+  return { trust: { keys: trustedKeysOf(pems.join("\n"), "--trusted-keys"), digest: trust.digest } };
+}
+
 /** Runs to the end and resolves with the exit code; `signal` ends it, with what was fetched kept for the next run. */
 export async function runFetch(config: FetchConfig, signal: AbortSignal): Promise<number> {
   const log = newLog(config.logLevel).child({ role: "fetch" });
-  const { store: url, tokenFile, into, partsAtOnce, patienceMs, redirectOrigin: origin } = config;
-  const redirects = newRedirects({ origin, log, nowMs: () => clock.monotonicMs() });
+  const { store: url, tokenFile, into, partsAtOnce, patienceMs } = config;
+  const redirects = newRedirects({ origin: config.redirectOrigin, log, nowMs: () => clock.monotonicMs() });
   const client = newStoreClient({ url, tokenFile, redirects, maxSockets: partsAtOnce + 1, silenceMs: SILENCE_MS });
   const progress = newProgress();
   // Nothing hangs on a report: what a broken connection means is found out by those who fetch.
@@ -71,7 +79,8 @@ export async function runFetch(config: FetchConfig, signal: AbortSignal): Promis
   const hide = showProgress(progress, { log, everyMs: config.progressMs, tell: (report) => void tell(report) });
   const startMs = clock.monotonicMs();
   try {
-    const { digest } = await fetchModel({ client, into, partsAtOnce, patienceMs, clock, log, signal, progress });
+    const job = { client, into, partsAtOnce, patienceMs, clock, log, signal, progress };
+    const { digest } = await fetchModel({ ...job, ...trustOf(config) });
     const seconds = (clock.monotonicMs() - startMs) / 1000;
     await tell({ doneBytes: progress.totalBytes, bytesPerSecond: 0 });
     const { totalBytes, receivedBytes, directBytes, totalFiles } = progress;

@@ -3,17 +3,15 @@ import { Counter, Gauge } from "prom-client";
 import type { Registry } from "prom-client";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
-import type { StoreGrant, StoreRefusal } from "./api/store.ts";
 import { serve } from "./http/serve.ts";
 import { newShares } from "./http/storeshares.ts";
-import { createStoreApp, type ServedRevision, type StoreAppDeps } from "./http/store.ts";
-import { MANIFEST, MAX_MANIFEST_BYTES, digestText, objectKey, parseManifest } from "./plan/model/manifest.ts";
+import { createStoreApp, type StoreAppDeps } from "./http/store.ts";
 import type { Clock, Log, ObjectStore } from "./ports.ts";
 import type { newKubeClient } from "./runtime/client.ts";
 import { newSender } from "./storesend.ts";
 import { newFetchBoard } from "./storefetches.ts";
 import { newAuthorize } from "./storegrants.ts";
-import { sha256Digest } from "./transfer/hash.ts";
+import { newRevisions } from "./storerevisions.ts";
 
 /** What the role takes from the process: fields of `Base` in process.ts. */
 export interface StoreBase {
@@ -46,15 +44,13 @@ export interface StoreRole {
 const ADDRESS_SECONDS = 300;
 /** Callers give up a connection that is silent for 20 s. */
 const TURN_MS = 12_000;
-/** Manifests of that many revisions stay parsed. */
-const KEPT_REVISIONS = 32;
 
 function newStoreMetrics(registry: Registry) {
   const registers = [registry];
   return {
     requests: new Counter({
       name: "berth_store_requests_total",
-      help: "Requests of serving pods to the store role, by path (manifest, blob, progress, other) and HTTP status code",
+      help: "Requests of serving pods to the store role, by path (manifest, signature, blob, progress, other) and HTTP status code",
       labelNames: ["path", "code"],
       registers,
     }),
@@ -65,49 +61,6 @@ function newStoreMetrics(registry: Registry) {
       help: "Requests for model files that wait for their pod's turn",
       registers,
     }),
-  };
-}
-
-const missing = (why: string): StoreRefusal => ({
-  reason: "ModelMissing",
-  message: `the revision of the model that this deployment runs ${why}: import it again, or let the deployment take the newest revision`,
-});
-
-/** Reads a revision's manifest and proves that it is the one that was pinned. */
-async function readRevision(
-  store: ObjectStore,
-  { folder, digest }: StoreGrant,
-): Promise<ServedRevision | StoreRefusal> {
-  const manifest = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
-  if (!manifest) return missing("is not in the store");
-  const parsed = parseManifest(new TextDecoder().decode(manifest));
-  if (!parsed || sha256Digest(digestText(parsed.files)) !== parsed.digest) return missing("has a damaged manifest");
-  if (parsed.digest !== digest)
-    return missing(`has another digest in the store (${parsed.digest}) than was pinned (${digest})`);
-  const files = new Map(parsed.files.map((file) => [file.sha256, file]));
-  return {
-    manifest,
-    sizeBytes: parsed.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-    file(sha256) {
-      const found = files.get(sha256);
-      return found && { key: objectKey(folder, found), sizeBytes: found.sizeBytes };
-    },
-  };
-}
-
-/** A revision never changes, so what was read once is good as long as it is kept. */
-function newRevisions(store: ObjectStore): (grant: StoreGrant) => Promise<ServedRevision | StoreRefusal> {
-  const kept = new Map<string, Promise<ServedRevision | StoreRefusal>>();
-  return (grant) => {
-    const key = `${grant.folder} ${grant.digest}`;
-    const reading = kept.get(key) ?? readRevision(store, grant);
-    kept.delete(key);
-    kept.set(key, reading);
-    const [oldest] = kept.keys();
-    if (kept.size > KEPT_REVISIONS && oldest !== undefined) kept.delete(oldest);
-    const forget = (): void => void (kept.get(key) === reading && kept.delete(key));
-    reading.then((revision) => "reason" in revision && forget(), forget);
-    return reading;
   };
 }
 

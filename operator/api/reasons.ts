@@ -95,6 +95,10 @@ export const modelDeploymentReasons = {
   ],
   Updating: ["Pods of the former template are still there.", WAIT],
   PodFailing: ["A container crashes, or its image cannot be had.", "Follow the words of the container in the message."],
+  SignatureInvalid: [
+    "A pod refuses the model: its manifest in the store lacks a good signature of a trusted key, or is another revision's.",
+    "Ask the platform why the store holds it; then import the model again with a trusted key (berth.dev/reimport), and set berth.dev/rollout.",
+  ],
   PodsRefused: [
     "The API server refuses the deployment's pods: a ResourceQuota, pod security or another admission policy.",
     "Follow the API server's words in the message.",

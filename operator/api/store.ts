@@ -38,6 +38,7 @@ export const storeReasons = {
   ForeignModel: 403,
   NoSuchPath: 404,
   NotInManifest: 404,
+  SignatureMissing: 404,
   ReportInvalid: 400,
   RangeNotSatisfiable: 416,
   TooManyStreams: 429,
@@ -59,6 +60,8 @@ export interface StoreRefusal {
  */
 export const REDIRECT_HEADER = "berth-redirect";
 export const MANIFEST_ROUTE = "/v1/manifest";
+/** The DSSE envelope around that manifest; what it is worth is for the caller to find out, with keys that the store role does not choose. */
+export const SIGNATURE_ROUTE = "/v1/manifest/signature";
 /** `PUT` of a FetchReport: how far the pod of the token has come. */
 export const PROGRESS_ROUTE = "/v1/progress";
 /** Followed by the SHA-256 (64 hex digits) of a file of the manifest. */

@@ -1,12 +1,13 @@
 /**
- * The store's API as an app value: `GET /v1/manifest` and `GET /v1/blobs/<sha256>` (with one `Range`), for whoever
- * `authorize` grants a model revision, and `PUT /v1/progress` of its reports. Bytes pass through and are never held; a fault after the first byte ends the
+ * The store's API as an app value: `GET /v1/manifest`, `/v1/manifest/signature` and `/v1/blobs/<sha256>` (with one `Range`), for
+ * whoever `authorize` grants a model revision, and `PUT /v1/progress` of its reports. Bytes pass through and are never held; a fault after the first byte ends the
  * connection, so that nobody takes a part for the whole.
  */
 import express from "express";
 import type { Express, NextFunction, Request, Response } from "express";
 
-import { BLOBS_ROUTE, MANIFEST_ROUTE, PROGRESS_ROUTE, REDIRECT_HEADER, storeReasons } from "../api/store.ts";
+import { BLOBS_ROUTE, MANIFEST_ROUTE, PROGRESS_ROUTE, REDIRECT_HEADER, SIGNATURE_ROUTE } from "../api/store.ts";
+import { storeReasons } from "../api/store.ts";
 import type { FetchReport, StoreGrant, StoreReason, StoreRefusal } from "../api/store.ts";
 import type { Log } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
@@ -17,13 +18,15 @@ import { bearerOf } from "./storetoken.ts";
 export interface ServedRevision {
   /** The manifest's bytes as they were written. */
   readonly manifest: Uint8Array;
+  /** The signature's envelope as it was written; undefined where the revision was not signed. Throws where the store fails. */
+  signature(): Promise<Uint8Array | undefined>;
   /** Sum of its files. */
   readonly sizeBytes: number;
   /** The file with this SHA-256; undefined where the manifest names none. */
   file(sha256: string): { readonly key: string; readonly sizeBytes: number } | undefined;
 }
 
-export type StoreRoute = "manifest" | "blob" | "progress" | "other";
+export type StoreRoute = "manifest" | "signature" | "blob" | "progress" | "other";
 
 export interface StoreAppDeps {
   readonly log: Log;
@@ -77,6 +80,7 @@ export function createStoreApp(deps: StoreAppDeps): Express {
     next();
   });
   app.get(MANIFEST_ROUTE, (request, response) => sendManifest(deps, request, response));
+  app.get(SIGNATURE_ROUTE, (request, response) => sendSignature(deps, request, response));
   app.get(`${BLOBS_ROUTE}:sha256`, (request, response) => sendBlob(deps, request, response));
   app.put(PROGRESS_ROUTE, express.json({ limit: 1_024 }), (request, response) => takeReport(deps, request, response));
   app.use(() => {
@@ -95,6 +99,7 @@ export function createStoreApp(deps: StoreAppDeps): Express {
 function routeOf({ path }: Request): StoreRoute {
   if (path === PROGRESS_ROUTE) return "progress";
   if (path === MANIFEST_ROUTE) return "manifest";
+  if (path === SIGNATURE_ROUTE) return "signature";
   return path.startsWith(BLOBS_ROUTE) ? "blob" : "other";
 }
 
@@ -147,6 +152,19 @@ async function sendManifest(deps: StoreAppDeps, request: Request, response: Resp
   response.setHeader("etag", `"${grant.digest}"`);
   response.setHeader("content-length", manifest.length);
   response.end(manifest);
+}
+
+async function sendSignature(deps: StoreAppDeps, request: Request, response: Response): Promise<void> {
+  const { grant } = await granted(deps, request);
+  const envelope = await (await revisionOf(deps, grant)).signature();
+  if (!envelope)
+    throw new Refused({
+      reason: "SignatureMissing",
+      message: "the manifest of this revision is not signed: import the model again with a signing key",
+    });
+  response.setHeader("content-type", "application/json");
+  response.setHeader("content-length", envelope.length);
+  response.end(envelope);
 }
 
 async function takeReport(deps: StoreAppDeps, request: Request, response: Response): Promise<void> {

@@ -10,6 +10,8 @@ import { FETCH_PART_BYTES, fetchFile, isFinished } from "./fetchfile.ts";
 import type { FileWork } from "./fetchfile.ts";
 import { diskError, openFetchFolder } from "./fetchfolder.ts";
 import type { FetchFolder } from "./fetchfolder.ts";
+import { checkDigest, checkSignature } from "./fetchtrust.ts";
+import type { FetchTrust } from "./fetchtrust.ts";
 import { sha256Digest } from "./hash.ts";
 import { newHashThreads } from "./hashthreads.ts";
 import { abortError, isAbort, newSlots } from "./slots.ts";
@@ -17,6 +19,8 @@ import { abortError, isAbort, newSlots } from "./slots.ts";
 export interface FetchJob {
   readonly client: StoreClient;
   readonly into: string;
+  /** Whose signature the manifest must have; any manifest is taken where absent. */
+  readonly trust?: FetchTrust;
   readonly partsAtOnce: number;
   /** How long no byte may come before the fetch fails. */
   readonly patienceMs: number;
@@ -64,6 +68,7 @@ const refusals: ReadonlySet<string> = new Set([
   ),
   "StoreRefused",
   "ManifestDamaged",
+  "SignatureInvalid",
 ]);
 
 /** Tries again until it works or patience ends; each new byte that comes anywhere renews the patience. */
@@ -94,6 +99,7 @@ type Patience = ReturnType<typeof newPatience>;
 async function readManifest(job: FetchJob, { withPatience, renew }: Patience): Promise<Manifest> {
   return withPatience(async () => {
     const bytes = await job.client.manifest(MAX_MANIFEST_BYTES, job.signal);
+    if (job.trust) await checkSignature(bytes, job.trust, job);
     renew();
     const manifest = parseManifest(new TextDecoder().decode(bytes));
     const problem =
@@ -103,7 +109,10 @@ async function readManifest(job: FetchJob, { withPatience, renew }: Patience): P
           (sha256Digest(digestText(manifest.files)) === manifest.digest
             ? undefined
             : "its digest is not that of its files"));
-    if (manifest && problem === undefined) return manifest;
+    if (manifest && problem === undefined) {
+      if (job.trust) checkDigest(manifest.digest, job.trust);
+      return manifest;
+    }
     throw new TerminalError(
       "ManifestDamaged",
       `the manifest from the store cannot be used: ${problem ?? ""}: import the model again`,

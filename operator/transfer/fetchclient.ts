@@ -5,8 +5,8 @@
 import { readFile } from "node:fs/promises";
 import * as http from "node:http";
 import * as https from "node:https";
-import { BLOBS_ROUTE, MANIFEST_ROUTE, PROGRESS_ROUTE, REDIRECT_HEADER } from "../api/store.ts";
-import type { FetchReport } from "../api/store.ts";
+import { BLOBS_ROUTE, MANIFEST_ROUTE, PROGRESS_ROUTE, REDIRECT_HEADER, SIGNATURE_ROUTE } from "../api/store.ts";
+import type { FetchReport, StoreReason } from "../api/store.ts";
 import { RetryError, TerminalError, messageOf } from "../runtime/errors.ts";
 import { AddressRefused } from "./fetchredirects.ts";
 import type { Link, Redirects } from "./fetchredirects.ts";
@@ -17,6 +17,8 @@ import { abortError } from "./slots.ts";
 export interface StoreClient {
   /** The manifest's bytes, at most `maxBytes`. */
   manifest(maxBytes: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** The envelope around it, at most `maxBytes`; undefined where the store role says that there is none. */
+  signature(maxBytes: number, signal: AbortSignal): Promise<Uint8Array | undefined>;
   /** Tells how far the fetch is; for people only, so its caller need not care whether it arrives. */
   report(report: FetchReport, signal: AbortSignal): Promise<void>;
   /** Fills `into` with the bytes of a file from `offset` on; `onBytes` is told of each piece that came. */
@@ -95,6 +97,28 @@ async function textOf(body: AsyncIterable<Buffer>): Promise<string> {
   }
   return Buffer.concat(chunks).toString("utf8").slice(0, longestRefusal);
 }
+
+/** `tooLong` is thrown for more than `maxBytes`. */
+async function wholeOf(body: AsyncIterable<Buffer>, maxBytes: number, tooLong: RetryError): Promise<Uint8Array> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > maxBytes) throw tooLong;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+const endless = (reason: string, maxBytes: number): RetryError =>
+  passing(
+    reason,
+    `the store sends more than ${String(maxBytes)} bytes where a model's manifest or its signature should be`,
+  );
+
+const UNSIGNED: StoreReason = "SignatureMissing";
+const isUnsigned = (error: unknown): boolean =>
+  error instanceof RetryError && error.cause instanceof TerminalError && error.cause.reason === UNSIGNED;
 
 /** Takes the answer to one range: its bytes go where they belong, a refusal becomes an error at the end. */
 function newPartBody({ offset, into }: Omit<Part, "sha256">, onBytes: (bytes: number) => void) {
@@ -242,17 +266,15 @@ export function newStoreClient(options: ClientOptions): StoreClient {
 
   return {
     manifest: (maxBytes, signal) =>
-      guarded(signal, async () => {
-        const body = await open(MANIFEST_ROUTE, signal);
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        for await (const chunk of body as AsyncIterable<Buffer>) {
-          bytes += chunk.length;
-          if (bytes > maxBytes)
-            throw passing("ManifestDamaged", `the manifest is longer than ${String(maxBytes)} bytes`);
-          chunks.push(chunk);
-        }
-        return Buffer.concat(chunks);
+      guarded(signal, async () =>
+        wholeOf(await open(MANIFEST_ROUTE, signal), maxBytes, endless("ManifestDamaged", maxBytes)),
+      ),
+    signature: (maxBytes, signal) =>
+      guarded(signal, async () =>
+        wholeOf(await open(SIGNATURE_ROUTE, signal), maxBytes, endless("SignatureInvalid", maxBytes)),
+      ).catch((error: unknown) => {
+        if (isUnsigned(error)) return undefined;
+        throw error;
       }),
     report: (report, signal) =>
       guarded(signal, async () => void (await open(PROGRESS_ROUTE, signal, JSON.stringify(report))).resume()),

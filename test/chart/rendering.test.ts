@@ -1,10 +1,17 @@
 // What helm alone can tell: no cluster is needed.
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { parse, parseAllDocuments, stringify } from "yaml";
-import { commonOptions, importerOptions, operatorOptions, storeOptions } from "../../operator/config.ts";
+import {
+  commonOptions,
+  importerOptions,
+  operatorConfig,
+  operatorOptions,
+  storeOptions,
+} from "../../operator/config.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
 import { parsePriceList } from "../../operator/plan/rating/pricelist.ts";
 import { parseSinks } from "../../operator/sinks.ts";
@@ -67,6 +74,9 @@ async function found(kind: string, name: string, object: object = {}): Promise<R
   return match;
 }
 
+const publicPem = (): string =>
+  generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "pem" }).toString();
+
 const bucket = { url: "s3://ledger/berth", existingSecret: "ledger" };
 const l4 = { gpu: { product: "NVIDIA L4", count: 1, memory: "23Gi" }, vcpus: 8, memory: "30Gi" };
 const karpenter = {
@@ -119,6 +129,20 @@ const refused: Record<string, { values: object; words: RegExp }> = {
   "a style of the ledger's addresses": {
     values: { ledger: { ...bucket, addressingStyle: "Path" } },
     words: /ledger/,
+  },
+  "a trusted key that is none": {
+    values: { importer: { signing: { existingSecret: "key", trustedKeys: ["MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A"] } } },
+    words: /importer\/signing\/trustedKeys\/0.*does not match pattern/s,
+  },
+  "a private key among the trusted ones": {
+    values: {
+      importer: { signing: { existingSecret: "key", trustedKeys: ["-----BEGIN PRIVATE KEY-----\nMC4CAQAw"] } },
+    },
+    words: /trustedKeys/,
+  },
+  "trusted keys while nothing is signed": {
+    values: { importer: { signing: { trustedKeys: [publicPem()] } } },
+    words: /importer.signing.existingSecret is empty, so no model that is imported could be served/,
   },
   "redirects of the ledger": { values: { ledger: { ...bucket, redirectCIDRs: ["10.0.0.0/8"] } }, words: /ledger/ },
   "an endpoint without scheme": { values: { store: { endpoint: "s3.local" } }, words: /store\/endpoint/ },
@@ -633,6 +657,26 @@ test("the keys that sign sealed hours and manifests are mounted from their Secre
     const without = (await found("Deployment", name, {})).spec?.template?.spec;
     assert.ok(!without?.containers[0]?.args.some((arg) => arg.includes("signing")));
   }
+});
+
+test("public keys that models must be signed with reach the operator without their armour, and only where named", async () => {
+  const pems = [publicPem(), publicPem()];
+  const [first = "", second = ""] = pems.map((pem) => pem.split("\n")[1]);
+  const signing = { existingSecret: "the-key", trustedKeys: [pems[0], second] };
+  const argsOf = async (component: string, values: object): Promise<readonly string[]> =>
+    (await found("Deployment", `berth-${component}`, values)).spec?.template?.spec.containers[0]?.args ?? [];
+  const args = await argsOf("operator", { importer: { signing } });
+  const own = args.filter((arg) => arg.includes("trusted"));
+  assert.deepEqual(own, [`--trusted-model-keys=${first},${second}`]);
+  const env = { POD_NAMESPACE: "berth-system" };
+  const flags = { ledgerUrl: "file:///x", engineImages: '[{"version":"1","image":"x"}]', berthImage: "x" };
+  const given = (trustedModelKeys: string) =>
+    operatorConfig({ ...flags, storeService: "http://x", trustedModelKeys }, env).trustedModelKeys;
+  assert.deepEqual(given(own[0]?.split("=").slice(1).join("=") ?? ""), [first, second]);
+  assert.throws(() => given(`${first},bm9uZQ==`), /holds "bm9uZQ==", which is no Ed25519 public key/);
+  for (const component of ["importer", "store"])
+    assert.ok(!(await argsOf(component, { importer: { signing } })).some((arg) => arg.includes("trusted")));
+  assert.ok(!(await argsOf("operator", {})).some((arg) => arg.includes("trusted")));
 });
 
 test("sinks that cannot be meant are refused with the remedy", async () => {

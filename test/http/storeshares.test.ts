@@ -146,6 +146,7 @@ async function startRole(t: TestContext) {
     revision: () =>
       Promise.resolve({
         manifest: new Uint8Array(0),
+        signature: () => Promise.resolve(undefined),
         sizeBytes: bytes.length,
         file: () => ({ key: "weights", sizeBytes: bytes.length }),
       }),

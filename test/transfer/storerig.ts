@@ -100,8 +100,28 @@ async function prepare(cluster: ControlPlane, s3: S3Server, model: string): Prom
   }
 }
 
+/** The importer's private key, and the public ones that serving pods are told to trust, in PEM. */
+export interface SigningKeys {
+  readonly privatePem: string;
+  readonly publicPems: readonly string[];
+}
+
+async function keepKey(cluster: ControlPlane, { privatePem }: SigningKeys): Promise<void> {
+  await cluster.admin.create(apiPath("v1", "secrets", { namespace }), {
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "manifest-key" },
+    stringData: { "key.pem": privatePem },
+  });
+}
+
 /** With an `endpoint`, serving pods may read there themselves: the S3 server, or a proxy in front of it under whose address it signs. */
-async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind, endpoint?: string): Promise<void> {
+async function install(
+  cluster: ControlPlane,
+  s3: S3Server,
+  kind: StoreKind,
+  { endpoint, signing }: { readonly endpoint?: string | undefined; readonly signing?: SigningKeys | undefined },
+): Promise<void> {
   const place = (name: string): object => ({
     url: `s3://${name}/berth`,
     endpoint: s3.endpoint,
@@ -109,12 +129,13 @@ async function install(cluster: ControlPlane, s3: S3Server, kind: StoreKind, end
   });
   // The chart's own pods must not lie on the nodes that the test wants to be free.
   const nodeSelector = { role: "platform" };
+  const signed = signing ? { signing: { existingSecret: "manifest-key", trustedKeys: signing.publicPems } } : {};
   const values = {
     ledger: place("ledger"),
     ...(kind === "s3" ? { store: place("store") } : {}),
     ...(endpoint ? { store: { ...place("store"), endpoint, redirectCIDRs: ["127.0.0.1/32"] } } : {}),
     operator: { nodeSelector },
-    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"], nodeSelector },
+    importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: ["127.0.0.1/32"], nodeSelector, ...signed },
     storeService: { nodeSelector },
     tenantNamespaces: [first, second],
     nodeTypes,
@@ -146,8 +167,9 @@ export async function startStoreRig(
   t: Pick<TestContext, "after">,
   kind: StoreKind,
   model = largeModel,
-  { redirects }: { readonly redirects?: "direct" | "through a proxy" } = {},
+  options: { readonly redirects?: "direct" | "through a proxy"; readonly signing?: SigningKeys } = {},
 ): Promise<StoreRig> {
+  const { redirects, signing } = options;
   const cluster = await ownCluster(t as TestContext, { crdFolders: [] });
   const s3 = await startS3();
   t.after(() => s3.stop());
@@ -155,7 +177,8 @@ export async function startStoreRig(
   const isProxied = redirects === "through a proxy";
   const storage = isProxied ? await startFaultProxy({ target: s3.endpoint, dialect: "s3" }) : undefined;
   if (storage) t.after(() => storage.close());
-  await install(cluster, s3, kind, storage?.url ?? (redirects ? s3.endpoint : undefined));
+  if (signing) await keepKey(cluster, signing);
+  await install(cluster, s3, kind, { endpoint: storage?.url ?? (redirects ? s3.endpoint : undefined), signing });
   let storeDir = join(s3.dir, "store", "berth");
   for (const component of ["operator", "importer"] as const) {
     const replica = await startFromManifest({ cluster, release, namespace, component });

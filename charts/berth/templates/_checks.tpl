@@ -24,6 +24,9 @@
 {{- fail (printf "store.addressingStyle is VirtualHost, but the bucket of store.url (%s) has a dot, so that no certificate fits its host name: use Path" .Values.store.url) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.importer.signing.trustedKeys (not .Values.importer.signing.existingSecret) (gt (int .Values.importer.replicas) 0) }}
+{{- fail (printf "importer.signing.trustedKeys is set, but importer.signing.existingSecret is empty, so no model that is imported could be served: name a Secret in namespace %s with the private key, or leave trustedKeys empty" .Release.Namespace) }}
+{{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
 {{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}

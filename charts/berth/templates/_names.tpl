@@ -68,7 +68,6 @@ Each of them carries the label that it asks for, so the first one finds its plac
 {{- end -}}
 {{- end }}
 
-{{/* Directory of a file:// URL. Argument: the URL. */}}
 {{/* Scheme and host that signed addresses of the store have, as the S3 client writes them. */}}
 {{- define "berth.redirectOrigin" -}}
 {{- $suffix := ternary "amazonaws.com.cn" "amazonaws.com" (hasPrefix "cn-" .Values.store.region) }}
@@ -80,6 +79,16 @@ Each of them carries the label that it asks for, so the first one finds its plac
 {{- end }}
 {{- end }}
 
+{{/* Public keys without their armour, separated by commas. Argument: list of PEM texts. */}}
+{{- define "berth.publicKeys" -}}
+{{- $keys := list }}
+{{- range . }}
+{{- $keys = append $keys (regexReplaceAll "-----[A-Z ]+-----|\\s" . "") }}
+{{- end }}
+{{- join "," $keys }}
+{{- end }}
+
+{{/* Directory of a file:// URL. Argument: the URL. */}}
 {{- define "berth.directory" -}}{{ trimPrefix "file://" . | trimSuffix "/" }}{{- end }}
 
 {{- define "berth.podSecurity" -}}

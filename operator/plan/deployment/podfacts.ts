@@ -2,11 +2,14 @@
 import type { FetchState } from "../../api/fetches.ts";
 import type { ContainerStatus, EndedContainer, Pod } from "../../api/kubernetes.ts";
 import { crashWords, endingOf } from "./crashwords.ts";
+import { signatureRefusal } from "./fetchwords.ts";
 import { explainEnding, explainFailure, type FailureContext } from "../engine/failures.ts";
 import type { Seen } from "./seen.ts";
 import { byCost } from "../sizing/proposal.ts";
 import { isLiving } from "./size.ts";
 import { REVISION_LABEL } from "./template.ts";
+
+type ModelRef = Seen["deployment"]["spec"]["model"];
 
 export interface Fetching {
   readonly podName: string;
@@ -48,7 +51,9 @@ export function podFacts(
   // A successor waits for the GPUs of the pod that it replaces: that is no failure.
   const unplaced = staying.length === living.length ? waiting.find(({ leftMs }) => leftMs <= 0) : undefined;
   const failure =
-    staying.map((pod) => containersFailure(pod, context)).find((found) => found !== undefined) ?? unplaced?.failure;
+    staying
+      .map((pod) => containersFailure(pod, context, seen.deployment.spec.model))
+      .find((found) => found !== undefined) ?? unplaced?.failure;
   const pending = waiting.map(({ leftMs }) => leftMs).filter((ms) => ms > 0);
   return {
     replicas: living.length,
@@ -105,7 +110,7 @@ function failureContext({
   return { contextLength, otherNodeTypes: types.map(({ metadata }) => metadata.name) };
 }
 
-function containersFailure(pod: Pod, context: FailureContext): PodFacts["failure"] {
+function containersFailure(pod: Pod, context: FailureContext, model: ModelRef): PodFacts["failure"] {
   const { initContainerStatuses = [], containerStatuses = [] } = pod.status ?? {};
   // The engine's server exits with 0 after its engine has died (vLLM 0.32.0): that it ended at all is the failure.
   const failed =
@@ -117,6 +122,12 @@ function containersFailure(pod: Pod, context: FailureContext): PodFacts["failure
   for (const { container, isFailure } of [...steps, ...servers]) {
     const words = containerFailure(container, isFailure, context);
     if (words) {
+      const refused = initContainerStatuses.includes(container) && signatureRefusal(container);
+      if (refused)
+        return {
+          reason: "SignatureInvalid",
+          message: `pod ${pod.metadata.name} refuses ${model.kind} ${model.name}: ${refused}`,
+        };
       return { reason: "PodFailing", message: `pod ${pod.metadata.name}, container ${container.name}: ${words}` };
     }
   }

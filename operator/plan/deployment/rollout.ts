@@ -88,9 +88,7 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     args,
     env: deployment.spec.engine.env,
     chatTemplate: model.spec.chatTemplate,
-    berthImage: settings.berthImage,
-    storeService: settings.storeService,
-    ...(settings.storeRedirect ? { redirectOrigin: settings.storeRedirect.origin } : {}),
+    ...fetchOf(settings, chosen.digest),
     drainSeconds,
   });
   return {
@@ -100,6 +98,17 @@ function renderPinned(seen: Seen, hash: string, render: Renderer): PinnedTemplat
     engine: { image, args },
     capacity: fit.capacity,
     progressDeadlineSeconds: progressDeadlineOf(sized),
+  };
+}
+
+/** What the fetch step is told. What the platform does not set leaves no trace in a template, so that it stays as it was. */
+function fetchOf(settings: Seen["settings"], digest: string) {
+  const { berthImage, storeService, storeRedirect, trustedModelKeys: keys = [] } = settings;
+  return {
+    berthImage,
+    storeService,
+    ...(storeRedirect ? { redirectOrigin: storeRedirect.origin } : {}),
+    ...(keys.length > 0 ? { trust: { keys, digest } } : {}),
   };
 }
 

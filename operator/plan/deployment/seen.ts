@@ -16,6 +16,8 @@ export interface Settings {
   readonly storeService: string;
   /** Object storage that serving pods may read from where the store role sends them there; undefined: they read through it. */
   readonly storeRedirect?: { readonly origin: string; readonly cidrs: readonly string[] };
+  /** Public keys (base64 of their DER), one of which must have signed what new pods fetch; none or undefined: any manifest is taken. */
+  readonly trustedModelKeys?: readonly string[];
   /** Namespace of the operator and the store role. */
   readonly operatorNamespace: string;
   /** Namespaces that may reach the serving pods beside their own, for scraping. */

@@ -27,6 +27,7 @@ const STALLING = new Set([
   "ModelNotFound",
   "RevisionNotFound",
   "ImportFailed",
+  "SignatureInvalid",
   "QuotaExceeded",
   "NameTaken",
   "KarpenterNotInstalled",

@@ -36,12 +36,17 @@ export interface TemplateInput {
   readonly storeService: string;
   /** Origin of the object storage that the store role may send the pod to. */
   readonly redirectOrigin?: string;
+  /** Keys that the manifest must be signed with and the revision that it must be of; absent where the platform pins none. */
+  readonly trust?: { readonly keys: readonly string[]; readonly digest: string };
   /** Time for a pod between the wish that it ends and its end by force: requests in flight finish within it. */
   readonly drainSeconds: number;
 }
 
 /** Label on pods: hash of what they run. Ready needs every serving pod to carry the newest; the rollout adds it. */
 export const REVISION_LABEL = "berth.dev/revision";
+
+/** Name of the init step that brings the model. */
+export const FETCH_STEP = "fetch";
 
 /** Annotations that reach the engine as files. */
 const LOGGING = "berth.dev/engine-logging";
@@ -129,12 +134,13 @@ function placement(pool: GPUNodePool): Record<string, unknown> {
 
 const CONFINED = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
 
-function fetchStep({ berthImage, storeService, redirectOrigin }: TemplateInput): object {
+function fetchStep({ berthImage, storeService, redirectOrigin, trust }: TemplateInput): object {
   const redirect = redirectOrigin === undefined ? [] : ["--redirect-origin", redirectOrigin];
+  const trusted = trust ? ["--trusted-keys", trust.keys.join(","), "--digest", trust.digest] : [];
   return {
-    name: "fetch",
+    name: FETCH_STEP,
     image: berthImage,
-    args: ["fetch", "--store", storeService, ...redirect, "--into", MODEL_PATH],
+    args: ["fetch", "--store", storeService, ...redirect, ...trusted, "--into", MODEL_PATH],
     terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
     resources: { requests: { cpu: "500m", memory: "256Mi" } },

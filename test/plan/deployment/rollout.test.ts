@@ -208,6 +208,41 @@ describe("the Service", () => {
   });
 });
 
+describe("keys that the platform pins", () => {
+  const keys = ["MCowBQYDK2VwAyEAfirst", "MCowBQYDK2VwAyEAsecond"];
+  const trusting = (seen: Seen, trustedModelKeys: readonly string[]): Seen => ({
+    ...seen,
+    settings: { ...seen.settings, trustedModelKeys },
+  });
+  const templateOf = (seen: Seen): PinnedTemplate => newRevision(changed(seen, { contextLength: 2048 }))?.data as PinnedTemplate; // prettier-ignore
+  const fetchArgs = (seen: Seen): readonly string[] =>
+    (templateOf(seen).podTemplate.spec["initContainers"] as { args: string[] }[])[0]?.args ?? [];
+
+  test("are told to new pods with the digest that they must find, and restart none", () => {
+    const seen = trusting(serving(), keys);
+    assert.equal(newRevision(seen), undefined);
+    const { model } = templateOf(seen);
+    assert.deepEqual(fetchArgs(seen), [
+      "fetch",
+      "--store",
+      seen.settings.storeService,
+      "--trusted-keys",
+      keys.join(","),
+      "--digest",
+      model.digest,
+      "--into",
+      "/model",
+    ]);
+  });
+
+  test("leave every byte of a template as it was where there are none", () => {
+    const before = JSON.stringify(templateOf(serving()));
+    assert.equal(JSON.stringify(templateOf(trusting(serving(), []))), before);
+    assert.ok(!before.includes("--trusted-keys") && !before.includes("--digest"));
+    assert.notEqual(JSON.stringify(templateOf(trusting(serving(), keys))), before);
+  });
+});
+
 describe("the way to the object storage", () => {
   const redirected = (origin: string): Seen => {
     const storeRedirect = { origin, cidrs: ["10.1.0.0/16", "2001:db8::/32"] };

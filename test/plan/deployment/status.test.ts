@@ -95,6 +95,31 @@ describe("a pod that fails", () => {
     });
   }
 
+  test("refuses a model that no trusted key vouches for: SignatureInvalid in its own words, which only people can help", () => {
+    const words =
+      "the manifest of sha256:1 is signed with a key that is not trusted (ab); Trusted keys: cd. What to do: ask";
+    const ended = { exitCode: 4, reason: "Error", message: `SignatureInvalid: ${words}` };
+    const states: readonly object[] = [
+      { state: { terminated: ended } },
+      { state: { waiting: { reason: "CrashLoopBackOff" } }, lastState: { terminated: ended }, restartCount: 2 },
+      { state: { running: {} }, lastState: { terminated: ended }, restartCount: 3 },
+    ];
+    for (const state of states) {
+      const plan = planDeployment(withPod({ phase: "Pending", initContainerStatuses: [{ name: "fetch", ...state }] }));
+      assert.equal(conditionOf(plan, "Ready"), "False SignatureInvalid");
+      assert.equal(conditionOf(plan, "Stalled"), "True SignatureInvalid");
+      assert.equal(plan.status?.phase, "Error");
+      assert.equal(messageOf(plan), `pod pod-0 refuses Model llama: ${words}`);
+      assert.deepEqual(
+        plan.events.map(({ type, reason }) => `${type} ${reason}`),
+        ["Warning SignatureInvalid"],
+      );
+    }
+    // The same words of the engine, whose log anybody may write, are none of the fetch.
+    const engine = planDeployment(withPod({ containerStatuses: [{ name: "fetch", state: { terminated: ended } }] }));
+    assert.equal(conditionOf(engine, "Ready"), "False PodFailing");
+  });
+
   test("that restarted and answers again is no failure", () => {
     const status: Status = {
       conditions: [{ type: "Ready", status: "True" }],
