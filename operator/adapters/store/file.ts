@@ -3,13 +3,15 @@
  * fails where the name is taken, which is what "if absent" needs. Files and folders are flushed before success is told.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readdir, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
+import { link, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Readable } from "node:stream";
 import type { ListedObject, ObjectStore, ObjectUpload, UploadPlan } from "../../ports.ts";
 import { storeError } from "../s3/errors.ts";
 import { openFileUpload, writeAt } from "./fileupload.ts";
+import { newFolders, syncFolder } from "./folders.ts";
+import type { Folders } from "./folders.ts";
 
 const INCOMING = ".incoming";
 
@@ -17,15 +19,15 @@ function codeOf(error: unknown): string | undefined {
   return (error as { code?: string } | null)?.code;
 }
 
-async function syncFolder(path: string): Promise<void> {
-  const folder = await open(path, "r");
-  await folder.sync().finally(() => folder.close());
-}
-
 /** Links or moves a finished file to its key; the folder may have been swept away beside us, so it is made anew once. */
-async function publish(temporary: string, target: string, ifAbsent: boolean): Promise<"written" | "exists"> {
+async function publish(
+  folders: Folders,
+  temporary: string,
+  target: string,
+  ifAbsent: boolean,
+): Promise<"written" | "exists"> {
   for (let attempt = 0; ; attempt++) {
-    await mkdir(dirname(target), { recursive: true });
+    await folders.make(dirname(target));
     try {
       await (ifAbsent ? link(temporary, target) : rename(temporary, target));
       await syncFolder(dirname(target));
@@ -52,17 +54,6 @@ async function* walk(folder: string, key: string): AsyncIterable<ListedObject> {
     else if (entry.isFile()) {
       const found = await stat(path).catch(() => undefined);
       if (found) yield { key: key + entry.name, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
-    }
-  }
-}
-
-/** Removes the folders above a removed file as far as they are empty, but not the root. */
-async function sweep(root: string, from: string): Promise<void> {
-  for (let folder = from; folder !== root && folder.startsWith(root); folder = dirname(folder)) {
-    try {
-      await rmdir(folder);
-    } catch {
-      return;
     }
   }
 }
@@ -109,6 +100,8 @@ async function streamAt(path: string, offset: number, lengthBytes: number, signa
 export function newFileStore(folder: string): ObjectStore {
   const root = resolve(folder);
   const url = `file://${root}`;
+  const folders = newFolders(root);
+  const incoming = newFolders(join(root, INCOMING));
   const pathOf = (key: string): string => {
     const path = resolve(root, key);
     if (key.startsWith("/") || key.includes("\0") || !path.startsWith(root + sep))
@@ -124,12 +117,13 @@ export function newFileStore(folder: string): ObjectStore {
   };
   const begin = async (key: string): Promise<{ file: FileHandle; path: string }> => {
     const path = join(root, INCOMING, `${key}.${randomBytes(6).toString("hex")}`);
+    await folders.make(root);
     await mkdir(dirname(path), { recursive: true });
     return { file: await open(path, "wx", 0o640), path };
   };
   const discard = async (path: string): Promise<void> => {
     await unlink(path).catch(() => undefined);
-    await sweep(join(root, INCOMING), dirname(path));
+    await incoming.sweep(dirname(path));
   };
 
   /** Leaves neither a descriptor nor a piece of a file where a write fails, as on a full disk. */
@@ -148,7 +142,7 @@ export function newFileStore(folder: string): ObjectStore {
 
   const finish = async (file: FileHandle, path: string, key: string, ifAbsent: boolean) => {
     await file.sync().finally(() => file.close());
-    const outcome = await publish(path, pathOf(key), ifAbsent);
+    const outcome = await publish(folders, path, pathOf(key), ifAbsent);
     await discard(path);
     return outcome;
   };
@@ -156,9 +150,9 @@ export function newFileStore(folder: string): ObjectStore {
   async function upload(key: string, plan: UploadPlan): Promise<ObjectUpload> {
     const target = pathOf(key);
     const base = join(root, INCOMING, key);
-    const sweepBelow = (from: string): Promise<void> => sweep(join(root, INCOMING), from);
-    const folders = { base, sweep: sweepBelow, publish: (data: string) => publish(data, target, true) };
-    const begun = await openFileUpload(folders, plan);
+    const places = { base, sweep: incoming.sweep, publish: (data: string) => publish(folders, data, target, true) };
+    await folders.make(root);
+    const begun = await openFileUpload(places, plan);
     const { readBack } = begun;
     return {
       ...begun,
@@ -213,7 +207,7 @@ export function newFileStore(folder: string): ObjectStore {
     remove: (key) =>
       guard(async () => {
         await rm(pathOf(key), { force: true });
-        await sweep(root, dirname(pathOf(key)));
+        await folders.sweep(dirname(pathOf(key)));
       }),
     abortUploads: (prefix) =>
       guard(async () => {
