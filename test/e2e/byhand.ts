@@ -6,7 +6,6 @@ import { embedding } from "./requests.ts";
 import { isReady, paths } from "./objects.ts";
 import type { RunningPod } from "./objects.ts";
 import { engineReference, otherTeam } from "./names.ts";
-import { engineMounts } from "./stage.ts";
 import type { Stage } from "./stage.ts";
 
 export const sentence = "A berth is a place where one ship lies, and no other.";
@@ -63,7 +62,7 @@ export async function askByHand(stage: Stage): Promise<readonly number[]> {
   const { allocation } = real.node(node);
   if (!allocation) throw new Error(`${node} has no device plugin`);
   const usual = allocation.current;
-  const mounts = [...engineMounts(material.vllm), { hostPath: material.models.minilm, containerPath: "/by-hand" }];
+  const mounts = [...usual.mounts, { hostPath: material.models.minilm, containerPath: "/by-hand" }];
   allocation.current = { ...usual, mounts };
   try {
     await cluster.admin.create(paths.pods(otherTeam), pod);

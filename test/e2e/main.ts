@@ -6,6 +6,7 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { cacheDir } from "../cluster/paths.ts";
 import { insideRun, runInside } from "../realnodes/namespaces.ts";
+import { clearElsewhere, kubeconfigElsewhere, leftElsewhere, unfit } from "./elsewhere.ts";
 import { gatherMaterial, missingMaterial, wholeMaterial } from "./material.ts";
 import type { Material } from "./material.ts";
 import { keepRemains } from "./remains.ts";
@@ -26,9 +27,12 @@ async function outside(): Promise<number> {
   for (const line of missing) console.error(line);
   if (missing.length > 0) return 1;
   const startedAt = Date.now();
-  say("Gathering what is needed: programs, images, vLLM, models");
+  const elsewhere = kubeconfigElsewhere() !== undefined;
+  say(`Gathering what is needed: programs, images, ${elsewhere ? "models" : "vLLM, models"}`);
   const material = await gatherMaterial(say);
   say(`all there after ${duration(Date.now() - startedAt)}`);
+  // Nothing is started on this machine but an S3 server: no namespaces, no root.
+  if (elsewhere) return tell(material);
   const path = join(cacheDir(), `e2e-${String(process.pid)}.json`);
   writeFileSync(path, JSON.stringify(material));
   try {
@@ -40,23 +44,24 @@ async function outside(): Promise<number> {
   }
 }
 
-async function inside(): Promise<number> {
+function inside(): Promise<number> {
   const material = JSON.parse(readFileSync(process.env[MATERIAL] ?? "", "utf8")) as Material;
   wholeMaterial(material);
+  return tell(material);
+}
+
+async function tell(material: Material): Promise<number> {
   const tour = newTour();
-  introduce(tour);
+  introduce(tour, material);
   const selected = selectSteps(process.env["STEPS"]);
   let stage: Stage | undefined;
   let failure: unknown;
   try {
-    await tour.step(
-      0,
-      "A cluster of real nodes: two for the system, three with a GPU that a device plugin plays",
-      async () => {
-        stage = await setStage(tour, material);
-        tour.say(`object storage at ${stage.s3.endpoint} holds ${String(Object.keys(material.models).length)} models`);
-      },
-    );
+    await tour.step(0, material.engine ? ourNodes : elsewhereTitle, async () => {
+      stage = await setStage(tour, material);
+      tour.say(`object storage at ${stage.s3.endpoint} holds ${String(Object.keys(material.models).length)} models`);
+      if (!material.engine) tour.say(`${String(stage.servers)} nodes that serve`);
+    });
     if (stage) for (const step of selected) await run(stage, step);
   } catch (error) {
     failure = error;
@@ -65,6 +70,8 @@ async function inside(): Promise<number> {
   }
   if (failure !== undefined && stage) await keepRemains(stage);
   if (keep && stage) await keepRunning(stage);
+  if (stage && !material.engine && failure === undefined) await clearElsewhere(stage);
+  if (stage && !material.engine && failure !== undefined) tour.line(leftElsewhere);
   if (stage) await strikeStage(stage);
   tour.line();
   tour.line(
@@ -75,25 +82,35 @@ async function inside(): Promise<number> {
   return failure === undefined ? 0 : 1;
 }
 
-function introduce(tour: Tour): void {
+const ourNodes = "A cluster of real nodes: two for the system, three with a GPU that a device plugin plays";
+const elsewhereTitle = "A cluster of yours, with an S3 server on this machine";
+
+function introduce(tour: Tour, { engine }: Material): void {
   tour.line();
-  tour.line(`Berth from one end to the other, on ${String(cpus().length)} cores`);
+  tour.line(`Berth from one end to the other, on ${engine ? `${String(cpus().length)} cores` : "a cluster of yours"}`);
+  if (!engine)
+    return tour.line("Played: the S3 server's place. What may not be done to another's cluster is said, not done.");
   tour.line(
     "Real: Kubernetes, kubelets, containerd, helm, S3, Berth's images, vLLM 0.32.0 (its CPU build), what it answers.",
   );
   tour.line("Played: the GPU, by a device plugin that mounts vLLM as NVIDIA's mounts drivers.");
 }
 
-const run = (stage: Stage, { number, title, work }: Step): Promise<void> =>
-  stage.tour.step(number, title, () => work(stage));
+function run(stage: Stage, step: Step): Promise<void> {
+  const { number, title, work } = step;
+  const why = unfit(stage, step);
+  if (why === undefined) return stage.tour.step(number, title, () => work(stage));
+  stage.tour.line();
+  stage.tour.line(`${String(number).padStart(2)}  ${title}: NOT RUN: ${why}`);
+  return Promise.resolve();
+}
 
 /** Reads numbers of steps and runs them again, until the input ends. */
 async function keepRunning(stage: Stage): Promise<void> {
   const { tour, cluster } = stage;
   tour.line();
-  tour.line(
-    `KEEP=1: it goes on. From another shell: nsenter -t ${String(process.pid)} -n -m (by this process' id outside)`,
-  );
+  const inside = `From another shell: nsenter -t ${String(process.pid)} -n -m (by this process' id outside)`;
+  tour.line(`KEEP=1: it goes on. ${insideRun() ? inside : ""}`);
   tour.line(`KUBECONFIG=${cluster.adminKubeconfigPath}, logs in ${cluster.logDir}`);
   tour.line(
     `Numbers of steps run them again, "05-scale.ts scaleUpAndDown" as the file is now; "end" or end of input ends it.`,
@@ -113,7 +130,7 @@ async function readAnew(line: string): Promise<Step | undefined> {
     Step["work"]
   >;
   const work = module[name];
-  return work && { number: 99, title: line.trim(), needs: [], work };
+  return work && { number: 99, title: line.trim(), needs: [], abilities: [], serves: false, work };
 }
 
 process.exit(await (insideRun() ? inside() : outside()));

@@ -13,22 +13,22 @@ import { llamaFolder } from "../models/llama.ts";
 import { miniLmFolder } from "../models/minilm.ts";
 import { ensureNodeTools } from "../realnodes/build.ts";
 import { missingPrerequisites } from "../realnodes/prerequisites.ts";
-import { berthRepository, longContext, models, nextTag } from "./names.ts";
+import { kubeconfigElsewhere, missingElsewhere } from "./elsewhere.ts";
+import { longContext, models, nextTag } from "./names.ts";
 import type { ModelName } from "./names.ts";
 
 /** Paths on this machine. */
 export interface Material {
-  readonly images: { readonly berth: string; readonly next: string; readonly engine: string };
-  readonly vllm: string;
+  readonly images: { readonly berth: string; readonly next: string };
   readonly models: Readonly<Record<ModelName, string>>;
+  /** What our own nodes are given; undefined for somebody's own cluster. */
+  readonly engine: { readonly image: string; readonly vllm: string } | undefined;
 }
 
 /** One line for each thing that is missing, with how to get it. */
 export async function missingMaterial(): Promise<string[]> {
-  if (process.env["BERTH_TEST_KUBECONFIG"])
-    return [
-      "make e2e kills nodes and control planes, so it brings its own: unset BERTH_TEST_KUBECONFIG, or run make test, which takes it",
-    ];
+  const kubeconfig = kubeconfigElsewhere();
+  if (kubeconfig) return missingElsewhere(kubeconfig);
   const missing = await missingPrerequisites();
   const vllm = vllmInstallation() ? [] : ["vLLM's CPU build is missing (6 GB, 4 minutes): run make e2e-setup"];
   return [...missing, ...vllm];
@@ -37,13 +37,18 @@ export async function missingMaterial(): Promise<string[]> {
 /** Builds what is not there yet; nothing is installed. */
 export async function gatherMaterial(say: (line: string) => void): Promise<Material> {
   await ensureTools(say);
+  const engine = kubeconfigElsewhere() ? undefined : await engineOfOurNodes(say);
+  const images = await berthImages(say);
+  const minilm = await miniLmFolder();
+  if (!("folder" in minilm)) throw new Missing(minilm.missing);
+  return { images, engine, models: { [models.minilm]: minilm.folder, ...llamas() } };
+}
+
+async function engineOfOurNodes(say: (line: string) => void): Promise<Material["engine"]> {
   await ensureNodeTools(say);
   const vllm = vllmInstallation()?.sitePackagesDir ?? "";
   const { engine } = await ensureImages(say);
-  const images = { ...(await berthImages(say)), engine };
-  const minilm = await miniLmFolder();
-  if (!("folder" in minilm)) throw new Missing(minilm.missing);
-  return { images, vllm, models: { [models.minilm]: minilm.folder, ...llamas() } };
+  return { image: engine, vllm };
 }
 
 /** The longest context is what lets one stream last a minute. */
@@ -64,7 +69,7 @@ async function berthImages(say: (line: string) => void): Promise<{ berth: string
   mkdirSync(folder, { recursive: true });
   const paths = { berth: join(folder, "berth.tar"), next: join(folder, "berth-next.tar") };
   writeArchive(await operatorImage(say), paths.berth);
-  const other = { reference: `${berthRepository}:${nextTag}`, bundle: otherRenderer() };
+  const other = { reference: `localhost/berth:${nextTag}`, bundle: otherRenderer() };
   writeArchive(await operatorImage(say, other), paths.next);
   return paths;
 }
@@ -86,6 +91,7 @@ function otherRenderer(): Buffer {
 }
 
 export function wholeMaterial(material: Material): void {
-  const paths = [...Object.values(material.images), ...Object.values(material.models), material.vllm];
+  const { images, models: folders, engine = {} } = material;
+  const paths = [images, folders, engine].flatMap((group) => Object.values(group) as string[]);
   for (const path of paths) if (!existsSync(path)) throw new Error(`${path} is missing`);
 }

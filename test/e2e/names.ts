@@ -1,5 +1,6 @@
 /** What the journey calls things, once. */
 import { join } from "node:path";
+import { packageFile } from "../../image/operator.ts";
 import { repoDir } from "../cluster/paths.ts";
 
 export const release = "berth";
@@ -16,10 +17,16 @@ export const buckets = { source: "models", store: "store", ledger: "ledger" } as
 export const storageSecret = "object-storage";
 export const sourceSecret = "bucket";
 
-export const engineReference = "localhost/vllm-cpu-base:0.32.0";
-export const berthRepository = "localhost/berth";
+/** On somebody's own cluster images may have been pushed under another name. */
+const imagePrefix = (process.env["BERTH_TEST_KUBECONFIG"] && process.env["BERTH_TEST_IMAGES"]) || "localhost";
+export const engineReference = `${imagePrefix}/vllm-cpu-base:0.32.0`;
+export const berthRepository = `${imagePrefix}/berth`;
+export const berthReference = (): string => `${berthRepository}:${packageFile().version}`;
 /** Tag of the same program with another pod template, for the upgrade. */
 export const nextTag = "next";
+export const nextReference = (): string => `${berthRepository}:${nextTag}`;
+/** Nodes that serve; the journey fills two of them and changes between them and the third. */
+export const gpuNodes = 3;
 
 export const chartDir = join(repoDir, "charts", "berth");
 

@@ -56,12 +56,16 @@ export function isReady({ status, metadata }: Pod): boolean {
   return ready && !metadata.deletionTimestamp;
 }
 
+/** Base URL of a pod's port. */
+export const podUrl = ({ reach }: Stage, pod: RunningPod | undefined, port: number): Promise<string> =>
+  reach.url(pod?.status.podIP ?? "", port);
+
 /** Base URL of the deployment's Service by its address: names resolve only inside pods. */
-export async function serviceUrl({ cluster }: Stage, name: string): Promise<string> {
+export async function serviceUrl({ cluster, reach }: Stage, name: string): Promise<string> {
   const service = await cluster.admin.get<KubeObject & { spec: { clusterIP: string } }>(
     apiPath("v1", "services", { namespace: team, name }),
   );
-  return `http://${service.spec.clusterIP}`;
+  return reach.url(service.spec.clusterIP, 80);
 }
 
 export interface Wanted {

@@ -6,7 +6,7 @@ import { packageFile } from "../../../image/operator.ts";
 import { apiPath } from "../../cluster/client.ts";
 import type { KubeObject } from "../../cluster/client.ts";
 import { eventually } from "../../cluster/eventually.ts";
-import { isReady, leaderPod, paths } from "../objects.ts";
+import { isReady, leaderPod, paths, podUrl } from "../objects.ts";
 import type { RunningPod } from "../objects.ts";
 import {
   berthRepository,
@@ -25,10 +25,10 @@ import {
 } from "../names.ts";
 import type { Stage } from "../stage.ts";
 
-export function chartValues({ s3 }: Stage, tag = packageFile().version): object {
+export function chartValues({ s3, real }: Stage, tag = packageFile().version): object {
   const place = { endpoint: s3.endpoint, region: s3.region, existingSecret: storageSecret };
   return {
-    image: { repository: berthRepository, tag, pullPolicy: "Never" },
+    image: { repository: berthRepository, tag, pullPolicy: real.can("load-images") ? "Never" : "IfNotPresent" },
     ledger: { url: `s3://${buckets.ledger}/usage`, ...place },
     store: { url: `s3://${buckets.store}`, ...place },
     importer: { allowHttpEndpoints: true, allowedEndpointCIDRs: [`${new URL(s3.endpoint).hostname}/32`] },
@@ -136,7 +136,7 @@ export async function oneLeads(stage: Stage): Promise<string> {
         ({ metadata, status }) =>
           metadata.labels?.["app.kubernetes.io/component"] === "operator" && isReady({ metadata, status }),
       );
-      const leading = await Promise.all(operators.map(async (pod) => ({ pod, leads: await leads(pod) })));
+      const leading = await Promise.all(operators.map(async (pod) => ({ pod, leads: await leads(stage, pod) })));
       const [only, ...more] = leading.filter(({ leads: yes }) => yes);
       if (!only || more.length > 0)
         throw new Error(`${String(leading.filter(({ leads: yes }) => yes).length)} operators lead`);
@@ -148,7 +148,7 @@ export async function oneLeads(stage: Stage): Promise<string> {
   return leader.metadata.name;
 }
 
-async function leads({ status }: RunningPod): Promise<boolean> {
-  const response = await fetch(`http://${status.podIP ?? ""}:8080/metrics`, { signal: AbortSignal.timeout(5000) });
+async function leads(stage: Stage, pod: RunningPod): Promise<boolean> {
+  const response = await fetch(`${await podUrl(stage, pod, 8080)}/metrics`, { signal: AbortSignal.timeout(5000) });
   return /^leader_election_master_status(?:\{[^}]*\})? 1$/m.test(await response.text());
 }

@@ -1,6 +1,6 @@
 // One replica more and one less under requests: none fails, and a stream of a minute outlives its pod's order to end.
 import { chat, models } from "../names.ts";
-import { ensureServing, scale, serviceUrl, servingPods, untilPods, untilReady } from "../objects.ts";
+import { ensureServing, podUrl, scale, serviceUrl, servingPods, untilPods, untilReady } from "../objects.ts";
 import { noneFailed, startTraffic, stream } from "../requests.ts";
 import type { StreamEnd } from "../requests.ts";
 import type { Stage } from "../stage.ts";
@@ -32,7 +32,7 @@ export async function scaleUpAndDown(stage: Stage): Promise<void> {
   const both = await untilPods(stage, chat, 2);
   await untilReady(stage, chat);
   tour.say(`1 -> 2 replicas, on ${both.map(({ spec }) => spec.nodeName).join(" and ")}`);
-  const urls = [url, url, ...both.map(({ status }) => `http://${status.podIP ?? ""}:8000`)];
+  const urls = [url, url, ...(await Promise.all(both.map((pod) => podUrl(stage, pod, 8000))))];
   const rate = await fastestRate(urls);
   const maxTokens = Math.min(chatContext - 1000, Math.ceil(rate * STREAM_SECONDS * MARGIN));
   const startedAt = Date.now();
