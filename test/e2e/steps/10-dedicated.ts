@@ -76,8 +76,11 @@ async function networkPolicy(stage: Stage): Promise<void> {
     throw new Error(`the NetworkPolicy is ${JSON.stringify(policy?.spec)}`);
   if (egress.length !== 2 || !JSON.stringify(egress).includes(systemNamespace))
     throw new Error(`egress is ${JSON.stringify(egress)}`);
+  const why = stage.material.engine
+    ? "the nodes here have no CNI that would"
+    : "whether this cluster's CNI does was not tried";
   stage.tour.say(
-    `the NetworkPolicy of ${chat} lets in its own namespace alone and out only DNS and the store; it is looked at, not enforced: the nodes here have no CNI that would`,
+    `the NetworkPolicy of ${chat} lets in its own namespace alone and out only DNS and the store; it is looked at, not enforced: ${why}`,
   );
 }
 
