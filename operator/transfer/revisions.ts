@@ -124,14 +124,37 @@ export async function removeLeftovers(store: ObjectStore, folder: string, files:
   }
 }
 
-/** Empties a model's place in the store. Manifests go first, so that nothing half removed counts as present. */
+/** Requests that a dead importer had sent have arrived by the second look; who writes on after this many is alive. */
+const MOST_LOOKS = 5;
+
+/**
+ * Empties a model's place in the store, until a look finds nothing there: when the model is gone, nobody looks again. Throws a RetryError
+ * while somebody goes on writing.
+ */
 export async function emptyModel(store: ObjectStore, owner: StoreOwner): Promise<number> {
   const folder = modelFolder(owner);
-  await store.abortUploads(folder);
+  let removed = 0;
+  for (let looks = 1; looks <= MOST_LOOKS; looks++) {
+    // Uploads first: one that is completed meanwhile is an object by the time that those are listed.
+    const hadUploads = await isAny(store.listUploads(folder));
+    if (hadUploads) await store.abortUploads(folder);
+    const keys = await keysBelow(store, folder);
+    if (keys.length === 0 && !hadUploads) return removed;
+    for (const key of keys) await store.remove(key);
+    removed += keys.length;
+  }
+  throw new RetryError(new TerminalError("StoreError", `${folder} is still being written to while it is emptied`));
+}
+
+async function isAny(listing: AsyncIterable<unknown>): Promise<boolean> {
+  for await (const _one of listing) return true;
+  return false;
+}
+
+/** Manifests first, so that nothing half removed counts as present. */
+async function keysBelow(store: ObjectStore, folder: string): Promise<string[]> {
   const keys: string[] = [];
-  for await (const object of store.list(folder)) keys.push(object.key);
+  for await (const { key } of store.list(folder)) keys.push(key);
   const isManifest = (key: string): boolean => /^\d+\/MANIFEST\.json$/.test(key.slice(folder.length));
-  keys.sort((a, b) => Number(isManifest(b)) - Number(isManifest(a)));
-  for (const key of keys) await store.remove(key);
-  return keys.length;
+  return keys.sort((a, b) => Number(isManifest(b)) - Number(isManifest(a)));
 }
