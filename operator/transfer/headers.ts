@@ -8,6 +8,7 @@ import { isProblem, printable } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import { headerLength, parseHeader } from "../plan/model/safetensors.ts";
 import type { Tensor } from "../plan/model/safetensors.ts";
+import type { Inspected } from "./inspected.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import { newSlots } from "./slots.ts";
@@ -21,6 +22,8 @@ const maxHeadersBytes = 512 << 20;
 export interface Reading {
   readonly source: ObjectSource;
   readonly retry: RetryOptions;
+  /** Told of what was read, so that the copy can be held to it. */
+  readonly inspected?: Pick<Inspected, "note">;
 }
 
 function readRange(
@@ -37,7 +40,9 @@ async function readTexts(reading: Reading, listing: Listing): Promise<Map<string
   const wanted = listing.files.filter((file) => isInspected(file.path));
   const decoder = new TextDecoder();
   const read = async (file: ModelFile): Promise<[string, string]> => {
-    return [file.path, decoder.decode(await readRange(reading, file, 0, file.sizeBytes))];
+    const bytes = await readRange(reading, file, 0, file.sizeBytes);
+    reading.inspected?.note(file, bytes);
+    return [file.path, decoder.decode(bytes)];
   };
   return new Map(await Promise.all(wanted.map(read)));
 }
@@ -51,9 +56,10 @@ async function readHeader(reading: Reading, file: ModelFile): Promise<HeaderByte
   const length = headerLength(file.path, first, file.sizeBytes);
   if (typeof length !== "number") return length;
   const end = 8 + length;
-  if (end <= first.length) return { bytes: first.subarray(8, end) };
-  const rest = await readRange(reading, file, first.length, end - first.length);
-  return { bytes: Buffer.concat([first.subarray(8), rest]) };
+  const rest = await readRange(reading, file, first.length, Math.max(0, end - first.length));
+  const bytes = Buffer.concat([first.subarray(0, end), rest]);
+  reading.inspected?.note(file, bytes);
+  return { bytes: bytes.subarray(8) };
 }
 
 async function readHeaders(reading: Reading, listing: Listing): Promise<Map<string, readonly Tensor[]> | ModelProblem> {

@@ -8,16 +8,19 @@ import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf, folderOf } from "../plan/model/listing.ts";
-import type { Listing } from "../plan/model/listing.ts";
-import { fingerprintText, revisionFolder } from "../plan/model/manifest.ts";
+import type { Listing, ModelFile } from "../plan/model/listing.ts";
+import { fingerprintText, modelFolder, revisionFolder } from "../plan/model/manifest.ts";
 import type { FileRecord, FoundRevision, SourceOrigin, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
+import type { HeldFile } from "../plan/model/reuse.ts";
 import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/sums.ts";
 import { copyFiles } from "./copy.ts";
 import type { PartPlaces } from "./places.ts";
 import { sha256Digest } from "./hash.ts";
 import { inspectSource } from "./headers.ts";
+import { newInspected, otherBytes } from "./inspected.ts";
+import type { Inspected } from "./inspected.ts";
 import { listSource } from "./listing.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
@@ -65,25 +68,70 @@ function revisionOf({ number, manifest, record }: FoundRevision, now: number): M
 
 const storedFileOf = ({ path, sizeBytes, sha256, key }: FileRecord) => ({ path, sizeBytes, sha256, key });
 
+/** Files whose stored object, below the model's folder, does not begin with what inspection saw of the source. */
+async function othersThanInspected(
+  { store, owner, inspected }: CopyJob,
+  retry: RetryOptions,
+  files: readonly ModelFile[],
+  keyOf: (path: string) => string | undefined,
+): Promise<ModelFile[]> {
+  const others: ModelFile[] = [];
+  for (const file of files) {
+    const key = keyOf(file.path);
+    if (key !== undefined && !(await inspected.isStored({ store, retry }, modelFolder(owner) + key, file)))
+      others.push(file);
+  }
+  return others;
+}
+
+type CopyJob = ImportJob & { readonly inspected: Inspected };
+
+/** What earlier revisions hold of the files, and hold as it was inspected. */
+async function reusedOf(
+  job: CopyJob,
+  retry: RetryOptions,
+  { files }: Listing,
+  earlier: readonly FoundRevision[],
+): Promise<ReadonlyMap<string, HeldFile>> {
+  const reused = reusable(files, job.origin, earlier);
+  const others = await othersThanInspected(job, retry, files, (path) => reused.get(path)?.key);
+  const paths = new Set(others.map(({ path }) => path));
+  return new Map([...reused].filter(([path]) => !paths.has(path)));
+}
+
+/** What stands beside the manifest. */
+function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts) {
+  const { origin, clock, version } = job;
+  return {
+    fingerprint: sha256Digest(fingerprintText(listing.files)),
+    source: origin,
+    importedAt: instantOf(clock.now()),
+    version,
+    facts,
+    ...(job.reimport === undefined ? {} : { reimport: job.reimport }),
+    etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
+  };
+}
+
 /** Copies what no earlier revision holds; the others are pointed at. */
 async function copyRevision(
-  job: ImportJob,
+  job: CopyJob,
   retry: RetryOptions,
   { listing, sums }: { readonly listing: Listing; readonly sums: ReadonlyMap<string, string> },
   facts: ModelFacts,
   { found, next }: StoredRevisions,
 ): Promise<FoundRevision> {
-  const { source, store, owner, places, observer, clock, origin, version } = job;
+  const { source, store, owner, places, observer, inspected } = job;
   const folder = revisionFolder(owner, next);
   const isFirst = found.length === 0 || job.reimport !== undefined;
   const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
-  const reused = reusable(listing.files, origin, earlier);
+  const reused = await reusedOf(job, retry, listing, earlier);
   for (const { sizeBytes } of reused.values()) {
     observer.reused(sizeBytes);
     observer.file();
   }
   const records = await copyFiles({
-    source,
+    source: inspected.held(source),
     store,
     folder,
     // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
@@ -96,17 +144,12 @@ async function copyRevision(
     onBytes: observer.bytes.bind(observer),
     onFile: observer.file.bind(observer),
   });
+  const copied = new Map(records.map(({ path, key }) => [path, key]));
+  const [other] = await othersThanInspected(job, retry, listing.files, (path) => copied.get(path));
+  if (other) throw otherBytes(other);
   observer.committing();
   const files = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
-  const record = {
-    fingerprint: sha256Digest(fingerprintText(listing.files)),
-    source: origin,
-    importedAt: instantOf(clock.now()),
-    version,
-    facts,
-    ...(job.reimport === undefined ? {} : { reimport: job.reimport }),
-    etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
-  };
+  const record = recordOf(job, listing, facts);
   const manifest = await commitRevision(store, folder, files, record, job.signer);
   await removeLeftovers(store, folder, manifest.files);
   return { number: next, manifest, record: { digest: manifest.digest, ...record } };
@@ -145,7 +188,8 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const listing = filesOf(objects, prefix, job.maxSizeBytes, kind);
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
-  const facts = await inspectSource({ source, retry }, listing);
+  const inspected = newInspected();
+  const facts = await inspectSource({ source, retry, inspected }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
   job.observer.inspected(facts);
   const stored = await findRevisions(store, owner);
@@ -164,7 +208,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const release = await job.copies.take(signal);
   const copying = async (): Promise<FoundRevision> => {
     const sums = await readSums(job, retry, objects, prefix);
-    return copyRevision(job, retry, { listing, sums }, facts, stored);
+    return copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
   };
   const added = await copying().finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true, ...pinned };

@@ -1,0 +1,164 @@
+// Sources that mean no good while they are read: other bytes at the second look, under the same ETag and of the same length.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { TestContext } from "node:test";
+import type { ObjectStore } from "../../operator/ports.ts";
+import { problemOf } from "../../operator/controllers/modelimport.ts";
+import { systemClock } from "../../operator/runtime/clock.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy } from "../cluster/faultproxy.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { safetensors, tinyConfig, tinyModel, uploadFiles } from "../models/tiny.ts";
+import type { Files } from "../models/tiny.ts";
+import { jobFor, kinds, newSource, newStore } from "./bench.ts";
+
+const PART = 5 << 20;
+const FOLDER = "models/ns-uid/model-uid";
+
+let s3: S3Server;
+let proxy: FaultProxy;
+before(async () => {
+  s3 = await startS3();
+  await s3.createBucket("source");
+  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+  proxy.add({ match: ({ method }) => method === "HEAD", fault: { kind: "status", code: 403 } });
+});
+after(async () => {
+  await proxy.close();
+  await s3.stop();
+});
+
+async function upload(t: TestContext, prefix: string, files: Files): Promise<void> {
+  const client = s3.client();
+  t.after(() => client.destroy());
+  await uploadFiles(client, "source", prefix, files);
+}
+
+/** Answers the reads of a key that take in byte `at` with other bytes: after the first `honest` of them. */
+function lie(
+  key: string,
+  change: (body: Buffer, at: number) => Buffer,
+  { honest = 1, at = 0 }: { readonly honest?: number; readonly at?: number } = {},
+): { remove(): void } {
+  let asked = 0;
+  let from = 0;
+  return proxy.add({
+    match: ({ method, path, headers }) => {
+      if (method !== "GET" || path !== `/source/${key}`) return false;
+      const [, first = "0", last = "Infinity"] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
+      if (at < Number(first) || at > Number(last)) return false;
+      from = Number(first);
+      return ++asked > honest;
+    },
+    fault: { kind: "rewrite", headers: silent, body: (body) => change(body, at - from) },
+  });
+}
+
+/** A liar states no checksum of what it replaces. */
+const silent = { "x-amz-checksum-crc32": "", "x-amz-checksum-crc64nvme": "", "x-amz-checksum-type": "" };
+
+function run(t: TestContext, store: ObjectStore, prefix: string) {
+  const places = newPartPlaces({ clock: systemClock, bufferBytes: 4 * PART, partBytes: PART });
+  const source = newSource(t, s3, "source", proxy.url);
+  return importModel(jobFor({ source, store, prefix, places, retryBaseMs: 1 })).then(
+    (result) => (result.kind === "refused" ? result.problem : result),
+    (error: unknown) => problemOf(error) ?? error,
+  );
+}
+
+/** Two configurations of one length: what was inspected, and what would run its author's code. */
+const evil = JSON.stringify({ ...tinyConfig, auto_map: { AutoConfig: "evil--Config" } });
+const good = JSON.stringify(tinyConfig).padEnd(evil.length);
+
+async function textOf(store: ObjectStore, key: string): Promise<string | undefined> {
+  const bytes = await store.get(`${FOLDER}/${key}`, 1 << 26);
+  return bytes && new TextDecoder().decode(bytes);
+}
+
+async function assertRefused(outcome: unknown, store: ObjectStore, file: string): Promise<void> {
+  const { reason, message } = outcome as { reason?: string; message: string };
+  assert.equal(reason, "SourceChanged", JSON.stringify(outcome));
+  assert.match(message, new RegExp(`${file}.* is not what was inspected`));
+  assert.equal(await textOf(store, "1/MANIFEST.json"), undefined, "no revision");
+  assert.equal(await textOf(store, `1/${file}`), undefined, "nothing under the file's name");
+}
+
+const padded = (header: object, dataBytes: number, headerBytes: number): Uint8Array => {
+  const spaces = " ".repeat(headerBytes - JSON.stringify(header).length - '"__metadata__":{"x":""},'.length);
+  return safetensors({ __metadata__: { x: spaces }, ...header }, dataBytes);
+};
+const weights = (bytes: number) => ({ w: { dtype: "U8", shape: [bytes], data_offsets: [0, bytes] } });
+
+for (const kind of kinds) {
+  describe(`a source that shows inspection one thing and a ${kind} store another`, () => {
+    test("gets no auto_map into the stored configuration", async (t) => {
+      const prefix = `auto-map-${kind}/`;
+      await upload(t, prefix, tinyModel({ "config.json": good }));
+      lie(`${prefix}config.json`, () => Buffer.from(evil));
+      const store = await newStore(t, s3, kind);
+      await assertRefused(await run(t, store, prefix), store, "config.json");
+    });
+
+    test("gets no pickle in the place of small weights", async (t) => {
+      const prefix = `pickle-${kind}/`;
+      await upload(t, prefix, tinyModel());
+      lie(`${prefix}model.safetensors`, (body) => Buffer.alloc(body.length, 0x80));
+      const store = await newStore(t, s3, kind);
+      await assertRefused(await run(t, store, prefix), store, "model.safetensors");
+    });
+
+    test("gets no other header before large weights, nor the end of one that is longer than a part", async (t) => {
+      const store = await newStore(t, s3, kind);
+      for (const [name, headerBytes, at] of [
+        ["short", 1000, 100],
+        ["long", PART + 2000, PART + 1500],
+      ] as const) {
+        const prefix = `large-${name}-${kind}/`;
+        await upload(t, prefix, tinyModel({ "model.safetensors": padded(weights(2 * PART), 2 * PART, headerBytes) }));
+        const spoil = (body: Buffer, there: number): Buffer => {
+          body[there] = 0x58;
+          return body;
+        };
+        lie(`${prefix}model.safetensors`, spoil, { at });
+        await assertRefused(await run(t, store, prefix), store, "model.safetensors");
+      }
+    });
+
+    test("gets nothing in that an attempt brought which inspected something else", async (t) => {
+      const prefix = `resumed-${kind}/`;
+      const honest = tinyModel({ "config.json": good });
+      await upload(t, prefix, honest);
+      const store = await newStore(t, s3, kind);
+      // The first attempt sees one state throughout, and ends after the configuration is in its place.
+      const stranger = JSON.stringify({ ...tinyConfig, vocab_size: 99 }).padEnd(good.length);
+      const once = lie(`${prefix}config.json`, () => Buffer.from(stranger), { honest: 0 });
+      const refused = proxy.add({
+        match: ({ method, path }) => method === "GET" && path === `/source/${prefix}tokenizer.json`,
+        fault: { kind: "status", code: 403 },
+      });
+      await run(t, store, prefix);
+      assert.equal(await textOf(store, "1/config.json"), stranger, "the first attempt brought it");
+      once.remove();
+      refused.remove();
+      const outcome = (await run(t, store, prefix)) as { reason?: string };
+      assert.equal(outcome.reason, "SourceChanged", JSON.stringify(outcome));
+      assert.equal(await textOf(store, "1/MANIFEST.json"), undefined);
+    });
+
+    test("gets no object of an earlier revision reused that began otherwise", async (t) => {
+      const prefix = `reused-${kind}/`;
+      await upload(t, prefix, tinyModel({ "config.json": good }));
+      const store = await newStore(t, s3, kind);
+      const stranger = JSON.stringify({ ...tinyConfig, vocab_size: 99 }).padEnd(good.length);
+      const once = lie(`${prefix}config.json`, () => Buffer.from(stranger), { honest: 0 });
+      assert.equal(((await run(t, store, prefix)) as { kind?: string }).kind, "imported");
+      once.remove();
+      await upload(t, prefix, { "README.md": "a new file makes a new revision" });
+      assert.equal(((await run(t, store, prefix)) as { kind?: string }).kind, "imported");
+      assert.equal(await textOf(store, "2/config.json"), good);
+    });
+  });
+}
