@@ -26,6 +26,7 @@ import { parseCsv } from "../../operator/plan/rating/csv.ts";
 import { focusFindings } from "../../operator/plan/rating/focusrules.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { aPriceList } from "../plan/rating/samples.ts";
+import { runs } from "../propertyruns.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
 import { CLUSTER, claim, deployment, instant, pool } from "./meteringobjects.ts";
 import { sealerAt } from "./sealerrig.ts";
@@ -228,7 +229,7 @@ async function compareAll(lives: readonly Life[]): Promise<boolean> {
 test("ledger, API, sinks, FOCUS, status and series agree over what becomes known late", async () => {
   await fc.assert(
     fc.asyncProperty(fc.tuple(life, life), async (lives) => void (await compareAll(lives))),
-    { numRuns: 12 },
+    { numRuns: runs(12) },
   );
 });
 
@@ -238,4 +239,16 @@ test("the same where an hour that was charged is taken back by the next one", as
     held: [{ start: begin, stop: noon - 3000, knownAt: 0, endKnownAt: 3 }],
   };
   assert.ok(await compareAll([taken, { sizes: [[begin, 0]], held: [] }]), "there are negative lines");
+});
+
+test("the same where a node that is known late takes an hour over from one that is forgotten by the time its own end is known", async () => {
+  const end = begin + 1;
+  const held = [
+    { start: begin, stop: end, knownAt: 2, endKnownAt: 3 },
+    { start: begin, stop: end, knownAt: 0, endKnownAt: 2 },
+  ];
+  await compareAll([
+    { sizes: [[begin, 1]], held },
+    { sizes: [[begin, 0]], held: [] },
+  ]);
 });

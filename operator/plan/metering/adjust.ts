@@ -36,16 +36,29 @@ export function adjustmentLines(
 ): Line[] {
   const { window, clusterId } = at;
   const news = new Map(now.map((pool) => [pool.poolUID, pool]));
+  const known = newestEvidence(stored);
   const merged = mergePools(
-    newestEvidence(stored).map((pool) => withoutDisproved(pool, news.get(pool.poolUID), window)),
+    known.map((pool) => withoutDisproved(pool, news.get(pool.poolUID), window)),
     now.flatMap((pool) => clip(pool, window) ?? []),
   );
   const truth = meterRecords(merged, { window, cut: window, clusterId });
   const recorded = stored.filter((line) => !isEvidence(line));
   const rev = 1 + stored.reduce((most, line) => Math.max(most, line.rev), 0);
   const records = differences(truth, recorded, rev);
+  // Who held the seconds is recorded also where that leaves their number: what is forgotten by then cannot disprove it any more.
+  const restated = records.length === 0 && !sameHolders(known, merged);
+  // Lines of evidence never stand alone: one adjustment that adds nothing follows them.
+  if (restated) records.push(...differences(truth, recorded, rev, { withNone: true }).slice(0, 1));
   if (records.length === 0) return [];
   return [...merged.map((pool) => evidenceOf(pool, window, rev)), ...records];
+}
+
+function sameHolders(known: readonly PoolHistory[], merged: readonly PoolHistory[]): boolean {
+  const holders = (pools: readonly PoolHistory[]) =>
+    canonicalJson(
+      pools.flatMap(({ claims }) => claims.map(({ id, claimedAt, releasedAt }) => ({ id, claimedAt, releasedAt }))),
+    );
+  return holders(known) === holders(merged);
 }
 
 /** How many differences are left between all records of one meter and window and what their newest evidence gives. */
@@ -62,7 +75,12 @@ export function netDifferences(
 }
 
 /** Signed differences by account and tags, in a fixed order. */
-function differences(truth: readonly UsageRecord[], recorded: readonly UsageRecord[], rev: number): UsageRecord[] {
+function differences(
+  truth: readonly UsageRecord[],
+  recorded: readonly UsageRecord[],
+  rev: number,
+  { withNone = false } = {},
+): UsageRecord[] {
   const labelOf = ({ account, tags }: UsageRecord) => canonicalJson([account, tags]);
   const [wanted, found] = [Map.groupBy(truth, labelOf), Map.groupBy(recorded, labelOf)];
   let free = 1 + [...recorded, ...truth].reduce((most, { part }) => Math.max(most, part), -1);
@@ -72,7 +90,7 @@ function differences(truth: readonly UsageRecord[], recorded: readonly UsageReco
     const delta = { ...none };
     for (const key of quantityNames) delta[key] = sum[key] - before[key];
     const model = is[0] ?? was[0];
-    if (!model || quantityNames.every((key) => delta[key] === 0)) return [];
+    if (!model || (!withNone && quantityNames.every((key) => delta[key] === 0))) return [];
     // Its base has the same label, or it is a part of its own: an id is never given twice.
     const base = was.find(({ kind }) => kind === "usage") ?? was[0];
     const identity = { ...model, part: base?.part ?? free++, rev };
