@@ -1,12 +1,12 @@
 /** Verification of one segment, a line at a time: form, order, ids, arithmetic, and every record computed anew from its evidence. */
-import type { Manifest, Segment, UsageRecord } from "../api/ledger.ts";
+import type { Manifest, Quantities, Segment, UsageRecord } from "../api/ledger.ts";
 import { newDigest } from "../plan/metering/identity.ts";
 import { none, quantityNames } from "../plan/metering/fold.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { evidenceHead, isSteadyEvidence, isSteadyRecord, steadyMeter } from "../plan/metering/steady.ts";
-import type { SteadyMeter } from "../plan/metering/steady.ts";
+import { isSteadyAt, steadyMeter, windowBytes } from "../plan/metering/steady.ts";
+import type { SteadyMeter, WindowBytes } from "../plan/metering/steady.ts";
 import { adjustmentProblems, groupPlace, lineProblems, usageProblems } from "../plan/metering/check.ts";
 import type { NumberedLine } from "../plan/metering/check.ts";
 import type { Ledger } from "../ports.ts";
@@ -65,21 +65,24 @@ interface Given {
   readonly storedBefore: StoredBefore;
 }
 
+const lineFeed = 10;
+const seamLength = 1 << 16;
+
 class SegmentScan {
+  /** In the order of their places, each once. */
   readonly kept: SteadyMeter[] = [];
   private readonly findings: Finding[] = [];
   private readonly digest = newDigest();
-  private readonly decoder = new TextDecoder();
   private readonly totals = { ...none };
   private readonly adjusts = new Set<string>();
-  private places: ReadonlyMap<string, number> | undefined;
-  private pending = "";
+  private readonly window: WindowBytes;
+  /** What is not looked at yet, from `at` on. */
+  private bytes: Buffer = Buffer.alloc(0);
+  private at = 0;
   private lines = 0;
   private records = 0;
   private unproven = 0;
   private next = 0;
-  /** A line of evidence as in the window before; its record must follow. */
-  private expected: { readonly meter: SteadyMeter; readonly text: string; readonly at: number } | undefined;
   private group: NumberedLine[] = [];
   private last = "";
 
@@ -91,19 +94,37 @@ class SegmentScan {
     this.manifest = manifest;
     this.segment = segment;
     this.given = given;
+    this.window = windowBytes(manifest);
   }
 
   async piece(bytes: Uint8Array): Promise<void> {
     this.digest.add(bytes);
-    const texts = (this.pending + this.decoder.decode(bytes, { stream: true })).split("\n");
-    this.pending = texts.pop() ?? "";
-    for (const text of texts) if (!this.isAsBefore(text)) await this.slow(text, this.lines);
+    const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+    const rest = this.bytes.subarray(this.at);
+    if (rest.length === 0) return this.scan(piece, 0);
+    // What spans two pieces is copied, not the whole of both.
+    await this.scan(Buffer.concat([rest, piece.subarray(0, seamLength)]), 0);
+    if (this.at >= rest.length) return this.scan(piece, this.at - rest.length);
+    await this.scan(Buffer.concat([this.bytes.subarray(this.at), piece.subarray(seamLength)]), 0);
+  }
+
+  /** Looks at all that is whole in `bytes` from `at` on. */
+  private async scan(bytes: Buffer, at: number): Promise<void> {
+    [this.bytes, this.at] = [bytes, at];
+    for (;;) {
+      const known = this.known();
+      if (known && known.lines.length > bytes.length - this.at) return;
+      if (known && isSteadyAt(known, this.window, bytes, this.at)) {
+        if (this.group.length > 0) await this.endGroup();
+        this.steady(known);
+      } else if (!(await this.line())) return;
+    }
   }
 
   async end(): Promise<CheckedSegment> {
     const { key, lines, sha256, totals } = this.segment;
-    if (this.pending !== "") this.complain(this.lines + 1, "is cut off");
-    await this.giveUp();
+    while (await this.line());
+    if (this.at < this.bytes.length) this.complain(this.lines + 1, "is cut off");
     await this.endGroup();
     const counted = this.manifest.chains.length === 0 ? this.records : this.lines;
     if (counted !== lines) this.complain(undefined, `holds ${counted} lines, its manifest says ${lines}`);
@@ -114,45 +135,44 @@ class SegmentScan {
     return { findings: findings.map((one) => ({ ...one, key })), records, unproven, adjusts: [...this.adjusts].sort() };
   }
 
-  /** Takes the two lines of a deployment that went on unchanged by their text alone. False: the line is to be read. */
-  private isAsBefore(text: string): boolean {
-    this.lines += 1;
-    const { expected, manifest } = this;
-    if (expected) {
-      if (!isSteadyRecord(text, expected.meter, manifest)) return false;
-      this.expected = undefined;
-      this.accept(expected.meter.record);
-      this.kept.push(expected.meter);
-      this.last = expected.meter.place;
-      return true;
-    }
-    if (this.group.length > 0) return false;
-    return this.expect(text);
+  /** The unchanged deployment that may come next: none between the two lines of one that is read. */
+  private known(): SteadyMeter | undefined {
+    const { known } = this.given;
+    const [first] = this.group;
+    if (first && this.group.every(({ line }) => isEvidence(line))) return undefined;
+    const last = first ? groupPlace(first.line, this.manifest) : this.last;
+    let meter = known[this.next];
+    while (meter && meter.place <= last) meter = known[++this.next];
+    return meter;
   }
 
-  private expect(text: string): boolean {
-    const { known } = this.given;
-    let meter = known[this.next];
-    if (!meter || !isSteadyEvidence(text, meter, this.manifest)) {
-      this.places ??= new Map(known.map(({ evidence }, index) => [evidence, index]));
-      this.next = this.places.get(evidenceHead(text)) ?? this.next;
-      meter = known[this.next];
-      if (!meter || !isSteadyEvidence(text, meter, this.manifest)) return false;
-    }
-    if (meter.place <= this.last) return false;
-    this.expected = { meter, text, at: this.lines };
+  /** Its two lines are there, to the byte. */
+  private steady(meter: SteadyMeter): void {
+    this.at += meter.lines.length;
+    this.lines += 2;
     this.next += 1;
+    this.accept(meter.quantities);
+    this.keep(meter);
+    this.last = meter.place;
+  }
+
+  private keep(meter: SteadyMeter): void {
+    const newest = this.kept.at(-1);
+    if (!newest || newest.place < meter.place) this.kept.push(meter);
+  }
+
+  /** Reads one line; false where none is whole. */
+  private async line(): Promise<boolean> {
+    const end = this.bytes.indexOf(lineFeed, this.at);
+    if (end < 0) return false;
+    const text = this.bytes.toString("utf8", this.at, end);
+    this.at = end + 1;
+    this.lines += 1;
+    await this.slow(text, this.lines);
     return true;
   }
 
-  private async giveUp(): Promise<void> {
-    const { expected } = this;
-    this.expected = undefined;
-    if (expected) await this.slow(expected.text, expected.at);
-  }
-
   private async slow(text: string, at: number): Promise<void> {
-    await this.giveUp();
     let line: Line;
     try {
       line = parseLine(text);
@@ -160,10 +180,7 @@ class SegmentScan {
       return this.complain(at, "is no usage record or line of evidence of Berth's");
     }
     const [first] = this.group;
-    if (first && groupPlace(first.line, this.manifest) !== groupPlace(line, this.manifest)) {
-      await this.endGroup();
-      if (this.expect(text)) return;
-    }
+    if (first && groupPlace(first.line, this.manifest) !== groupPlace(line, this.manifest)) await this.endGroup();
     this.group.push({ line, text: `${text}\n`, at });
   }
 
@@ -190,7 +207,7 @@ class SegmentScan {
     if (problems.length > 0 || group.length !== 2 || !own || !evidence || !record) return;
     if (!isEvidence(evidence) || isEvidence(record)) return;
     const steady = steadyMeter(evidence, record);
-    if (steady) this.kept.push(steady);
+    if (steady) this.keep(steady);
   }
 
   private usage(group: readonly NumberedLine[]) {
@@ -202,7 +219,7 @@ class SegmentScan {
     return group.map(({ at }) => ({ at, problem: "has no evidence before it" }));
   }
 
-  private accept(record: UsageRecord): void {
+  private accept(record: Quantities): void {
     this.records += 1;
     for (const name of quantityNames) this.totals[name] += record[name];
   }

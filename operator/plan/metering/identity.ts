@@ -1,5 +1,5 @@
 /** Digests and ids that are a function of their content. The only file of plan/metering that may use node:crypto. */
-import { createHash } from "node:crypto";
+import { createHash, hash as hashOf } from "node:crypto";
 
 /** UUIDv5 of "berth.dev" in the DNS namespace: the namespace of all record ids. */
 const recordNamespace = Buffer.from("eb129bb1947c5b3e84082a11ac27a65b", "hex");
@@ -11,11 +11,14 @@ export function sha256Hex(bytes: Uint8Array): string {
 
 /** UUID version 5 (RFC 9562 §5.5) in the namespace of Berth's records. */
 export function uuidV5(name: string): string {
-  const hash = createHash("sha1").update(recordNamespace).update(name).digest().subarray(0, 16);
-  hash[6] = ((hash[6] ?? 0) & 0x0f) | 0x50;
-  hash[8] = ((hash[8] ?? 0) & 0x3f) | 0x80;
-  const hex = hash.toString("hex");
-  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+  return uuidOfSha1(createHash("sha1").update(recordNamespace).update(name).digest("hex"));
+}
+
+/** Four bits of the version, two of the variant, the rest from the digest. */
+function uuidOfSha1(hex: string): string {
+  const variant = ((parseInt(hex.charAt(16), 16) & 0x3) | 0x8).toString(16);
+  const [first, second, third, last] = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(13, 16), hex.slice(20, 32)];
+  return `${first}-${second}-5${third}-${variant}${hex.slice(17, 20)}-${last}`;
 }
 
 export interface RecordIdentity {
@@ -33,6 +36,23 @@ export interface RecordIdentity {
 export function recordId(of: RecordIdentity): string {
   const { cluster, deploymentUID, sku, account, windowStart, windowEnd, part, rev } = of;
   return uuidV5(JSON.stringify([cluster, deploymentUID, sku, account, windowStart, windowEnd, part, rev]));
+}
+
+/** recordId() of one meter for window after window: only the instants of its name are written anew. */
+export function recordIds(of: Omit<RecordIdentity, "windowStart" | "windowEnd">) {
+  const { cluster, deploymentUID, sku, account, part, rev } = of;
+  const head = JSON.stringify([cluster, deploymentUID, sku, account]).slice(0, -1);
+  const instant = "0000-00-00T00:00:00Z";
+  const tail = JSON.stringify([instant, instant, part, rev]).slice(1);
+  const name = Buffer.concat([recordNamespace, Buffer.from(`${head},${tail}`)]);
+  const startAt = recordNamespace.length + Buffer.byteLength(head) + `,"`.length;
+  const endAt = startAt + instant.length + `","`.length;
+  /** Both instants as text of 20 bytes. */
+  return (windowStart: Uint8Array, windowEnd: Uint8Array): string => {
+    name.set(windowStart, startAt);
+    name.set(windowEnd, endAt);
+    return uuidOfSha1(hashOf("sha1", name, "hex"));
+  };
 }
 
 /** Evenly spread over 0 … `spreadSeconds`, fixed for a cluster. */

@@ -1,0 +1,131 @@
+/** What is taken by its bytes alone is what reading each line would take, whatever is done to a segment and however it comes in. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+
+import type { Manifest } from "../../operator/api/ledger.ts";
+import { newSegmentCheck } from "../../operator/controllers/verifysegment.ts";
+import type { CheckedSegment } from "../../operator/controllers/verifysegment.ts";
+import { metersOf } from "../../operator/plan/metering/records.ts";
+import { lineChunks, manifestOf, newTally, usageLines } from "../../operator/plan/metering/segment.ts";
+import type { Line } from "../../operator/plan/metering/segment.ts";
+import type { Ledger } from "../../operator/ports.ts";
+import { CLUSTER, claim, history, hour, step } from "../plan/metering/histories.ts";
+import { runs } from "../propertyruns.ts";
+
+const hours = [10, 11, 12, 13, 14];
+
+/** Most go on unchanged; some begin, change their size, end or hold nothing on the way. */
+const fleet = metersOf(
+  Array.from({ length: 12 }, (_, i) =>
+    history({
+      deploymentUID: `uid-${String(i).padStart(2, "0")}`,
+      poolUID: `pool-${i}`,
+      ...(i % 2 === 0 && { namespaceUID: "namespace-a" }),
+      ...(i === 5 && { endedAt: hour(12).start + 1 }),
+      steps: [
+        step(i === 3 ? "12:30:00" : "09:00:00", 1, "team-a", { note: "é\u2028" }),
+        ...(i === 4 ? [step("11:20:00", 2)] : []),
+      ],
+      claims: i === 7 ? [] : [claim({ id: `node-${i}`, claimed: i === 3 ? "12:31:00" : "09:01:00" })],
+    }),
+  ),
+);
+
+interface Sealed {
+  readonly manifest: Manifest;
+  readonly lines: readonly string[];
+}
+
+function sealedHours(): Sealed[] {
+  return hours.map((h) => {
+    const tally = newTally();
+    const lines: string[] = [];
+    const seen = (line: Line, text: string): void => {
+      tally.add(line, text);
+      lines.push(text);
+    };
+    for (const _ of lineChunks(usageLines(fleet, hour(h), CLUSTER), seen));
+    const at = { clusterId: CLUSTER, shards: 1, previous: undefined };
+    return { manifest: manifestOf(hour(h), [{ shard: 0, tally: tally.result() }], at), lines };
+  });
+}
+
+const sealed = sealedHours();
+
+/** A segment's bytes in pieces of `length`. */
+function reading(text: string, length: number): Pick<Ledger, "read"> {
+  const bytes = Buffer.from(text);
+  return {
+    read: () =>
+      Promise.resolve(
+        (async function* () {
+          for (let at = 0; at < bytes.length; at += length) yield bytes.subarray(at, at + length);
+          await Promise.resolve();
+        })(),
+      ),
+  };
+}
+
+async function findingsOf(texts: readonly string[], pieceLength: number, remembering: boolean) {
+  const nothing = () => Promise.resolve([]);
+  const place: { ledger: Pick<Ledger, "read"> } = { ledger: reading("", 1) };
+  const ledger = { read: (key: string) => place.ledger.read(key) } as Ledger;
+  let check = newSegmentCheck(ledger, nothing);
+  const found = [];
+  for (const [index, { manifest }] of sealed.entries()) {
+    place.ledger = reading(texts[index] ?? "", pieceLength);
+    if (!remembering) check = newSegmentCheck(ledger, nothing);
+    for (const segment of manifest.segments) found.push(await check(manifest, segment));
+  }
+  return found;
+}
+
+const kinds = ["none", "digit", "drop", "dropTwo", "double", "swap", "older", "cut", "garble"] as const;
+type Harm = { readonly kind: (typeof kinds)[number]; readonly where: number };
+
+function harmed(index: number, { kind, where }: Harm): string {
+  const lines = [...(sealed[index]?.lines ?? [])];
+  const at = where % lines.length;
+  const line = lines[at] ?? "";
+  if (kind === "digit") lines[at] = line.replace(/\d(?=[^\d]*$)/, (digit) => String((Number(digit) + 1) % 10));
+  if (kind === "drop") lines.splice(at, 1);
+  if (kind === "dropTwo") lines.splice(at - (at % 2), 2);
+  if (kind === "double") lines.splice(at, 0, line);
+  if (kind === "swap") lines.splice(at, 2, lines[at + 1] ?? "", line);
+  if (kind === "older") lines[at] = sealed[index - 1]?.lines[at] ?? "";
+  if (kind === "garble") lines[at] = `${line.slice(0, where % line.length)}\n`;
+  const text = lines.join("");
+  return kind === "cut" ? text.slice(0, where % text.length) : text;
+}
+
+test("an intact fleet is intact, by whatever pieces its segments come in", async () => {
+  for (const length of [97, 2_000, 1 << 16]) {
+    const texts = sealed.map(({ lines }) => lines.join(""));
+    for (const remembering of [true, false]) {
+      const found = await findingsOf(texts, length, remembering);
+      assert.deepEqual(
+        found.map(({ findings, records }) => ({ findings, records })),
+        sealed.map(({ manifest: { records } }) => ({ findings: [], records })),
+      );
+    }
+  }
+});
+
+/** Words may differ: a third line of a deployment is a doubled one, or one that its evidence does not give. */
+function named({ findings, ...counts }: CheckedSegment) {
+  return { ...counts, lines: [...new Set(findings.map(({ line }) => line))] };
+}
+
+test("remembering unchanged deployments names the lines that reading every line names", async () => {
+  const harm = fc.record({ kind: fc.constantFrom(...kinds), where: fc.nat({ max: 50_000 }) });
+  const harms = fc.array(harm, { minLength: hours.length, maxLength: hours.length });
+  await fc.assert(
+    fc.asyncProperty(harms, fc.constantFrom(700, 3_000, 1 << 16), async (all, length) => {
+      const texts = all.map((one, index) => harmed(index, one));
+      const [quick, thorough] = [await findingsOf(texts, length, true), await findingsOf(texts, length, false)];
+      assert.deepEqual(quick.map(named), thorough.map(named));
+    }),
+    { numRuns: runs(60) },
+  );
+});
