@@ -33,7 +33,11 @@ async function publish(
       await syncFolder(dirname(target));
       return "written";
     } catch (error) {
-      if (codeOf(error) === "EEXIST") return "exists";
+      if (codeOf(error) === "EEXIST") {
+        // Who was first may not have come to flush it, and what is called there must stay.
+        await syncFolder(dirname(target));
+        return "exists";
+      }
       if (codeOf(error) !== "ENOENT" || attempt > 2) throw error;
     }
   }

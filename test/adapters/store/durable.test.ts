@@ -92,6 +92,14 @@ for (const [what, write] of [
   });
 }
 
+test("an object that somebody else wrote first is flushed before it is called there", async (t) => {
+  const { top, newStore } = newPlace(t);
+  await newStore().put(key, bytes);
+  const calls = await trace(t, top);
+  assert.equal(await newStore().put(key, bytes, { ifAbsent: true }), "exists");
+  assert.ok(calls.includes(`flushed volume/berth/${dirname(key)}`), calls.join("\n"));
+});
+
 test("folders that another process made and may not have flushed are flushed once, and again where they were made anew", async (t) => {
   const { top, root, newStore } = newPlace(t);
   mkdirSync(join(root, dirname(key)), { recursive: true });
