@@ -101,6 +101,8 @@ export interface StoreConfig extends CommonConfig {
 export interface FetchConfig {
   readonly store: string;
   readonly into: string;
+  /** Absent where the model goes into a folder of the pod. */
+  readonly cache?: { readonly root: string; readonly limitBytes: number; readonly nodeName: string };
   readonly tokenFile: string;
   readonly redirectOrigin?: string;
   /** Absent where any manifest is taken. */
@@ -310,6 +312,7 @@ export function fetchConfig(flags: Readonly<Record<string, unknown>>, env: Envir
   const config: FetchConfig = {
     store: read.url("store", "http", "https"),
     into: read.required("into"),
+    ...nodeCache(read),
     tokenFile: read.required("token-file"),
     redirectOrigin: originOf(read, "redirect-origin"),
     ...fetchTrust(read),
@@ -321,6 +324,13 @@ export function fetchConfig(flags: Readonly<Record<string, unknown>>, env: Envir
   };
   read.done();
   return Object.freeze(config);
+}
+
+function nodeCache(read: Reader): Pick<FetchConfig, "cache"> {
+  const root = read.text("cache") ?? "";
+  if (root === "") return {};
+  const limitBytes = read.whole("cache-bytes", 1, Number.MAX_SAFE_INTEGER);
+  return { cache: { root, limitBytes, nodeName: read.required("node-name") } };
 }
 
 /** What every command that speaks to the cluster needs. */

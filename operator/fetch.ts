@@ -7,6 +7,8 @@ import { newLog } from "./log.ts";
 import type { Log } from "./ports.ts";
 import { systemClock as clock } from "./runtime/clock.ts";
 import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";
+import { wipeCache } from "./transfer/fetchcache.ts";
+import { diskError } from "./transfer/fetchfolder.ts";
 import { newStoreClient } from "./transfer/fetchclient.ts";
 import { fetchModel, newProgress } from "./transfer/fetch.ts";
 import type { FetchJob, FetchProgress } from "./transfer/fetch.ts";
@@ -66,10 +68,25 @@ function trustOf({ trust }: FetchConfig): Pick<FetchJob, "trust"> {
   return { trust: { keys: trustedKeysOf(pems.join("\n"), "--trusted-keys"), digest: trust.digest } };
 }
 
+/** The step of a pod that Berth puts onto a free node: empties the cache that another namespace will use; resolves with the exit code. */
+export async function runWipe(root: string, terminationLog: string): Promise<number> {
+  const log = newLog("info").child({ role: "wipe" });
+  try {
+    const removed = await wipeCache(root);
+    log.info({ root, removed }, "the cache is empty");
+    return 0;
+  } catch (error) {
+    const { reason, message } = failureOf(diskError(error, root));
+    log.error({ reason, error: message }, "the cache could not be emptied");
+    leaveMessage(terminationLog, `${reason}: ${message}`);
+    return EXIT_MAY_PASS;
+  }
+}
+
 /** Runs to the end and resolves with the exit code; `signal` ends it, with what was fetched kept for the next run. */
 export async function runFetch(config: FetchConfig, signal: AbortSignal): Promise<number> {
   const log = newLog(config.logLevel).child({ role: "fetch" });
-  const { store: url, tokenFile, into, partsAtOnce, patienceMs } = config;
+  const { store: url, tokenFile, into, cache, partsAtOnce, patienceMs } = config;
   const redirects = newRedirects({ origin: config.redirectOrigin, log, nowMs: () => clock.monotonicMs() });
   const client = newStoreClient({ url, tokenFile, redirects, maxSockets: partsAtOnce + 1, silenceMs: SILENCE_MS });
   const progress = newProgress();
@@ -79,7 +96,7 @@ export async function runFetch(config: FetchConfig, signal: AbortSignal): Promis
   const hide = showProgress(progress, { log, everyMs: config.progressMs, tell: (report) => void tell(report) });
   const startMs = clock.monotonicMs();
   try {
-    const job = { client, into, partsAtOnce, patienceMs, clock, log, signal, progress };
+    const job = { client, into, cache, partsAtOnce, patienceMs, clock, log, signal, progress };
     const { digest } = await fetchModel({ ...job, ...trustOf(config) });
     const seconds = (clock.monotonicMs() - startMs) / 1000;
     await tell({ doneBytes: progress.totalBytes, bytesPerSecond: 0 });

@@ -105,6 +105,14 @@ function program(): Command {
   ).action((flags: Record<string, unknown>) =>
     runStep(async (signal) => (await import("./fetch.ts")).runFetch(fetchConfig(flags, process.env), signal)),
   );
+  berth
+    .command("wipe-cache")
+    .description("remove everything from a node's cache of models (the step before another namespace may use the node)")
+    .requiredOption("--cache <folder>", "root of the cache")
+    .option("--termination-log <file>", "where the reason of a failure is left for the kubelet", "/dev/termination-log")
+    .action(async ({ cache, terminationLog }: { cache: string; terminationLog: string }) =>
+      process.exit(await (await import("./fetch.ts")).runWipe(cache, terminationLog)),
+    );
   withOptions(
     berth
       .command("uninstall-check")

@@ -1,14 +1,17 @@
 /** One model from the store role into a folder: manifest, space, files side by side, each verified. Can be killed and run again. */
+import { resolve } from "node:path";
 import { storeReasons } from "../api/store.ts";
 import { MAX_MANIFEST_BYTES, digestText, manifestProblem, parseManifest } from "../plan/model/manifest.ts";
 import type { Manifest, StoredFile } from "../plan/model/manifest.ts";
 import type { Clock, Log } from "../ports.ts";
 import { pause } from "../runtime/clock.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { cacheFolderOf, enterCache } from "./fetchcache.ts";
+import type { CacheOptions, CachePlace } from "./fetchcache.ts";
 import type { StoreClient } from "./fetchclient.ts";
 import { FETCH_PART_BYTES, fetchFile, isFinished } from "./fetchfile.ts";
 import type { FileWork } from "./fetchfile.ts";
-import { diskError, openFetchFolder } from "./fetchfolder.ts";
+import { EPHEMERAL_REMEDY, diskError, openFetchFolder } from "./fetchfolder.ts";
 import type { FetchFolder } from "./fetchfolder.ts";
 import { checkDigest, checkSignature } from "./fetchtrust.ts";
 import type { FetchTrust } from "./fetchtrust.ts";
@@ -21,6 +24,8 @@ export interface FetchJob {
   readonly into: string;
   /** Whose signature the manifest must have; any manifest is taken where absent. */
   readonly trust?: FetchTrust;
+  /** The cache of the node that `into` is the model's folder of, where there is one. */
+  readonly cache?: Pick<CacheOptions, "root" | "limitBytes" | "nodeName">;
   readonly partsAtOnce: number;
   /** How long no byte may come before the fetch fails. */
   readonly patienceMs: number;
@@ -120,6 +125,9 @@ async function readManifest(job: FetchJob, { withPatience, renew }: Patience): P
   });
 }
 
+const remedyOf = ({ cache }: FetchJob): string =>
+  cache ? "give the volumes of the node type's cache more space" : EPHEMERAL_REMEDY;
+
 async function checkSpace(job: FetchJob, folder: FetchFolder, files: readonly StoredFile[]): Promise<void> {
   let needBytes = SPARE_BYTES;
   for (const [index, file] of files.entries()) needBytes += file.sizeBytes - (await folder.held(index, file));
@@ -128,7 +136,7 @@ async function checkSpace(job: FetchJob, folder: FetchFolder, files: readonly St
   const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
   throw new TerminalError(
     "NoSpace",
-    `the model needs ${gib(needBytes)} more in ${job.into}, where ${gib(freeBytes)} are free: give the node a larger disk for pods' ephemeral storage`,
+    `the model needs ${gib(needBytes)} more in ${job.into}, where ${gib(freeBytes)} are free: ${remedyOf(job)}`,
   );
 }
 
@@ -188,20 +196,38 @@ async function allFiles(files: readonly StoredFile[], work: FileWork, job: Fetch
 export async function fetchModel(job: FetchJob): Promise<Manifest> {
   const patience = newPatience(job);
   const manifest = await readManifest(job, patience);
-  const { digest, files } = manifest;
+  let place: CachePlace | undefined;
   try {
-    const folder = await openFetchFolder(job.into, digest, files);
-    job.progress.totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    job.progress.totalFiles = files.length;
-    await checkSpace(job, folder, files);
-    job.log.info({ digest, files: files.length, bytes: job.progress.totalBytes }, "fetching");
-    await fetchInto(job, folder, files, patience);
-    await folder.tidy();
+    place = await enterNodeCache(job, manifest);
+    await fetchFiles(job, manifest, patience);
   } catch (error) {
     if (isAbort(error) || error instanceof RetryError) throw error;
-    throw diskError(error, job.into);
+    throw diskError(error, job.into, remedyOf(job));
+  } finally {
+    await place?.release();
   }
   return manifest;
+}
+
+async function enterNodeCache(job: FetchJob, { digest, files }: Manifest): Promise<CachePlace | undefined> {
+  const { cache, into, clock, log, signal } = job;
+  if (!cache) return undefined;
+  if (resolve(into) !== resolve(cacheFolderOf(cache.root, digest))) {
+    const message = `the store serves ${digest}, and ${into} is the folder of another model in the cache: change any field of the deployment's template to render it anew`;
+    throw new TerminalError("ManifestDamaged", message);
+  }
+  const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  return enterCache({ ...cache, clock, log, signal }, digest, sizeBytes);
+}
+
+async function fetchFiles(job: FetchJob, { digest, files }: Manifest, patience: Patience): Promise<void> {
+  const folder = await openFetchFolder(job.into, digest, files);
+  job.progress.totalBytes = files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  job.progress.totalFiles = files.length;
+  await checkSpace(job, folder, files);
+  job.log.info({ digest, files: files.length, bytes: job.progress.totalBytes }, "fetching");
+  await fetchInto(job, folder, files, patience);
+  await folder.tidy();
 }
 
 /** Goes on after the last byte that came: whatever breaks off, a byte that renews patience is a new one. */

@@ -59,12 +59,15 @@ async function foreign(root: string, known: ReadonlySet<string>, below = ""): Pr
   return undefined;
 }
 
+/** What to do where an `emptyDir` is too small. */
+export const EPHEMERAL_REMEDY = "give the node a larger disk for pods' ephemeral storage";
+
 /** Translates what a disk says. */
-export function diskError(error: unknown, into: string): TerminalError {
+export function diskError(error: unknown, into: string, remedy = EPHEMERAL_REMEDY): TerminalError {
   if (error instanceof TerminalError) return error;
   const code = (error as { code?: string }).code;
   if (code === "ENOSPC" || code === "EDQUOT")
-    return new TerminalError("NoSpace", `${into} is full: give the node a larger disk for pods' ephemeral storage`);
+    return new TerminalError("NoSpace", `${into} is full: ${remedy}`);
   return new TerminalError("FolderUnusable", `${into} cannot be used: ${messageOf(error)}`);
 }
 
