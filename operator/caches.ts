@@ -25,6 +25,7 @@ import {
   poolIndexes,
   slimNode,
 } from "./api/poolindexes.ts";
+import { persistentVolumeClaims } from "./api/nodecache.ts";
 import { configMaps } from "./api/fetches.ts";
 import { coreEvents, nodeClaims, nodePools } from "./api/karpenter.ts";
 import { deploymentIndexes, isProtected, modelKeyOf, ownsReplicas } from "./controllers/modeldeployment.ts";
@@ -103,7 +104,7 @@ export interface FetchPlace {
   readonly name: string;
 }
 
-export function newCaches(deps: ReflectorDeps, fetches: FetchPlace) {
+export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches = false } = {}) {
   const packer = newPacker();
   // Compared with what is wanted while a deployment converges, and left alone for months afterwards.
   const spec = <T extends KubeObject>(object: T): T => packer.pack(object, ["spec"]);
@@ -186,6 +187,9 @@ export function newCaches(deps: ReflectorDeps, fetches: FetchPlace) {
       },
       deps,
     ),
+    ...(nodeCaches && {
+      cacheClaims: newReflector({ resource: persistentVolumeClaims, labelSelector: OURS, transform: spec }, deps),
+    }),
     fetches: newReflector(
       {
         resource: configMaps,

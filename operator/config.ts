@@ -72,6 +72,8 @@ export interface OperatorConfig extends CommonConfig {
   readonly ledgerShards: number;
   readonly metricsNamespaces: readonly string[];
   readonly fetchesConfigMap: string;
+  /** Whether node types may have caches of models on their nodes. */
+  readonly nodeCaches: boolean;
 }
 
 export interface ImporterConfig extends CommonConfig {
@@ -205,6 +207,7 @@ export function operatorConfig(flags: Readonly<Record<string, unknown>>, env: En
     ledgerShards: read.whole("ledger-shards", 1, 256),
     metricsNamespaces: (read.text("metrics-namespaces") ?? "").split(",").filter((name) => name !== ""),
     fetchesConfigMap: read.required("fetches-config-map"),
+    nodeCaches: read.flag("node-caches"),
   };
   read.done();
   return Object.freeze(config);

@@ -81,6 +81,7 @@ export const operatorOptions: readonly Option[] = [
     "Secret in Berth's namespace with the hub's token for entries whose licence has to be accepted",
     "",
   ),
+  option("node-caches", "bool", "let node types have caches of models on their nodes (spec.cache)", "false"),
   option("usage-port", "port", "port of the usage API", "8082"),
   option(
     "shrink-stabilization-seconds",
@@ -177,7 +178,12 @@ export const fetchOptions: readonly Option[] = [
   ),
   option("digest", "digest", "of the revision that must come, sha256:…; goes with --trusted-keys", ""),
   option("cache", "folder", "the node's cache of models, whose folder of this model is --into", ""),
-  option("cache-bytes", "bytes", "how much the cache may hold; least recently used models are removed for this one", "0"),
+  option(
+    "cache-bytes",
+    "bytes",
+    "how much the cache may hold; least recently used models are removed for this one",
+    "0",
+  ),
   option("node-name", "name", "node that the cache belongs to"),
   option("parts-at-once", "n", "parts of 8 MiB that are read side by side; each is a part in memory", "8"),
   option("patience-seconds", "s", "how long no byte may come before the fetch gives up", "120"),

@@ -1,11 +1,12 @@
 /** The controller of pools with its providers, put together from its parts. Part of the composition root. */
 import { newKarpenterProvider } from "./adapters/providers/karpenter/provider.ts";
-import { newStaticProvider } from "./adapters/providers/static/provider.ts";
+import { isCandidate, newStaticProvider } from "./adapters/providers/static/provider.ts";
 import { CONCURRENCY, planExecutorOf, type LedgerOf } from "./assemble.ts";
 import type { Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import type { FirstLook } from "./controllers/firstlook.ts";
 import { newPoolReconciler } from "./controllers/gpunodepool.ts";
+import { cachedNodeKeys, feedWipeController, newWipeReconciler } from "./controllers/cachewipe.ts";
 import { newGraves } from "./controllers/graves.ts";
 import { newUnseen } from "./controllers/unseen.ts";
 import { feedPoolController } from "./controllers/poolkeys.ts";
@@ -61,4 +62,17 @@ function providersOf({ kube, clock }: Base, { nodes, claims, nodePools, nodeClai
       installed: () => !nodePools.absent,
     }),
   };
+}
+
+/** Where the platform allows caches on nodes. */
+export function wipeController(base: Base, caches: Caches, { berthImage }: OperatorConfig): Controller {
+  const { nodes, pools, pods, namespaces } = caches;
+  const stores = { nodes: nodes.store, pools: pools.store, pods: pods.store, namespaces: namespaces.store };
+  const deps = { reader: base.kube, stores, isCandidate, executor: planExecutorOf(base, caches), image: berthImage };
+  const controller = newController(
+    { name: "cachewipe", reconcile: newWipeReconciler(deps), resyncKeys: () => cachedNodeKeys(deps) },
+    base,
+  );
+  feedWipeController(controller, { nodes, pools, pods, namespaces });
+  return controller;
 }

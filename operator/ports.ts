@@ -328,6 +328,8 @@ export interface CapacityQuery {
     readonly gpu: { readonly count: number; readonly resourceName: string };
     readonly provider: { readonly static?: { readonly nodeSelector: Readonly<Record<string, string>> } };
   };
+  /** UID of the pool's namespace: nodes whose caches hold others' models are not for it. */
+  readonly namespaceUID?: string;
   readonly size: number;
   /** Since when that size is wanted (RFC 3339). */
   readonly sizeSince?: string;

@@ -13,7 +13,7 @@ import {
   type Replaceable,
 } from "./assemble.ts";
 import { followDefinitions, newCaches, type Caches } from "./caches.ts";
-import { poolController } from "./pools.ts";
+import { poolController, wipeController } from "./pools.ts";
 import { catalogueController } from "./offer.ts";
 import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
@@ -44,7 +44,7 @@ export async function startOperator(
   const base = await newBase("operator", config, env);
   const ledger = openLedger(config.ledger);
   const clusterId = await clusterIdentity(base);
-  const caches = newCaches(base, { namespace: config.namespace, name: config.fetchesConfigMap });
+  const caches = newCaches(base, { namespace: config.namespace, name: config.fetchesConfigMap }, config);
   followDefinitions(caches);
   const reflectors: Reflector[] = Object.values(caches);
   const { kube, events, clockWatch: watch } = base;
@@ -62,6 +62,7 @@ export async function startOperator(
     poolController(base, caches, config, books, seen),
     nodeTypeController(base, caches),
     nodeSupportController(base, caches, config),
+    ...(config.nodeCaches ? [wipeController(base, caches, config)] : []),
     ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
   ];
   const bookMetrics = newLedgerMetrics(base.metrics.registry);

@@ -1,7 +1,7 @@
 /** GPUNodePool: the nodes dedicated to one deployment. Made by the operator, read by tenants. Schema and types. */
 import { z } from "zod";
 import type { KubeObject, ObjectMeta } from "../ports.ts";
-import { gpuShape, providerShape } from "./nodetype.ts";
+import { cacheShape, gpuShape, providerShape } from "./nodetype.ts";
 import { IMMUTABLE, atomicList, conditions, dnsLabel, dnsSubdomain, instant, labelName, rules, uid } from "./schema.ts";
 
 const tags = z
@@ -13,6 +13,7 @@ export const poolTemplate = rules(
     sku: labelName.describe("Name under which the pool's hours are recorded, copied from the node type."),
     gpu: gpuShape,
     provider: providerShape,
+    cache: cacheShape.optional(),
   }),
   IMMUTABLE("spec.template", "it is pinned when the pool is made, so that an edited NodeType affects new pools only"),
 ).describe("Shape and origin of the nodes as the NodeType was when the pool was made.");

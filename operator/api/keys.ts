@@ -19,6 +19,8 @@ export const labels = {
   deletionProtected: "berth.dev/deletion-protected",
   /** On a ClusterModel that came with Berth's catalogue; without it the object is the platform's own. */
   catalogue: "berth.dev/catalogue",
+  /** On the pod that empties a node's cache. Value: the Node's UID. */
+  cacheWipe: "berth.dev/cache-wipe",
   /** Set by administrators on namespaces whose pods may run on dedicated nodes (kube-system, the GPU operator's). */
   dedicatedNodes: "berth.dev/dedicated-nodes",
 } as const;
@@ -37,6 +39,8 @@ export const annotations = {
   appliedHash: "berth.dev/applied-hash",
   /** On a static Node: JSON of its last claim; stays after release. */
   lastClaim: "berth.dev/last-claim",
+  /** On a static Node: JSON of the namespace whose models lie in the node's cache; no other may claim the node until they are wiped. */
+  cacheOwner: "berth.dev/cache-owner",
   /** On a NodeClaim or CapacityClaim: its times repeated, for restore from backup. */
   claimTimes: "berth.dev/claim-times",
   /** On a ModelDeployment: any change renders the pod template anew. */

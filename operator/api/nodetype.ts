@@ -129,6 +129,18 @@ export const providerShape = rules(
   },
 ).describe("Where nodes of this type come from.");
 
+export const cacheShape = z
+  .object({
+    storageClassName: dnsSubdomain.describe(
+      "Storage class whose ReadWriteMany claims give each node a folder of its own (a node-local driver, or volumes that the platform made).",
+    ),
+    size: rules(
+      byteQuantity,
+      atLeast("1Gi", "cache.size counts bytes: write it with a suffix, for example 500Gi"),
+    ).describe("How much of the models may lie on one node; the least recently used are removed for the next one."),
+  })
+  .describe("Cache of models on each node, which outlives pods. A static node keeps it for its namespace until it was wiped.");
+
 export const nodeTypeSpec = z
   .object({
     gpu: gpuShape,
@@ -159,6 +171,7 @@ export const nodeTypeSpec = z
       .optional()
       .describe("What a node of this type costs, for berth inspect to compare; nothing is rated by it."),
     provider: providerShape,
+    cache: cacheShape.optional(),
     sku: labelName
       .optional()
       .describe("Name under which hours of this type are recorded; the NodeType's own name by default."),
@@ -210,6 +223,7 @@ export const nodeTypeStatus = z
   })
   .describe("Stock and use of this type; written by Berth alone.");
 
+export type CacheShape = z.infer<typeof cacheShape>;
 export type GpuShape = z.infer<typeof gpuShape>;
 export type ProviderShape = z.infer<typeof providerShape>;
 export type NodeTypeSpec = z.infer<typeof nodeTypeSpec>;

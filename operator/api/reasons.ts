@@ -50,6 +50,10 @@ export const modelDeploymentReasons = {
     "The platform gives out no new nodes of this NodeType.",
     "Create a deployment with another node type.",
   ],
+  NodeCacheDisabled: [
+    "The NodeType has a cache, and the installation does not allow caches on nodes.",
+    "The platform sets the chart's `nodeCaches.enabled`, or takes `spec.cache` off the NodeType.",
+  ],
   EngineVersionNotOffered: [
     "spec.engine.version is not in the administrator's list of engine images.",
     "Take one of the versions that the message lists.",
@@ -285,6 +289,11 @@ export const operatorReasons = {
   NodeRestrictionOff: [
     "The API server lets a kubelet set node-restriction.kubernetes.io labels on itself, so a captured node could join another tenant's pool.",
     "Start kube-apiserver with --enable-admission-plugins=NodeRestriction.",
+  ],
+  CacheWiped: ["A node's cache was emptied, so that another namespace may use the node.", NOTHING],
+  CacheKept: [
+    "A node's cache could not be emptied, so the node stays with its namespace.",
+    "Follow the message; an administrator may empty the folder and take the annotation berth.dev/cache-owner off the node.",
   ],
   InvalidNodeTypesFile: ["An entry of the node types file is no NodeType.", "Correct the chart's list of node types."],
   LedgerKeyUnusable: [

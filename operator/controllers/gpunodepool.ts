@@ -133,7 +133,7 @@ function queryOf(deps: PoolDeps, poolUID: string, pool: GPUNodePool | undefined)
   const sealedThroughMs = sealedMs(deps, pool);
   return {
     poolUID,
-    ...(pool && { template: pool.spec.template }),
+    ...(pool && { template: pool.spec.template, namespaceUID: pool.spec.deploymentRef.namespaceUID }),
     size: pool?.spec.size ?? 0,
     ...(sizeSince !== undefined && { sizeSince }),
     now: deps.clock.now(),

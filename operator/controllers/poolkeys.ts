@@ -3,7 +3,7 @@ import type { CapacityClaim } from "../api/capacityclaim.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { nodePoolOf } from "../api/karpenter.ts";
 import type { CoreEvent, NodeClaim, NodePool } from "../api/karpenter.ts";
-import { labels, taints } from "../api/keys.ts";
+import { annotations, labels, taints } from "../api/keys.ts";
 import { BY_HOLDER, BY_HUNGRY } from "../api/poolindexes.ts";
 import type { Node, Pod } from "../api/kubernetes.ts";
 import type { KubeObject, Store } from "../ports.ts";
@@ -83,7 +83,12 @@ function usable({ metadata, spec, status }: Node): boolean {
 
 function sameOffer(a: Node, b: Node): boolean {
   const facts = ({ metadata, spec, status }: Node): string =>
-    JSON.stringify([metadata.labels, spec?.taints, status?.allocatable]);
+    JSON.stringify([
+      metadata.labels,
+      metadata.annotations?.[annotations.cacheOwner],
+      spec?.taints,
+      status?.allocatable,
+    ]);
   return facts(a) === facts(b);
 }
 

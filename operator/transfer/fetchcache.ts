@@ -65,7 +65,13 @@ async function checkNode({ root, nodeName }: CacheOptions): Promise<void> {
 /** Takes a dead fetch's lock away; only if it is still the one that was judged. */
 async function bury(lock: string, inode: number): Promise<void> {
   const aside = `${lock}.${randomUUID()}`;
-  if ((await unless("ENOENT", rename(lock, aside).then(() => true))) === undefined) return;
+  if (
+    (await unless(
+      "ENOENT",
+      rename(lock, aside).then(() => true),
+    )) === undefined
+  )
+    return;
   // Somebody was faster and holds it anew: both go on, since each writes the same verified bytes.
   if ((await stat(aside)).ino === inode) await unlink(aside);
   else await rename(aside, lock);

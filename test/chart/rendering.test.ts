@@ -377,6 +377,25 @@ test("the catalogue's entries may be written where the catalogue is enabled, and
   assert.deepEqual(await rights({ catalogue: { enabled: true } }), ["list", "watch", "create", "patch", "delete"]);
 });
 
+test("caches on nodes bring the flag and the rights for their claims and the pod that empties one, and nothing brings them else", async () => {
+  const rights = async (given: object): Promise<string[]> =>
+    ((await found("ClusterRole", "berth-operator", given)).rules ?? [])
+      .filter(({ resources }) => resources.includes("persistentvolumeclaims") || resources.includes("pods"))
+      .map(({ resources, verbs }) => `${resources.join()}: ${verbs.join()}`);
+  assert.deepEqual(await rights({}), ["pods: list,watch,delete"]);
+  assert.deepEqual(await rights({ nodeCaches: { enabled: true } }), [
+    "persistentvolumeclaims: list,watch,create,patch",
+    "pods: create",
+    "pods: list,watch,delete",
+  ]);
+  const operator = await found("Deployment", "berth-operator", { nodeCaches: { enabled: true } });
+  const args = operator.spec?.template?.spec.containers[0]?.args ?? [];
+  assert.deepEqual(
+    args.filter((arg) => arg.includes("cache")),
+    ["--node-caches=true"],
+  );
+});
+
 const catalogueFlags: readonly [title: string, catalogue: object, flags: string[]][] = [
   ["switched off", { include: ["phi-4"] }, ["--catalogue=false"]],
   ["whole", { enabled: true }, ["--catalogue=true", "--catalogue-include=*"]],

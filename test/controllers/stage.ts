@@ -89,6 +89,10 @@ export interface TenantOptions extends Omit<NamespaceOptions, "cluster"> {
   /** Nodes of the tenant's own node type; default 1. */
   readonly nodes?: number;
   readonly quota?: object;
+  /** More of the node type's spec. */
+  readonly nodeTypeSpec?: object;
+  /** Uses that node type, and makes none. */
+  readonly nodeType?: string;
   /** False: no Model yet. */
   readonly model?: boolean;
 }
@@ -129,18 +133,25 @@ const GROUPS: Readonly<Record<string, string>> = {
   services: "v1",
   resourcequotas: "v1",
   events: "events.k8s.io/v1",
+  persistentvolumeclaims: "v1",
   poddisruptionbudgets: "policy/v1",
   networkpolicies: "networking.k8s.io/v1",
 };
 
 export async function tenant(t: Pick<TestContext, "after">, options: TenantOptions = {}): Promise<Tenant> {
   const { cluster } = await stage();
-  const { nodes = 1, quota = {}, model = true, ...rest } = options;
+  const { nodes = 1, quota = {}, model = true, nodeTypeSpec = {}, nodeType: given, ...rest } = options;
   const namespace = await testNamespace(t, { ...rest, cluster });
-  const nodeType = uniqueName("l4");
-  await cluster.admin.create(apiPath(BERTH, "nodetypes"), nodeTypeBody(nodeType, quota));
-  t.after(() => cluster.admin.remove(apiPath(BERTH, "nodetypes", { name: nodeType })).catch(() => undefined));
+  const nodeType = given ?? uniqueName("l4");
+  if (!given) {
+    await cluster.admin.create(apiPath(BERTH, "nodetypes"), nodeTypeBody(nodeType, { quota, ...nodeTypeSpec }));
+    t.after(() => cluster.admin.remove(apiPath(BERTH, "nodetypes", { name: nodeType })).catch(() => undefined));
+  }
   const one = newTenant(t, cluster, namespace, nodeType);
+  if (given) {
+    if (model) await one.addModel();
+    return one;
+  }
   for (let count = 0; count < nodes; count++) await one.addNode();
   await eventually(async () => (await freeNodes(cluster, nodeType)) === nodes, { what: "the operator sees the nodes" });
   if (model) await one.addModel();
@@ -152,14 +163,14 @@ async function freeNodes({ admin }: ControlPlane, name: string): Promise<number 
   return status?.freeNodes;
 }
 
-function nodeTypeBody(name: string, quota: object): KubeObject & { spec: object } {
+function nodeTypeBody(name: string, more: object): KubeObject & { spec: object } {
   const gpu = { product: "NVIDIA L4", count: 1, memory: "22Gi" };
   const provider = { static: { nodeSelector: { "example.org/shape": name } } };
   return {
     apiVersion: BERTH,
     kind: "NodeType",
     metadata: { name },
-    spec: { gpu, vcpus: 8, memory: "32Gi", provider, quota },
+    spec: { gpu, vcpus: 8, memory: "32Gi", provider, ...more },
   };
 }
 

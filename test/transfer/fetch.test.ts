@@ -16,6 +16,7 @@ import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { playAnnotation } from "../cluster/stages.ts";
 
 import type { Replica } from "../chart/rendered.ts";
+import { cacheFolderOf } from "../../operator/transfer/fetchcache.ts";
 import { filesBelow } from "../models/upload.ts";
 import { kinds } from "./bench.ts";
 import {
@@ -302,6 +303,30 @@ for (const kind of kinds) {
       await succeeds(again);
       assertWhole(again.into);
       assert.equal(receivedBytes(again), readFileSync(config).length);
+    });
+
+    test("a cache of the node gives the next pod its model for a read; what was damaged there is fetched again", async (t) => {
+      const root = newFolder(t);
+      const { digest } = await listed(url, token);
+      const into = cacheFolderOf(root, digest);
+      const args = ["--cache", root, "--cache-bytes", String(2 ** 30), "--node-name", "node-1"];
+      await succeeds(startFetch(newFolder(t), { url, token, args, into }));
+      assertWhole(into);
+      const second = startFetch(newFolder(t), { url, token, args, into });
+      await succeeds(second);
+      assert.equal(receivedBytes(second), 0);
+      const shard = join(into, "model-00002-of-00002.safetensors");
+      const bytes = readFileSync(shard);
+      bytes.writeUInt8(bytes.readUInt8(bytes.length - 1) ^ 1, bytes.length - 1);
+      writeFileSync(shard, bytes);
+      const third = startFetch(newFolder(t), { url, token, args, into });
+      await succeeds(third);
+      assertWhole(into);
+      assert.equal(receivedBytes(third), bytes.length);
+      const elsewhere = startFetch(newFolder(t), { url, token, args, into: cacheFolderOf(root, "0".repeat(64)) });
+      const { code, message } = await elsewhere.done;
+      assert.equal(code, 4);
+      assert.match(message, /ManifestDamaged: the store serves sha256:.* is the folder of another model/);
     });
 
     test("a ModelDeployment shows how far its replica is, and nothing is left of it afterwards", async (t) => {

@@ -94,7 +94,8 @@ test("the lock of a fetch that was killed is taken over after a minute without a
   const at = cacheOf(t);
   await at.enter("a", 10);
   const lock = join(at.root, CACHE_NOTES, `${"a".repeat(64)}.lock`);
-  const beat = (secondsAgo: number): void => utimesSync(lock, Date.now() / 1000 - secondsAgo, Date.now() / 1000 - secondsAgo);
+  const beat = (secondsAgo: number): void =>
+    utimesSync(lock, Date.now() / 1000 - secondsAgo, Date.now() / 1000 - secondsAgo);
   beat(50);
   const next = at.enter("a", 10);
   await eventually(() => at.said.some((words) => words.startsWith("waiting")), { what: "it waits" });

@@ -246,9 +246,15 @@ export function newFolder(t: Pick<TestContext, "after">): string {
 /** `berth fetch` with its token in a file, as the init step of a pod runs it; `into` of an earlier run is gone on with. */
 export function startFetch(
   folder: string,
-  options: { readonly url: string; readonly token: string; readonly args?: readonly string[] },
+  options: {
+    readonly url: string;
+    readonly token: string;
+    readonly args?: readonly string[];
+    /** `model` in the folder where absent. */
+    readonly into?: string;
+  },
 ): FetchProcess {
-  const into = join(folder, "model");
+  const { into = join(folder, "model") } = options;
   const message = join(folder, "termination-log");
   mkdirSync(into, { recursive: true });
   writeFileSync(message, "");

@@ -32,6 +32,15 @@ export const nodeTypeIsEnabled: Check = ({ nodeType }) =>
       }
     : undefined;
 
+/** Pools keep the shape that they were made with; without the platform's leave none is made with a cache. */
+export const cacheIsAllowed: Check = ({ nodeType, settings }) =>
+  nodeType?.spec.cache && !settings.nodeCaches
+    ? {
+        reason: "NodeCacheDisabled",
+        message: `node type ${nodeType.metadata.name} has a cache, which this installation does not allow: its administrator sets the chart's nodeCaches.enabled, or takes spec.cache off the node type`,
+      }
+    : undefined;
+
 export const engineIsOffered: Check = ({ deployment, settings }) => {
   const wanted = deployment.spec.engine.version;
   if (chooseImage(settings.engineImages, wanted)) return undefined;
@@ -179,6 +188,7 @@ export const beforeCapacity: readonly Check[] = [
   argumentsAreAllowed,
   accountIsAllowed,
   nodeTypeExists,
+  cacheIsAllowed,
   modelIsKnown,
   licenseIsAccepted,
   modelFits,

@@ -5,6 +5,7 @@ import type { ControllerRevision, OpaqueSpec, Workload } from "../../api/kuberne
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import type { NodeType } from "../../api/nodetype.ts";
 import type { ObjectMeta } from "../../ports.ts";
+import { cacheClaimName } from "../../api/nodecache.ts";
 import { SERVING_PORT } from "../engine/args.ts";
 import { revisionName, workloadName } from "../identity.ts";
 import { uidOf, type CurrentRevision, type PinnedTemplate, type Settings } from "./seen.ts";
@@ -51,7 +52,7 @@ export function desiredPool(
   size: number,
   namespaceUID?: string,
 ): GPUNodePool {
-  const { sku, gpu, provider } = nodeType.spec;
+  const { sku, gpu, provider, cache } = nodeType.spec;
   return {
     ...poolIdentity(deployment),
     spec: {
@@ -62,7 +63,7 @@ export function desiredPool(
         uid: uidOf(deployment),
         ...(namespaceUID !== undefined && { namespaceUID }),
       },
-      template: { sku: sku ?? nodeType.metadata.name, gpu, provider },
+      template: { sku: sku ?? nodeType.metadata.name, gpu, provider, ...(cache && { cache }) },
     },
   };
 }
@@ -186,6 +187,29 @@ export function desiredNetworkPolicy(deployment: ModelDeployment, settings: Sett
         { to: [namespaceNamed(settings.operatorNamespace)], ports: [{ protocol: "TCP", port: STORE_PORT }] },
         ...redirectRules(settings),
       ],
+    },
+  };
+}
+
+/**
+ * The claim on the nodes' caches, shared by all deployments of the namespace on nodes of the type. It has no owner: what lies
+ * there makes the next deployment's start short, and a node is given to others only after its part of it was wiped.
+ */
+export function desiredCacheClaim(deployment: ModelDeployment, pool: GPUNodePool): OpaqueSpec | undefined {
+  const { cache } = pool.spec.template;
+  if (!cache) return undefined;
+  return {
+    apiVersion: "v1",
+    kind: "PersistentVolumeClaim",
+    metadata: {
+      name: cacheClaimName(pool.spec.nodeType),
+      namespace: deployment.metadata.namespace,
+      labels: { [labels.managedBy]: MANAGED_BY, [labels.name]: "berth-cache" },
+    },
+    spec: {
+      accessModes: ["ReadWriteMany"],
+      storageClassName: cache.storageClassName,
+      resources: { requests: { storage: cache.size } },
     },
   };
 }

@@ -11,12 +11,15 @@ import {
   services,
   workloads,
 } from "../../api/kubernetes.ts";
+import type { GPUNodePool } from "../../api/gpunodepool.ts";
+import { persistentVolumeClaims } from "../../api/nodecache.ts";
 import type { ModelDeployment, ModelDeploymentStatus } from "../../api/modeldeployment.ts";
 import type { KubeObject } from "../../ports.ts";
 import { canonicalJson } from "../identity.ts";
 import type { Plan, Problem, Write } from "../plan.ts";
 import { accountIsAllowed, beforeCapacity, firstProblem } from "./checks.ts";
 import {
+  desiredCacheClaim,
   desiredDisruptionBudget,
   desiredNetworkPolicy,
   desiredPool,
@@ -159,11 +162,18 @@ function servingWrites(seen: Seen, sizes: Sizes, rollout: Rollout): Write[][] {
       child(services, desiredService(deployment), isOurs(seen.service, deployment)),
       child(podDisruptionBudgets, desiredDisruptionBudget(deployment)),
       child(networkPolicies, desiredNetworkPolicy(deployment, seen.settings)),
+      ...cacheClaim(seen, pool),
     ],
     endIdle(seen, sizes.workloadReplicas, rollout),
     [child(workloads, desiredWorkload(deployment, revision, sizes.workloadReplicas))],
     pruneRevisions(seen, revision.number),
   ];
+}
+
+function cacheClaim({ deployment, settings }: Seen, pool: GPUNodePool): Write[] {
+  if (!settings.nodeCaches) return [];
+  const claim = desiredCacheClaim(deployment, pool);
+  return claim ? [child(persistentVolumeClaims, claim)] : [];
 }
 
 function isOurs(object: KubeObject | undefined, deployment: ModelDeployment): boolean {

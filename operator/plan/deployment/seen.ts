@@ -24,6 +24,8 @@ export interface Settings {
   readonly metricsNamespaces: readonly string[];
   readonly shrinkStabilizationMs: number;
   readonly drainGraceMs: number;
+  /** Whether node types may have caches on their nodes; absent means no. */
+  readonly nodeCaches?: boolean;
 }
 
 export interface Seen {

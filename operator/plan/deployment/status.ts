@@ -15,6 +15,7 @@ import { wantedNodes, type Sizes } from "./size.ts";
 const STALLING = new Set([
   "NodeTypeNotFound",
   "NodeTypeDisabled",
+  "NodeCacheDisabled",
   "EngineVersionNotOffered",
   "EngineArgumentRefused",
   "EngineArgumentConflict",

@@ -1,6 +1,7 @@
 /** The serving pod's template: rendered once for a set of spec fields and a model revision, then pinned. */
 import { STORE_AUDIENCE, labels, MANAGED_BY, taints } from "../../api/keys.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
+import { cacheClaimName } from "../../api/nodecache.ts";
 import type { ModelStatus } from "../../api/model.ts";
 import type { NodeTypeSpec } from "../../api/nodetype.ts";
 import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
@@ -15,6 +16,7 @@ import {
   zoneSpread,
   type PodNeeds,
 } from "../engine/podneeds.ts";
+import { wholeQuantity } from "../quantity.ts";
 import type { PinnedTemplate } from "./seen.ts";
 
 export interface TemplateInput {
@@ -24,6 +26,8 @@ export interface TemplateInput {
   /** CPU and memory of the node; undefined when its NodeType is gone: then no request is stated beside the GPUs. */
   readonly node: Pick<NodeTypeSpec, "vcpus" | "memory" | "diskThroughput" | "networkThroughput"> | undefined;
   readonly model: Pick<ModelStatus, "weightBytes" | "shape">;
+  /** Digest of the revision that is served: the folder in a node's cache. */
+  readonly digest?: string | undefined;
   readonly image: string;
   readonly args: readonly string[];
   /** spec.engine.env. */
@@ -99,6 +103,8 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
         runAsUser: ENGINE_USER,
         runAsGroup: 0,
         fsGroup: 0,
+        // A cache holds many files, and who made its root belongs to it already.
+        ...(input.pool.spec.template.cache ? { fsGroupChangePolicy: "OnRootMismatch" } : {}),
         ...(needs.supplementalGroups.length > 0 ? { supplementalGroups: needs.supplementalGroups } : {}),
         seccompProfile: { type: "RuntimeDefault" },
       },
@@ -106,7 +112,7 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
       terminationGracePeriodSeconds: graceOf(input.drainSeconds),
       initContainers: [fetchStep(input)],
       containers: [engineContainer(input, needs)],
-      volumes: volumes(needs, input.chatTemplate !== undefined),
+      volumes: [modelVolume(input), ...volumes(needs, input.chatTemplate !== undefined)],
     },
   };
 }
@@ -134,25 +140,53 @@ function placement(pool: GPUNodePool): Record<string, unknown> {
 
 const CONFINED = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
 
-function fetchStep({ berthImage, storeService, redirectOrigin, trust }: TemplateInput): object {
+/** Where the step that fetches sees the node's cache. */
+const CACHE_ROOT = "/var/cache/berth";
+
+const hexOf = (digest: string | undefined): string => (digest ?? "").replace(/^sha256:/, "");
+
+function modelVolume({ pool }: TemplateInput): object {
+  const { nodeType, template } = pool.spec;
+  if (!template.cache) return { name: "model", emptyDir: {} };
+  return { name: "model", persistentVolumeClaim: { claimName: cacheClaimName(nodeType) } };
+}
+
+/** Where the model goes: a folder of the pod, or its folder in the cache of the node. */
+function target({ pool, digest }: TemplateInput) {
+  const { cache } = pool.spec.template;
+  if (!cache) return { mountPath: MODEL_PATH, args: ["--into", MODEL_PATH], env: {} };
+  const bytes = String(wholeQuantity(cache.size) ?? 0);
+  const nodeName = { name: "BERTH_NODE_NAME", valueFrom: { fieldRef: { fieldPath: "spec.nodeName" } } };
+  return {
+    mountPath: CACHE_ROOT,
+    args: ["--into", `${CACHE_ROOT}/${hexOf(digest)}`, "--cache", CACHE_ROOT, "--cache-bytes", bytes],
+    env: { env: [nodeName] },
+  };
+}
+
+function fetchStep(input: TemplateInput): object {
+  const { berthImage, storeService, redirectOrigin, trust } = input;
   const redirect = redirectOrigin === undefined ? [] : ["--redirect-origin", redirectOrigin];
   const trusted = trust ? ["--trusted-keys", trust.keys.join(","), "--digest", trust.digest] : [];
+  const { mountPath, args, env } = target(input);
   return {
     name: FETCH_STEP,
     image: berthImage,
-    args: ["fetch", "--store", storeService, ...redirect, ...trusted, "--into", MODEL_PATH],
+    args: ["fetch", "--store", storeService, ...redirect, ...trusted, ...args],
+    ...env,
     terminationMessagePolicy: "FallbackToLogsOnError",
     securityContext: CONFINED,
     resources: { requests: { cpu: "500m", memory: "256Mi" } },
     volumeMounts: [
-      { name: "model", mountPath: MODEL_PATH },
+      { name: "model", mountPath },
       { name: "store-token", mountPath: "/var/run/secrets/berth-store", readOnly: true },
       { name: "tmp", mountPath: "/tmp" },
     ],
   };
 }
 
-function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNeeds): object {
+function engineContainer({ image, args, env, pool, digest }: TemplateInput, needs: PodNeeds): object {
+  const subPath = pool.spec.template.cache ? { subPath: hexOf(digest) } : {};
   const health = { httpGet: { path: "/health", port: "http" } };
   return {
     name: "vllm",
@@ -172,7 +206,7 @@ function engineContainer({ image, args, env, pool }: TemplateInput, needs: PodNe
     livenessProbe: { ...health, periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 10 },
     lifecycle: { preStop: { sleep: { seconds: PRE_STOP_SECONDS } } },
     volumeMounts: [
-      { name: "model", mountPath: MODEL_PATH, readOnly: true },
+      { name: "model", mountPath: MODEL_PATH, ...subPath, readOnly: true },
       { name: "shm", mountPath: "/dev/shm" },
       { name: "cache", mountPath: "/cache" },
       { name: "tmp", mountPath: "/tmp" },
@@ -215,7 +249,6 @@ const fileOf = (path: string, annotation: string): object => ({
 function volumes({ sharedMemoryBytes }: PodNeeds, hasTemplate: boolean): object[] {
   const files = [fileOf(LOGGING_FILE, LOGGING), ...(hasTemplate ? [fileOf(CHAT_TEMPLATE_FILE, CHAT_TEMPLATE)] : [])];
   return [
-    { name: "model", emptyDir: {} },
     { name: "cache", emptyDir: {} },
     { name: "tmp", emptyDir: {} },
     { name: "logging", downwardAPI: { items: files } },

@@ -3,6 +3,8 @@
  * last-claim annotation under resourceVersion, by a field manager of their own, whose time is the instant that is metered.
  */
 import { annotations, fieldManagers, labels, taints } from "../../api/keys.ts";
+import { cacheClaimName, cacheOwnerText } from "../../api/nodecache.ts";
+import type { CacheOwner } from "../../api/nodecache.ts";
 import { nodes } from "../../api/kubernetes.ts";
 import type { Node, Taint } from "../../api/kubernetes.ts";
 import { lastClaimOf, lastClaimText, sequenceOf } from "../../api/lastclaim.ts";
@@ -27,14 +29,24 @@ function takeOffers(seen: LivingSnapshot, { offers }: ResizeTarget): readonly (r
   const unrecorded = offers.filter((offer) => !offer.recorded);
   return [
     unrecorded.map((offer) => createClaim(seen.pool, offer)),
-    offers.map((offer) => claimPatch(offer, seen.poolUID)),
+    offers.map((offer) => claimPatch(offer, seen)),
   ];
 }
 
-function claimPatch(offer: CapacityOffer, pool: string): Write {
+function claimPatch(offer: CapacityOffer, seen: LivingSnapshot): Write {
   const { claimName: claim, sequence, notBefore } = offer;
+  const { poolUID: pool } = seen;
   const last: LastClaim = { claim, sequence, pool, held: true, notBefore };
-  return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim });
+  return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim, cache: cacheOwner(seen) });
+}
+
+/** From the claim on models of this namespace may lie on the node, and they stay there when it is given back. */
+function cacheOwner({ pool }: LivingSnapshot): CacheOwner | undefined {
+  const { template, deploymentRef, nodeType } = pool.spec;
+  const { namespace } = pool.metadata;
+  const { namespaceUID } = deploymentRef;
+  if (!template.cache || namespace === undefined || namespaceUID === undefined) return undefined;
+  return { namespace, namespaceUID, claimName: cacheClaimName(nodeType) };
 }
 
 function release(unit: CapacityUnit): readonly Write[] {
@@ -68,9 +80,11 @@ interface NodeMark {
   readonly pool: string | undefined;
   readonly last: LastClaim;
   readonly manager: string;
+  /** Whose models will lie in the node's cache; undefined changes nothing. */
+  readonly cache?: CacheOwner | undefined;
 }
 
-function nodePatch(node: Node, { pool, last, manager }: NodeMark): Write {
+function nodePatch(node: Node, { pool, last, manager, cache }: NodeMark): Write {
   return {
     op: "patch",
     resource: nodes,
@@ -80,7 +94,10 @@ function nodePatch(node: Node, { pool, last, manager }: NodeMark): Write {
       metadata: {
         resourceVersion: node.metadata.resourceVersion,
         labels: { [labels.pool]: pool ?? null },
-        annotations: { [annotations.lastClaim]: lastClaimText(last) },
+        annotations: {
+          [annotations.lastClaim]: lastClaimText(last),
+          ...(cache && { [annotations.cacheOwner]: cacheOwnerText(cache) }),
+        },
       },
       spec: { taints: markedTaints(node, pool) },
     },

@@ -60,6 +60,12 @@ export const badNodeTypes: readonly BadObject[] = [
   ),
   bad(
     "NodeType",
+    "a cache without unit",
+    { "spec.cache": { storageClassName: "node-local", size: "500" } },
+    'spec.cache.size: Invalid value: "500": cache.size counts bytes: write it with a suffix, for example 500Gi',
+  ),
+  bad(
+    "NodeType",
     "a resource without domain",
     { "spec.gpu.resourceName": "gpu" },
     'spec.gpu.resourceName: Invalid value: "gpu": resourceName is an extended resource with its domain, for example nvidia.com/gpu',

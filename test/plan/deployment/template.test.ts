@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import { planDeployment } from "../../../operator/plan/deployment/plan.ts";
 import { REVISION_LABEL } from "../../../operator/plan/deployment/template.ts";
 import type { PinnedTemplate } from "../../../operator/plan/deployment/seen.ts";
-import { deploymentOf, observed, poolOf, serving } from "./observed.ts";
+import { deploymentOf, nodeTypeOf, observed, poolOf, serving } from "./observed.ts";
 import { described, writtenWorkload } from "./read.ts";
 
 describe("the template", () => {
@@ -86,4 +86,15 @@ describe("the template", () => {
     assert.deepEqual(described(plan), []);
     assert.equal(plan.status?.phase, "Creating");
   });
+});
+
+test("without the platform's leave no pool is made with a cache, and the message says who can change that", () => {
+  const cache = { storageClassName: "node-local", size: "50Gi" };
+  const seen = observed({ nodeType: nodeTypeOf({ cache }) });
+  const refused = planDeployment(seen);
+  const makesPool = (plan: typeof refused): boolean => described(plan).some((line) => line.includes("GPUNodePool"));
+  assert.equal(makesPool(refused), false);
+  const said = refused.status?.conditions?.map(({ reason, message }) => `${reason}: ${message}`).join("\n") ?? "";
+  assert.match(said, /NodeCacheDisabled: node type l4 has a cache.*nodeCaches\.enabled/);
+  assert.ok(makesPool(planDeployment({ ...seen, settings: { ...seen.settings, nodeCaches: true } })));
 });

@@ -1,0 +1,119 @@
+// When a node's cache is emptied, and what counts as the proof of it.
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Node } from "../../../operator/api/kubernetes.ts";
+import { lastClaimText } from "../../../operator/api/lastclaim.ts";
+import { describeWrite } from "../../../operator/plan/plan.ts";
+import { planWipe, wipePod, wipePodName } from "../../../operator/plan/pool/wipe.ts";
+import type { WipePod, WipeSnapshot } from "../../../operator/plan/pool/wipe.ts";
+
+const owner = { namespace: "team-a", namespaceUID: "ns-1", claimName: "berth-cache-l4" };
+
+function node(sequence = 3, taints: NonNullable<Node["spec"]>["taints"] = []): Node {
+  const last = lastClaimText({ claim: `uid-node-${String(sequence)}`, sequence, pool: "p", held: false });
+  const annotations = { "berth.dev/last-claim": last };
+  return { metadata: { name: "node", uid: "uid-node", resourceVersion: "9", annotations }, spec: { taints } };
+}
+
+const base: WipeSnapshot = {
+  node: node(),
+  owner,
+  namespaceUID: "ns-1",
+  isWanted: true,
+  image: "berth:1",
+  gpuResource: "nvidia.com/gpu",
+  pod: undefined,
+};
+
+type Change = Partial<NonNullable<WipePod["spec"]>>;
+
+/** The pod as Berth makes it, run to its end on the node, with what differs. */
+function ended(spec: Change = {}, { phase = "Succeeded", labels = {}, message = "" } = {}): WipePod {
+  const made = wipePod(base);
+  const state = { terminated: { message } };
+  return {
+    ...made,
+    metadata: { ...made.metadata, uid: "uid-pod", labels: { ...made.metadata.labels, ...labels } },
+    spec: { ...made.spec, nodeName: "node", ...spec },
+    status: { phase, containerStatuses: [{ name: "wipe", state }] },
+  };
+}
+
+const container = (change: object): Change => ({
+  containers: (wipePod(base).spec?.containers ?? []).map((one) => ({ ...one, ...change })),
+});
+
+function answer(seen: Partial<WipeSnapshot>): string[] {
+  return planWipe({ ...base, ...seen })
+    .steps.flat()
+    .map(describeWrite);
+}
+
+const pod = `Pod team-a/${wipePodName(node())}`;
+
+describe("a cache that another namespace's pool needs", () => {
+  test("is emptied by a pod on that node, as the user that wrote it, and the node is free afterwards", () => {
+    assert.deepEqual(answer({}), [`create ${pod}`]);
+    assert.deepEqual(answer({ pod: ended() }), ["patch Node node", `delete ${pod}`]);
+    const [patch] = planWipe({ ...base, pod: ended() }).steps.flat();
+    assert.deepEqual(patch && "body" in patch && patch.body, {
+      metadata: { resourceVersion: "9", annotations: { "berth.dev/cache-owner": null } },
+    });
+  });
+
+  test("stays as long as the pod is on its way", () => {
+    for (const phase of ["Pending", "Running"]) assert.deepEqual(answer({ pod: ended({}, { phase }) }), []);
+  });
+
+  test("stays where the pod failed, and says its words", () => {
+    const plan = planWipe({ ...base, pod: ended({}, { phase: "Failed", message: "EACCES" }) });
+    assert.match(plan.events[0]?.message ?? "", /stays with its namespace: EACCES/);
+    assert.deepEqual(plan.steps.flat().map(describeWrite), [`delete ${pod}`]);
+    assert.ok((plan.requeueAfterMs ?? 0) >= 60_000, "it is not hammered");
+  });
+
+  test("stays where its namespace is gone or another one has its name, with what the administrator can do", () => {
+    for (const namespaceUID of [undefined, "ns-2"]) {
+      const plan = planWipe({ ...base, namespaceUID });
+      assert.deepEqual(plan.steps, []);
+      assert.match(plan.events[0]?.message ?? "", /empty its folder yourself.*berth\.dev\/cache-owner/);
+    }
+  });
+});
+
+test("nobody's wish empties a cache: not without a pool that needs it, and not of a node in use", () => {
+  assert.deepEqual(answer({ isWanted: false }), []);
+  assert.deepEqual(answer({ isWanted: false, pod: ended({}, { phase: "Running" }) }), [`delete ${pod}`]);
+  const claimed = node(4, [{ key: "berth.dev/dedicated", value: "p", effect: "NoSchedule" }]);
+  assert.deepEqual(answer({ node: claimed }), []);
+  assert.deepEqual(answer({ node: claimed, pod: ended() }), [`delete ${pod}`]);
+});
+
+test("a wipe that ended when nobody wants the node any more counts all the same", () => {
+  assert.deepEqual(answer({ isWanted: false, pod: ended() }), ["patch Node node", `delete ${pod}`]);
+});
+
+const forged: Readonly<Record<string, WipePod>> = {
+  "of another image": ended(container({ image: "busybox" })),
+  "with other arguments": ended(container({ args: ["--help"] })),
+  "with a command": ended(container({ command: ["true"] })),
+  "with a variable": ended(container({ env: [{ name: "NODE_OPTIONS", value: "--version" }] })),
+  "with a part of the volume": ended(
+    container({ volumeMounts: [{ name: "cache", mountPath: "/var/cache/berth", subPath: "x" }] }),
+  ),
+  "with another mount": ended(container({ volumeMounts: [{ name: "cache", mountPath: "/elsewhere" }] })),
+  "of another volume": ended({ volumes: [{ name: "cache", persistentVolumeClaim: { claimName: "mine" } }] }),
+  "of no volume": ended({ volumes: [] }),
+  "on another node": ended({ nodeName: "elsewhere" }),
+  "with a second container": ended({ containers: [...(wipePod(base).spec?.containers ?? []), { name: "more" }] }),
+  "with an init step": ended({ initContainers: [{}] }),
+  "with a debugger": ended({ ephemeralContainers: [{}] }),
+  "from before the node's last claim": ended({}, { labels: { "berth.dev/claim-sequence": "2" } }),
+  "for another node": ended({}, { labels: { "berth.dev/cache-wipe": "uid-other" } }),
+};
+
+describe("no proof is a pod that ended well", () => {
+  for (const [title, found] of Object.entries(forged)) {
+    test(title, () => assert.deepEqual(answer({ pod: found }), [`delete ${pod}`]));
+  }
+});
