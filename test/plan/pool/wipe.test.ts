@@ -61,12 +61,21 @@ describe("a cache that another namespace's pool needs", () => {
     });
   });
 
+  test("is reported on the node when it was emptied", () => {
+    const { events } = planWipe({ ...base, pod: ended() });
+    assert.deepEqual(
+      events.map(({ type, reason }) => `${type} ${reason}`),
+      ["Normal CacheWiped"],
+    );
+  });
+
   test("stays as long as the pod is on its way", () => {
     for (const phase of ["Pending", "Running"]) assert.deepEqual(answer({ pod: ended({}, { phase }) }), []);
   });
 
   test("stays where the pod failed, and says its words", () => {
     const plan = planWipe({ ...base, pod: ended({}, { phase: "Failed", message: "EACCES" }) });
+    assert.equal(plan.events[0]?.reason, "CacheKept");
     assert.match(plan.events[0]?.message ?? "", /stays with its namespace: EACCES/);
     assert.deepEqual(plan.steps.flat().map(describeWrite), [`delete ${pod}`]);
     assert.ok((plan.requeueAfterMs ?? 0) >= 60_000, "it is not hammered");
