@@ -1,5 +1,8 @@
 // Sources that mean no good while they are read: other bytes at the second look, under the same ETag and of the same length.
 import assert from "node:assert/strict";
+import { createServer } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import type { ObjectStore } from "../../operator/ports.ts";
@@ -7,6 +10,8 @@ import { problemOf } from "../../operator/controllers/modelimport.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { newS3Source } from "../../operator/adapters/s3/source.ts";
+import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
@@ -162,3 +167,56 @@ for (const kind of kinds) {
     });
   });
 }
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void;
+
+/** A server of its own where the real one cannot be made to lie so. */
+async function serve(t: TestContext, answer: Answer): Promise<string> {
+  const server = createServer(answer);
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+}
+
+async function outcomeOf(t: TestContext, answer: Answer, silenceMs = 20_000) {
+  const endpoint = await serve(t, answer);
+  const bulk = newRawClient({ silenceMs });
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk, idleTimeoutMs: silenceMs });
+  t.after(() => source.close());
+  const store = await newStore(t, s3, "file");
+  return importModel(jobFor({ source, store, prefix: "m", retryBaseMs: 1 })).then(
+    (result) => (result.kind === "refused" ? result.problem : assert.fail(`it was ${result.kind}`)),
+    (error: unknown) => problemOf(error) ?? assert.fail(String(error)),
+  );
+}
+
+describe("an answer without an end", () => {
+  const head = '<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>';
+  const entry = "<Contents><Key>m/a</Key><Size>1</Size><ETag>e</ETag></Contents>";
+  for (const [what, status, piece] of [
+    ["a page of entries", 200, entry.repeat(1000)],
+    ["a page of empty tags", 200, "<a/>".repeat(20_000)],
+    ["a page of one long name", 200, "a".repeat(1 << 20)],
+    ["a refusal", 503, "<Message>no</Message>".repeat(4000)],
+    ["a refusal in one long word", 403, "a".repeat(1 << 20)],
+  ] as const) {
+    test(`${what} is not read to its end`, async (t) => {
+      let sentBytes = 0;
+      const { reason, message, retryable } = await outcomeOf(t, (_request, response) => {
+        response.writeHead(status, { "content-type": "application/xml" }).write(head);
+        const more = (): void => {
+          if (response.destroyed || sentBytes > 256 << 20) return void response.end();
+          sentBytes += piece.length;
+          response.write(piece, () => setImmediate(more));
+        };
+        more();
+      });
+      assert.deepEqual([reason, retryable], ["ListingInvalid", false], message);
+      assert.match(message, /the answer (is longer than|has more than) \d+ (bytes|tags)/);
+      assert.ok(sentBytes < 64 << 20, `${String(sentBytes)} bytes were taken`);
+    });
+  }
+});

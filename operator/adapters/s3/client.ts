@@ -6,6 +6,7 @@ import { Agent as HttpsAgent } from "node:https";
 import type { EgressGuard } from "../egress/guard.ts";
 import { BulkHandler } from "./bulk.ts";
 import type { BulkClient } from "./bulk.ts";
+import { boundAnswers } from "./answerlimits.ts";
 
 export interface S3Access {
   /** URL with scheme and host; undefined means AWS itself. */
@@ -85,6 +86,7 @@ export function newS3Client(access: S3Access): S3Client {
     maxAttempts,
     requestHandler: bulk ? new BulkHandler(handling, bulk) : new NodeHttpHandler(handling),
   });
+  boundAnswers(client);
   if (access.requesterPays) payForRequests(client);
   return client;
 }

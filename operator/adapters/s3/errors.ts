@@ -4,6 +4,7 @@
  * with the credentials that were used cut out.
  */
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
+import { AnswerTooLarge } from "./answerlimits.ts";
 
 interface RawError {
   readonly name: string;
@@ -80,6 +81,10 @@ export function sourceError(error: unknown, place: S3Place): TerminalError | Ret
   const terminal = (reason: string, message: string): TerminalError => new TerminalError(reason, message);
   const passing = (reason: string, message: string): RetryError =>
     new RetryError(terminal(reason, message), raw.retryAfterMs, isThrottled(raw));
+  if (error instanceof AnswerTooLarge) {
+    const remedy = "check spec.source.s3.endpoint, what answers there is no S3 server";
+    return terminal("ListingInvalid", `${place.endpoint} does not answer as an S3 server: ${error.message}: ${remedy}`);
+  }
   if (raw.name === "NoSuchBucket") return terminal("BucketNotFound", `bucket ${place.bucket}: ${says}`);
   const isRedirect = raw.status !== undefined && raw.status >= 300 && raw.status < 400;
   if (isRedirect) return terminal("EndpointRedirects", `bucket ${place.bucket}: ${says} (HTTP ${String(raw.status)})`);
