@@ -1,4 +1,4 @@
-/** `berth models list | verify | gc`: looks after a store by itself, without a cluster. Exit codes: 0 good, 1 not read, 2 flags, 3 damaged. */
+/** `berth models list | verify | gc`: looks after a store, without a cluster unless `gc` is told to ask one. Exit codes: 0 good, 1 not read, 2 flags, 3 damaged. */
 import { readFile } from "node:fs/promises";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { openStore } from "../adapters/store/open.ts";
@@ -13,6 +13,7 @@ import { collectGarbage } from "../transfer/garbage.ts";
 import { readInventory } from "../transfer/inventory.ts";
 import { signatureCheck, verifyModels } from "../transfer/verify.ts";
 import { styleOption } from "./bucketoptions.ts";
+import { neededBy } from "./modelscluster.ts";
 import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
 
 export interface ModelsIO {
@@ -41,6 +42,8 @@ interface VerifyFlags extends Place {
 }
 interface GarbageFlags extends Place {
   readonly inUse?: readonly string[];
+  readonly cluster?: boolean;
+  readonly kubeconfig?: readonly string[];
   readonly olderThan: number;
   readonly yes?: boolean;
 }
@@ -49,12 +52,14 @@ const credentialsHelp = `
 Credentials: BERTH_STORE_ACCESS_KEY_ID and BERTH_STORE_SECRET_ACCESS_KEY, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. None may be given as a flag.`;
 
 const garbageHelp = `
-Garbage is what was never finished and not written to since --older-than (uploads too), what a complete revision left beside its files, and, only where --in-use
-says what the cluster needs, revisions that no Model's status and no deployment names. Nothing is removed without --yes. Revisions below
+Garbage is what was never finished and not written to since --older-than (uploads too), what a complete revision left beside its files, and, only where
+--cluster or --in-use says what the cluster needs, revisions that no Model's status and no deployment names. Nothing is removed without --yes. Revisions below
 models/local/ (berth import) stay.
 
   ${IN_USE_COMMAND} |
-    berth models gc --store s3://bucket/prefix --in-use -`;
+    berth models gc --store s3://bucket/prefix --in-use -
+
+Of two clusters that share a store both must be asked: --kubeconfig a b, or --in-use a.json b.json.`;
 
 /** The sub-command for main.ts; `end` gets the exit code. */
 export function modelsCommand(io: ModelsIO, end: (code: number) => void): Command {
@@ -79,6 +84,8 @@ export function modelsCommand(io: ModelsIO, end: (code: number) => void): Comman
   const collect = withPlace(new Command("gc"))
     .description("say what can go, and remove it with --yes")
     .option("--in-use <files...>", "what the cluster needs, as the command below prints it; - is standard input")
+    .option("--cluster", "ask the cluster what it needs (KUBECONFIG or in a pod)")
+    .option("--kubeconfig <files...>", "kubeconfigs of the clusters to ask; implies --cluster")
     .option("--older-than <time>", "leave what was written since: 36h, 7d (default: 24h)", durationOf, 24 * 3_600_000)
     .option("--yes", "remove it")
     .addHelpText("after", garbageHelp)
@@ -162,16 +169,21 @@ async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFl
   }
 }
 
-async function inUseFrom(files: readonly string[] | undefined, io: ModelsIO): Promise<InUse> {
-  if (!files) return nothingKnown;
-  const texts = await Promise.all(files.map((file) => (file === "-" ? io.read() : readFile(file, "utf8"))));
+/** All that is named must answer: half of what is known would call the other half garbage. */
+async function inUseFrom({ inUse: files = [], cluster, kubeconfig }: GarbageFlags, io: ModelsIO): Promise<InUse> {
+  const asked = kubeconfig ?? (cluster ? [undefined] : []);
+  if (files.length + asked.length === 0) return nothingKnown;
+  const texts = await Promise.all([
+    ...files.map((file) => (file === "-" ? io.read() : readFile(file, "utf8"))),
+    ...asked.map((path) => neededBy(path, io.env)),
+  ]);
   const inUse = inUseOf(texts);
   if (typeof inUse === "string") throw new Error(inUse);
   return inUse;
 }
 
 async function collectIn(store: ObjectStore, flags: GarbageFlags, io: ModelsIO): Promise<number> {
-  const inUse = await inUseFrom(flags.inUse, io);
+  const inUse = await inUseFrom(flags, io);
   const act = flags.yes === true;
   const below = modelFolderOf(flags.only);
   const options = { inUse, now: systemClock.now(), olderThanMs: flags.olderThan, act };

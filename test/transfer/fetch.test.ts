@@ -357,7 +357,9 @@ for (const kind of kinds) {
       t.after(() => admin.patch(at, { metadata: { annotations: { [playAnnotation]: "ready" } } }));
       const fresh = await rig.startStore();
       const proxy = await slowly(t, fresh.urls["store"] ?? "", 1_500);
-      const run = startFetch(newFolder(t), { url: proxy.url, token, args: ["--parts-at-once", "1"] });
+      // Longer than a part takes, so that every report has a rate.
+      const args = ["--parts-at-once", "1", "--progress-seconds", "4"];
+      const run = startFetch(newFolder(t), { url: proxy.url, token, args });
       const message = await eventually(
         async () => {
           const found = await admin.get<Deployed>(
