@@ -3,6 +3,7 @@
  * All problems are collected, so that one start shows them all.
  */
 import { isIP } from "node:net";
+import { proxyFault } from "./adapters/egress/proxy.ts";
 import type { CredentialsConfig } from "./runtime/credentials.ts";
 import { commonOptions, fetchOptions, importerOptions, operatorOptions, storeOptions } from "./options.ts";
 import type { EngineImage } from "./plan/engine/args.ts";
@@ -23,6 +24,13 @@ export interface PlaceConfig {
   /** The store's alone: where the bucket's name stands with an endpoint. */
   readonly addressing?: "Path" | "VirtualHost" | undefined;
   readonly credentials?: S3Keys;
+}
+
+export interface ProxyConfig {
+  readonly https: string | undefined;
+  readonly http: string | undefined;
+  readonly none: string | undefined;
+  readonly connectBy: "address" | "name";
 }
 
 export interface CommonConfig {
@@ -82,6 +90,7 @@ export interface ImporterConfig extends CommonConfig {
   readonly allowedEndpointCidrs: readonly string[];
   readonly hubEndpoint: string;
   readonly hubRedirectHosts: readonly string[];
+  readonly proxy: ProxyConfig;
   readonly manifestSigningKeyFile: string | undefined;
   readonly importConcurrency: number;
   readonly bufferBytes: number;
@@ -222,6 +231,7 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     allowedEndpointCidrs: cidrs(read, "allowed-endpoint-cidrs"),
     hubEndpoint: hubEndpoint(read),
     hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
+    proxy: proxyOf(read, env),
     manifestSigningKeyFile: read.text("manifest-signing-key-file"),
     importConcurrency: read.whole("import-concurrency", 1, 64),
     bufferBytes: read.whole("import-buffer-mib", 16, 16_384) * 2 ** 20,
@@ -387,6 +397,27 @@ function addressingStyle(read: Reader): "Path" | "VirtualHost" {
   if (text !== "Path" && text !== "VirtualHost")
     read.problems.push(`--store-addressing-style is "${text}": give Path or VirtualHost`);
   return text === "VirtualHost" ? text : "Path";
+}
+
+/** From the usual variables, since a proxy's URL may hold a password: what is wrong with one never repeats it. */
+function proxyOf(read: Reader, env: Environment): ProxyConfig {
+  const given = (name: string): string | undefined => env[name] || env[name.toLowerCase()] || undefined;
+  const url = (name: string): string | undefined => {
+    const text = given(name);
+    const fault = text === undefined ? undefined : proxyFault(text);
+    if (fault !== undefined) read.problems.push(`${name} ${fault}`);
+    return text;
+  };
+  const connectBy = read.text("proxy-connect-by");
+  if (connectBy !== "address" && connectBy !== "name")
+    read.problems.push(`--proxy-connect-by is "${String(connectBy)}": give address or name`);
+  const none = given("NO_PROXY");
+  return {
+    https: url("HTTPS_PROXY"),
+    http: url("HTTP_PROXY"),
+    none,
+    connectBy: connectBy === "name" ? "name" : "address",
+  };
 }
 
 /** The hub's address carries no credentials: tokens come from Secrets that list it. */

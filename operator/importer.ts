@@ -3,6 +3,10 @@ import { readFile } from "node:fs/promises";
 import { clusterModels, modelDeployments, models } from "./api/resources.ts";
 import { newEgressGuard } from "./adapters/egress/guard.ts";
 import type { EgressGuard } from "./adapters/egress/guard.ts";
+import type { ProxySettings } from "./adapters/egress/proxy.ts";
+import { newProxiedFetch } from "./adapters/egress/proxyfetch.ts";
+import { newTunnels } from "./adapters/egress/tunnel.ts";
+import type { Tunnels } from "./adapters/egress/tunnel.ts";
 import { openStore } from "./adapters/store/open.ts";
 import type { StorePlace } from "./adapters/store/open.ts";
 import { openHub } from "./adapters/hub/source.ts";
@@ -52,6 +56,8 @@ export interface ImporterSettings extends AccessSettings {
   readonly allowedEndpointCidrs?: readonly string[];
   /** Hosts that the hub may redirect to for files. */
   readonly hubRedirectHosts: readonly string[];
+  /** The proxy on the way to sources and hub; the store is reached directly. */
+  readonly proxy?: ProxySettings | undefined;
   readonly progressMs: number;
   readonly leaseMs?: number;
   readonly delays?: Partial<Delays>;
@@ -68,11 +74,30 @@ const usualDelays: Delays = { retryMinMs: 2_000, retryMaxMs: 300_000, secretMs: 
 /** A source that sends nothing for so long is asked again on another connection. */
 const SILENCE_MS = 20_000;
 
+/** What connections to sources must obey. */
+interface Ways {
+  readonly redirectHosts: readonly string[];
+  readonly guard: EgressGuard;
+  readonly tunnels: Tunnels | undefined;
+  /** As the global one, through the proxy. */
+  readonly fetch: typeof fetch | undefined;
+}
+
+function waysOf(settings: ImporterSettings): Ways {
+  const apiServer = process.env["KUBERNETES_SERVICE_HOST"];
+  const guard = newEgressGuard({
+    allowedCidrs: settings.allowedEndpointCidrs ?? [],
+    guarded: apiServer === undefined ? [] : [apiServer],
+  });
+  const { proxy, hubRedirectHosts: redirectHosts } = settings;
+  const tunnels = proxy && newTunnels(proxy, guard);
+  return { guard, tunnels, redirectHosts, fetch: proxy && newProxiedFetch(proxy) };
+}
+
 /** The source as one that can be listed and read, with its place for the record beside the manifest. */
 async function openSource(
   access: SourceAccess,
-  redirectHosts: readonly string[],
-  guard: EgressGuard,
+  { guard, tunnels, redirectHosts, fetch }: Ways,
   renew: () => Promise<SourceAccess | undefined>,
 ): Promise<{ readonly source: ObjectSource; readonly origin: SourceOrigin }> {
   const { endpoint } = access;
@@ -81,13 +106,14 @@ async function openSource(
       source: newS3Source({
         ...access,
         guard,
+        tunnels,
         idleTimeoutMs: SILENCE_MS,
-        bulk: newRawClient({ silenceMs: SILENCE_MS, guard }),
+        bulk: newRawClient({ silenceMs: SILENCE_MS, guard, tunnels }),
         renew: () => renew().then((now) => (now && "bucket" in now ? now.credentials : undefined)),
       }),
       origin: { endpoint, bucket: access.bucket, prefix: access.prefix },
     };
-  const source = await openHub({ ...access, redirectHosts });
+  const source = await openHub({ ...access, redirectHosts, ...(fetch ? { fetch } : {}) });
   return { source, origin: { endpoint, repo: access.repo, commit: source.commit } };
 }
 
@@ -105,16 +131,12 @@ async function signerFrom(file: string | undefined): Promise<{ readonly signer?:
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
   const { bufferBytes, maxBytesPerSecond } = settings;
   const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond });
-  const apiServer = process.env["KUBERNETES_SERVICE_HOST"];
-  const guard = newEgressGuard({
-    allowedCidrs: settings.allowedEndpointCidrs ?? [],
-    guarded: apiServer === undefined ? [] : [apiServer],
-  });
+  const ways = waysOf(settings);
   const copies = newSlots(settings.importConcurrency);
   return {
     async importModel({ access, renew, owner, maxSizeBytes, copy, reimport, signal, observer }) {
       const signing = await signerFrom(settings.manifestSigningKeyFile);
-      const { source, origin } = await openSource(access, settings.hubRedirectHosts, guard, renew);
+      const { source, origin } = await openSource(access, ways, renew);
       const what = { ...signing, source, store, owner, origin, version: VERSION, maxSizeBytes, copy, reimport };
       const job = { ...what, clock, signal, observer };
       return importModel({ ...job, places, copies }).finally(() => source.close());

@@ -126,6 +126,12 @@ export const importerOptions: readonly Option[] = [
     "huggingface.co,*.huggingface.co,*.hf.co",
   ),
   option(
+    "proxy-connect-by",
+    "what",
+    "what the proxy of HTTPS_PROXY and HTTP_PROXY is asked for: the address that was judged, or the name",
+    "address",
+  ),
+  option(
     "manifest-signing-key-file",
     "file",
     "private Ed25519 key in PEM that signs the manifests of imported models; read anew for each import",

@@ -2,6 +2,8 @@
 import { createHash } from "node:crypto";
 import { open, readdir, stat } from "node:fs/promises";
 import { join, resolve, sep } from "node:path";
+import { proxyFault } from "../adapters/egress/proxy.ts";
+import type { ProxySettings } from "../adapters/egress/proxy.ts";
 import { openHub } from "../adapters/hub/source.ts";
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
@@ -18,6 +20,16 @@ export interface Place {
 const SILENCE_MS = 20_000;
 
 type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The proxy that every program takes; who runs a command knows whom its proxy may reach. */
+function proxySettings(env: Environment): ProxySettings {
+  const given = (name: string): string | undefined => env[name] || env[name.toLowerCase()] || undefined;
+  for (const name of ["HTTPS_PROXY", "HTTP_PROXY"]) {
+    const fault = proxyFault(given(name) ?? "http://none");
+    if (fault !== undefined) throw new TerminalError("PlaceInvalid", `${name} ${fault}`);
+  }
+  return { https: given("HTTPS_PROXY"), http: given("HTTP_PROXY"), none: given("NO_PROXY"), connectBy: "name" };
+}
 
 /** How a bucket is asked, besides what the environment says. */
 export interface BucketWays {
@@ -41,6 +53,8 @@ export async function openPlace(text: string, env: Environment, ways: BucketWays
 async function openBucket(text: string, env: Environment, ways: BucketWays): Promise<Place> {
   const { newS3Source } = await import("../adapters/s3/source.ts");
   const { newRawClient } = await import("../transfer/rawget.ts");
+  const { newTunnels } = await import("../adapters/egress/tunnel.ts");
+  const tunnels = newTunnels(proxySettings(env));
   const [bucket = "", ...rest] = text.slice("s3://".length).split("/");
   if (bucket === "") throw new TerminalError("PlaceInvalid", "s3:// lacks the bucket: write s3://bucket/prefix");
   const accessKeyId = env["AWS_ACCESS_KEY_ID"];
@@ -52,8 +66,9 @@ async function openBucket(text: string, env: Environment, ways: BucketWays): Pro
     bucket,
     endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? `https://s3.${region}.amazonaws.com`,
     region,
+    tunnels,
     idleTimeoutMs: SILENCE_MS,
-    bulk: newRawClient({ silenceMs: SILENCE_MS }),
+    bulk: newRawClient({ silenceMs: SILENCE_MS, tunnels }),
     ...(accessKeyId && secretAccessKey
       ? { credentials: { accessKeyId, secretAccessKey, ...(sessionToken ? { sessionToken } : {}) } }
       : {}),
@@ -66,7 +81,10 @@ async function openRepository(text: string, env: Environment): Promise<Place> {
   const [repo = "", revision] = text.slice("hf://".length).replace(/\/+$/, "").split("@");
   const token = env["HF_TOKEN"];
   const endpoint = env["HF_ENDPOINT"];
+  const { newProxiedFetch } = await import("../adapters/egress/proxyfetch.ts");
+  const fetch = newProxiedFetch(proxySettings(env));
   const source = await openHub({
+    ...(fetch ? { fetch } : {}),
     repo,
     ...(revision ? { revision } : {}),
     ...(token ? { token } : {}),

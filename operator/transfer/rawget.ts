@@ -46,6 +46,17 @@ export interface RawOptions {
   readonly connectMs?: number;
   /** For places that a tenant names; those of the platform need none. */
   readonly guard?: RawGuard | undefined;
+  /** Ways through a proxy, judged by themselves; see adapters/egress. */
+  readonly tunnels?: RawTunnels | undefined;
+}
+
+/** A socket that leads to the place and has carried nothing yet; undefined where the way is direct. */
+export interface RawTunnels {
+  readonly open: (target: {
+    readonly secure: boolean;
+    readonly host: string;
+    readonly port: number;
+  }) => Promise<net.Socket> | undefined;
 }
 
 /** What a socket reads at once: some system calls for a part, and small beside it. */
@@ -93,11 +104,40 @@ function newOnread(line: Pick<Line, "reading">, socket: () => net.Socket): net.O
   };
 }
 
-function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions): Line {
-  const isSecure = url.protocol === "https:";
-  const host = url.hostname.replace(/^\[|\]$/g, "");
-  guard?.check(host);
-  const where = { host, port: Number(url.port) || (isSecure ? 443 : 80) };
+/** Where Node reads into a buffer of its own: a socket that was connected before it was handed over. */
+function readPieces(socket: net.Socket, line: Pick<Line, "reading">): void {
+  socket.on("data", (piece) => {
+    if (!line.reading) socket.destroy();
+    const busy = line.reading?.take(piece);
+    if (!busy) return;
+    socket.pause();
+    busy.then(
+      () => socket.resume(),
+      () => socket.destroy(),
+    );
+  });
+}
+
+function placeOf(url: URL) {
+  const secure = url.protocol === "https:";
+  return { secure, host: url.hostname.replace(/^\[|\]$/g, ""), port: Number(url.port) || (secure ? 443 : 80) };
+}
+
+function connected(
+  options: net.TcpNetConnectOpts & tls.ConnectionOptions,
+  isSecure: boolean,
+  name: { readonly servername?: string },
+  through: net.Socket | undefined,
+): net.Socket {
+  if (!through) return isSecure ? tls.connect(options) : net.connect(options);
+  return isSecure ? tls.connect({ ...name, host: options.host, socket: through }) : through;
+}
+
+/** `through` is a connection that a proxy has made. */
+function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions, through?: net.Socket): Line {
+  const { secure: isSecure, ...where } = placeOf(url);
+  const { host } = where;
+  if (!through) guard?.check(host);
   const state: Pick<Line, "reading"> = { reading: undefined };
   const onread = newOnread(state, () => socket);
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
@@ -105,10 +145,12 @@ function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions)
   // Node documents `onread` for tls.connect; its published types leave it out.
   const lookup = guard ? { lookup: guard.lookup } : {};
   const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, ...lookup, onread };
-  const socket = isSecure ? tls.connect(options) : net.connect(options);
+  const socket = connected(options, isSecure, secure, through);
   const line: Line = Object.assign(state, { socket });
+  if (through) readPieces(socket, line);
   const fail = (error: Error): void => line.reading?.fail(error);
   socket.setNoDelay(true).setTimeout(connectMs);
+  if (through && !isSecure) socket.setTimeout(silenceMs).resume();
   socket.once(isSecure ? "secureConnect" : "connect", () => socket.setTimeout(silenceMs));
   socket.on("timeout", () => {
     const silent = new Error(`no byte for ${String((socket.timeout ?? silenceMs) / 1000)} s`);
@@ -210,7 +252,9 @@ export function newRawClient(options: RawOptions): RawClient {
   async function get(request: RawRequest, signal: AbortSignal): Promise<void> {
     const { origin } = request.url;
     const kept = free(origin);
-    const line = kept ?? dial(request.url, options);
+    const through = kept ? undefined : await options.tunnels?.open(placeOf(request.url));
+    if (signal.aborted) through?.destroy();
+    const line = kept ?? dial(request.url, options, through);
     if (!kept) {
       all.add(line);
       line.socket.once("close", () => all.delete(line));

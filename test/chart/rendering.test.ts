@@ -111,6 +111,18 @@ const refused: Record<string, { values: object; words: RegExp }> = {
     values: { store: { ...bucket, redirectCIDRs: ["0.0.0.0/0"] } },
     words: /redirectCIDRs/,
   },
+  "a password in a proxy's address": {
+    values: { importer: { httpsProxy: "http://user:secret@proxy:3128" } },
+    words: /importer\/httpsProxy/,
+  },
+  "a proxy that is spoken to with TLS": {
+    values: { importer: { httpsProxy: "https://proxy:3128" } },
+    words: /importer\/httpsProxy/,
+  },
+  "two proxies": {
+    values: { importer: { httpsProxy: "http://proxy:3128", proxySecret: { existingSecret: "proxy" } } },
+    words: /leave one out/,
+  },
   "a bucket before an address": {
     values: { store: { ...bucket, endpoint: "https://[fd00::5]:9000", addressingStyle: "VirtualHost" } },
     words: /store.endpoint is an address/,
@@ -578,6 +590,29 @@ test("a bundle of authorities reaches every role that speaks with storage, as a 
     assert.ok(text.includes('"configMap":{"name":"company-ca","items":[{"key":"root.pem","path":"root.pem"}]}'));
     assert.ok(!JSON.stringify((await found("Deployment", name)).spec).includes("ca-bundle"));
   }
+});
+
+test("the importer alone takes a proxy, whose password comes out of a Secret", async () => {
+  const pod = async (name: string, importer: object): Promise<string> =>
+    JSON.stringify((await found("Deployment", name, { importer })).spec?.template?.spec);
+  const plain = { httpsProxy: "http://proxy:3128", httpProxy: "http://proxy:3128", noProxy: [".svc", "10.0.0.0/8"] };
+  const shown = await pod("berth-importer", plain);
+  for (const [name, value] of [
+    ["HTTPS_PROXY", plain.httpsProxy],
+    ["HTTP_PROXY", plain.httpProxy],
+    ["NO_PROXY", ".svc,10.0.0.0/8"],
+  ] as const)
+    // prettier-ignore
+    assert.ok(shown.includes(JSON.stringify({ name, value })), shown);
+  assert.ok(shown.includes("--proxy-connect-by=address"));
+  const secret = { proxySecret: { existingSecret: "proxy" }, proxyConnectBy: "name" };
+  const hidden = await pod("berth-importer", secret);
+  assert.ok(
+    hidden.includes('{"name":"HTTPS_PROXY","valueFrom":{"secretKeyRef":{"name":"proxy","key":"https-proxy"}}}'),
+  );
+  assert.ok(hidden.includes("--proxy-connect-by=name"));
+  assert.doesNotMatch(await pod("berth-importer", {}), /proxy/i);
+  for (const name of ["berth-operator", "berth-store"]) assert.doesNotMatch(await pod(name, plain), /proxy/i);
 });
 
 test("object storage may be addressed by IPv6", async () => {

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { S3Client } from "@aws-sdk/client-s3";
+import { CreateBucketCommand, S3Client } from "@aws-sdk/client-s3";
 import { hostPython } from "../../image/vllm.ts";
 import { cacheDir } from "./paths.ts";
 import { freePort, newPart } from "./process.ts";
@@ -17,6 +17,8 @@ export interface Moto {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   client(): S3Client;
+  /** Makes a bucket and returns its name. */
+  createBucket(name: string): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -47,11 +49,18 @@ export async function startMoto(): Promise<Moto | { readonly missing: string }> 
   process.once("exit", killNow);
   await part.start();
   const keys = { accessKeyId: "test", secretAccessKey: "test-secret" };
+  const client = (): S3Client => new S3Client({ endpoint, region: s3Region, credentials: keys, forcePathStyle: true });
   return {
     endpoint,
     region: s3Region,
     ...keys,
-    client: () => new S3Client({ endpoint, region: s3Region, credentials: keys, forcePathStyle: true }),
+    client,
+    createBucket: async (name) => {
+      const s3 = client();
+      await s3.send(new CreateBucketCommand({ Bucket: name }));
+      s3.destroy();
+      return name;
+    },
     stop: async () => {
       await part.kill();
       process.off("exit", killNow);

@@ -19,8 +19,11 @@ import { filesBelow } from "../models/upload.ts";
 export const kinds = ["s3", "file"] as const;
 export type StoreKind = (typeof kinds)[number];
 
+/** What a store needs of an S3 server, whichever it is. */
+export type S3Place = Pick<S3Server, "endpoint" | "region" | "accessKeyId" | "secretAccessKey" | "createBucket">;
+
 /** An empty store of that kind, gone with the test. */
-export async function newStore(t: TestContext, s3: S3Server, kind: StoreKind): Promise<ObjectStore> {
+export async function newStore(t: TestContext, s3: S3Place, kind: StoreKind): Promise<ObjectStore> {
   if (kind === "file") {
     const folder = mkdtempSync(join(tmpdir(), "berth-store-"));
     t.after(() => rmSync(folder, { recursive: true, force: true }));

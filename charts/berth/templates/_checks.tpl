@@ -27,6 +27,9 @@
 {{- if and .Values.importer.signing.trustedKeys (not .Values.importer.signing.existingSecret) (gt (int .Values.importer.replicas) 0) }}
 {{- fail (printf "importer.signing.trustedKeys is set, but importer.signing.existingSecret is empty, so no model that is imported could be served: name a Secret in namespace %s with the private key, or leave trustedKeys empty" .Release.Namespace) }}
 {{- end }}
+{{- if and .Values.importer.httpsProxy .Values.importer.proxySecret.existingSecret }}
+{{- fail "importer.httpsProxy and importer.proxySecret.existingSecret both name the proxy: leave one out" }}
+{{- end }}
 {{- range $name := list "ledger" "store" }}
 {{- $settings := index $.Values $name }}
 {{- if or (contains "/../" (printf "%s/" $settings.url)) (contains "/./" (printf "%s/" $settings.url)) }}

@@ -152,6 +152,13 @@ readinessProbe:
       fieldPath: metadata.namespace
 {{- end }}
 
+{{/* True where the importer reaches sources through a proxy. */}}
+{{- define "berth.proxied" -}}
+{{- with .Values.importer }}
+{{- if or .httpsProxy .httpProxy .proxySecret.existingSecret }}true{{ end }}
+{{- end }}
+{{- end }}
+
 {{/* Certificates of authorities that the public ones do not know; three pieces of a pod. */}}
 {{- define "berth.caEnvironment" -}}
 {{- if .Values.caBundle.existingConfigMap }}

@@ -25,6 +25,11 @@ export interface EgressRules {
 export interface EgressGuard {
   /** TerminalError EndpointNotAllowed for an address literal that may not be dialled; names are judged by `lookup`. */
   check(host: string): void;
+  /**
+   * For connections that somebody else dials: the addresses that a host has, each of which may be dialled. TerminalError EndpointNotAllowed
+   * where one may not. A name that this resolver does not know has none where `mayBeUnknown`, unless it is one of the cluster's.
+   */
+  judge(host: string, options: { readonly mayBeUnknown: boolean }): Promise<readonly string[]>;
   /** For `net.connect`, `tls.connect` and agents: resolves, and fails where one of the addresses may not be dialled. */
   readonly lookup: LookupFunction;
   /** Agents that connect to nothing that this guard refuses. */
@@ -91,6 +96,18 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
     );
   };
 
+  async function judge(host: string, { mayBeUnknown }: { readonly mayBeUnknown: boolean }): Promise<readonly string[]> {
+    check(host);
+    if (isIP(bare(host)) !== 0) return [bare(host)];
+    const found = await resolve(host).catch((error: NodeJS.ErrnoException) => {
+      if (mayBeUnknown && error.code === "ENOTFOUND" && !internalName.test(host)) return [];
+      throw error;
+    });
+    const problem = found.map(({ address }) => fault(host, address)).find((one) => one !== undefined);
+    if (problem) throw problem;
+    return found.map(({ address }) => address);
+  }
+
   class GuardedHttp extends HttpAgent {
     override createConnection(...args: Parameters<HttpAgent["createConnection"]>) {
       check(args[0].host ?? "");
@@ -105,6 +122,7 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
   }
   return {
     check,
+    judge,
     lookup,
     agents: (options) => ({
       httpAgent: new GuardedHttp({ ...options, lookup }),

@@ -14,6 +14,8 @@ export interface Hub {
   readonly timeoutMs: number;
   /** Host names that a redirect may lead to, `*.example.org` for all below it; the hub's own is always one. */
   readonly redirectHosts: readonly string[];
+  /** The way to it where it is not the global one. */
+  readonly fetch?: typeof fetch | undefined;
 }
 
 export interface HubRequest {
@@ -83,7 +85,7 @@ async function once(
 ): Promise<Response> {
   const patience = AbortSignal.timeout(hub.timeoutMs);
   try {
-    return await fetch(place, {
+    return await (hub.fetch ?? fetch)(place, {
       headers: { ...headers, "Accept-Encoding": "identity" },
       redirect: "manual",
       signal: signal ? AbortSignal.any([signal, patience]) : patience,

@@ -24,6 +24,8 @@ export interface HubOptions {
   readonly timeoutMs?: number;
   /** Hosts that files may come from besides the endpoint's own; those of the public hub where absent. */
   readonly redirectHosts?: readonly string[];
+  /** The way to it where it is not the global one. */
+  readonly fetch?: typeof fetch;
 }
 
 export interface HubSource extends ObjectSource {
@@ -50,7 +52,7 @@ export async function openHub(options: HubOptions): Promise<HubSource> {
     );
   const endpoint = (options.endpoint ?? PUBLIC_HUB).replace(/\/+$/, "");
   const redirectHosts = options.redirectHosts ?? PUBLIC_REDIRECT_HOSTS;
-  const hub: Hub = { endpoint, repo, revision, token, timeoutMs, redirectHosts };
+  const hub: Hub = { endpoint, repo, revision, token, timeoutMs, redirectHosts, fetch: options.fetch };
   const { body } = await json(hub, `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}`);
   const commit = isRecord(body) ? body["sha"] : undefined;
   if (typeof commit !== "string" || !COMMIT.test(commit))

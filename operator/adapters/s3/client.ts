@@ -4,6 +4,7 @@ import { NodeHttpHandler } from "@smithy/node-http-handler";
 import { Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import type { EgressGuard } from "../egress/guard.ts";
+import type { Tunnels } from "../egress/tunnel.ts";
 import { BulkHandler } from "./bulk.ts";
 import type { BulkClient } from "./bulk.ts";
 import { boundAnswers } from "./answerlimits.ts";
@@ -21,6 +22,8 @@ export interface S3Access {
   readonly maxSockets?: number;
   /** Where connections may go, for places that a tenant names; those of the platform need none. */
   readonly guard?: EgressGuard;
+  /** Ways through the platform's proxy; those of a guard where there is one. */
+  readonly tunnels?: Tunnels | undefined;
   /** Milliseconds without a byte after which a request fails; only this ends a body that stalls. */
   readonly idleTimeoutMs?: number;
   /** Brings the bytes of requests that carry a BulkTarget. */
@@ -75,7 +78,7 @@ export function newS3Client(access: S3Access): S3Client {
   const handling = {
     connectionTimeout: 5_000,
     socketTimeout: idleTimeoutMs,
-    ...(access.guard?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
+    ...((access.tunnels ?? access.guard)?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
   };
   const client = new S3Client({
     region,
