@@ -91,6 +91,7 @@ export interface ImporterConfig extends CommonConfig {
   readonly hubEndpoint: string;
   readonly hubRedirectHosts: readonly string[];
   readonly proxy: ProxyConfig;
+  readonly allowGguf: boolean;
   readonly manifestSigningKeyFile: string | undefined;
   readonly importConcurrency: number;
   readonly bufferBytes: number;
@@ -232,6 +233,7 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     hubEndpoint: hubEndpoint(read),
     hubRedirectHosts: (read.text("hub-redirect-hosts") ?? "").split(",").filter((name) => name !== ""),
     proxy: proxyOf(read, env),
+    allowGguf: read.flag("allow-gguf"),
     manifestSigningKeyFile: read.text("manifest-signing-key-file"),
     importConcurrency: read.whole("import-concurrency", 1, 64),
     bufferBytes: read.whole("import-buffer-mib", 16, 16_384) * 2 ** 20,

@@ -56,6 +56,8 @@ export interface ImporterSettings extends AccessSettings {
   readonly allowedEndpointCidrs?: readonly string[];
   /** Hosts that the hub may redirect to for files. */
   readonly hubRedirectHosts: readonly string[];
+  /** GGUF files come along beside safetensors; the administrator's to say. */
+  readonly allowGguf?: boolean;
   /** The proxy on the way to sources and hub; the store is reached directly. */
   readonly proxy?: ProxySettings | undefined;
   readonly progressMs: number;
@@ -137,7 +139,19 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
     async importModel({ access, renew, owner, maxSizeBytes, copy, reimport, signal, observer }) {
       const signing = await signerFrom(settings.manifestSigningKeyFile);
       const { source, origin } = await openSource(access, ways, renew);
-      const what = { ...signing, source, store, owner, origin, version: VERSION, maxSizeBytes, copy, reimport };
+      const allowGguf = settings.allowGguf === true;
+      const what = {
+        ...signing,
+        allowGguf,
+        source,
+        store,
+        owner,
+        origin,
+        version: VERSION,
+        maxSizeBytes,
+        copy,
+        reimport,
+      };
       const job = { ...what, clock, signal, observer };
       return importModel({ ...job, places, copies }).finally(() => source.close());
     },

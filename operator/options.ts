@@ -125,6 +125,7 @@ export const importerOptions: readonly Option[] = [
     "hosts that the hub may redirect to for files, separated by commas; *.example.org for all below it",
     "huggingface.co,*.huggingface.co,*.hf.co",
   ),
+  option("allow-gguf", "bool", "import GGUF files too, beside safetensors", "false"),
   option(
     "proxy-connect-by",
     "what",

@@ -1,5 +1,6 @@
 /** Reads what inspection needs, and no more: small configuration files and the headers of the safetensors files. */
 import type { ObjectSource } from "../ports.ts";
+import { GGUF_HEAD_BYTES, ggufFault } from "../plan/model/gguf.ts";
 import { inspect, inspectConfig, isInspected, oversized } from "../plan/model/inspect.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
@@ -91,12 +92,21 @@ async function readHeaders(reading: Reading, listing: Listing): Promise<Map<stri
   return problem ?? headers;
 }
 
+/** The first bytes of files that are only let along. */
+async function ggufProblem(reading: Reading, listing: Listing): Promise<ModelProblem | undefined> {
+  for (const file of listing.files.filter(({ path }) => extensionOf(path) === "gguf")) {
+    const problem = ggufFault(file.path, await readRange(reading, file, 0, Math.min(GGUF_HEAD_BYTES, file.sizeBytes)));
+    if (problem) return problem;
+  }
+  return undefined;
+}
+
 /** Facts of the model by its headers, or the first reason to refuse it. Reads kilobytes, whatever the model's size. */
 export async function inspectSource(reading: Reading, listing: Listing): Promise<ModelFacts | ModelProblem> {
   const large = oversized(listing);
   if (large) return large;
   const texts = await readTexts(reading, listing);
-  const early = inspectConfig(texts);
+  const early = inspectConfig(texts) ?? (await ggufProblem(reading, listing));
   if (early) return early;
   const headers = await readHeaders(reading, listing);
   return headers instanceof Map ? inspect(listing, texts, headers) : headers;

@@ -39,6 +39,8 @@ export interface ImportJob {
   /** Signs the manifest, where the platform has a key for it. */
   readonly signer?: ManifestSigner;
   readonly maxSizeBytes: number;
+  /** Lets GGUF files along beside safetensors, where the platform says so. */
+  readonly allowGguf?: boolean;
   /** False: list and inspect only. */
   readonly copy: boolean;
   /** A request to read every byte from the source and write it, whatever the store holds of it; answered once. */
@@ -185,7 +187,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";
   const kind = "commit" in job.origin ? "repository" : "bucket";
   const objects = await listSource(source, prefix, retry);
-  const listing = filesOf(objects, prefix, job.maxSizeBytes, kind);
+  const listing = filesOf(objects, prefix, job.maxSizeBytes, kind, "copy", { gguf: job.allowGguf === true });
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const inspected = newInspected();

@@ -615,6 +615,12 @@ test("the importer alone takes a proxy, whose password comes out of a Secret", a
   for (const name of ["berth-operator", "berth-store"]) assert.doesNotMatch(await pod(name, plain), /proxy/i);
 });
 
+test("GGUF files come along only where the platform says so", async () => {
+  const args = async (importer: object) => (await found("Deployment", "berth-importer", { importer })).spec?.template?.spec.containers[0]?.args ?? []; // prettier-ignore
+  assert.ok((await args({ allowGGUF: true })).includes("--allow-gguf=true"));
+  assert.ok(!(await args({})).join(" ").includes("gguf"));
+});
+
 test("object storage may be addressed by IPv6", async () => {
   const { spec } = await found("Deployment", "berth-importer", { store: { ...bucket, endpoint: "https://[fd00::5]:9000" } }); // prettier-ignore
   assert.ok(spec?.template?.spec.containers[0]?.args.includes("--store-endpoint=https://[fd00::5]:9000"));

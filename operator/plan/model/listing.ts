@@ -127,7 +127,7 @@ function listingFault(objects: readonly SourceObject[], folder: string, use: Lis
   return undefined;
 }
 
-const weightExtensions = /\.safetensors$/;
+const weightExtensions = /\.(safetensors|gguf)$/;
 
 /** Weights that hold nothing: empty objects are what broken uploads and links leave behind. */
 function emptyWeights(files: readonly ModelFile[]): ModelProblem | undefined {
@@ -180,7 +180,12 @@ function hasTokenizer(paths: ReadonlySet<string>): boolean {
   return [...paths].some((path) => tokenizerNames.has(path) || /^[^/]+\.tiktoken$/.test(path));
 }
 
-function incomplete(paths: ReadonlySet<string>, folder: string, kind: SourceKind): ModelProblem | undefined {
+function incomplete(
+  paths: ReadonlySet<string>,
+  folder: string,
+  kind: SourceKind,
+  extra: ExtraFormats,
+): ModelProblem | undefined {
   const root = kind === "bucket" ? "the bucket's root" : "the repository";
   const where = folder === "" ? root : `'${printable(folder)}'`;
   if (!paths.has("config.json")) {
@@ -196,6 +201,12 @@ function incomplete(paths: ReadonlySet<string>, folder: string, kind: SourceKind
       ["gguf", "ggml", "onnx", "tflite", "mlmodel", ...archiveExtensions].includes(extensionOf(path)),
     );
     const found = others.length > 0 ? ` (found ${some(others)})` : "";
+    const gguf = extra.gguf ? others.filter((path) => extensionOf(path) === "gguf") : [];
+    if (gguf.length > 0)
+      return refusal(
+        "NotSafetensors",
+        `${some(gguf)} may come along, but there are no *.safetensors weights in ${where}, by which alone nodes are chosen: add the safetensors that it was made of`,
+      );
     return refusal(
       "NotSafetensors",
       `there are no *.safetensors weights in ${where}${found}: convert the model to safetensors, only that is imported`,
@@ -206,10 +217,11 @@ function incomplete(paths: ReadonlySet<string>, folder: string, kind: SourceKind
   return refusal("TokenizerMissing", `there is no tokenizer in ${where}: add ${wanted}`);
 }
 
-function isServed(path: string, hasShards: boolean): boolean {
+function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolean {
   if (path.split("/").some((segment) => segment.startsWith("."))) return false;
   // Mistral's second copy of the same weights: one layout is enough.
   if (hasShards && /^consolidated.*\.safetensors$/.test(path)) return false;
+  if (extensionOf(path) === "gguf") return extra.gguf;
   return servedExtensions.has(extensionOf(path)) || servedNames.test(path);
 }
 
@@ -231,6 +243,11 @@ export type SourceKind = "bucket" | "repository";
 /** What is done with them: bytes that are copied must be pinned by an ETag, facts that are only shown need none. */
 export type ListingUse = "copy" | "show";
 
+/** Formats that the platform lets along beside safetensors. */
+export interface ExtraFormats {
+  readonly gguf: boolean;
+}
+
 /**
  * The files of a model from everything that stands below its prefix, or the first reason to refuse it.
  * `objects` may hold one more than MAX_OBJECTS: a lister stops there. Code and pickles refuse a bucket; in a repository, where
@@ -242,6 +259,7 @@ export function filesOf(
   maxSizeBytes: number,
   kind: SourceKind = "bucket",
   use: ListingUse = "copy",
+  extra: ExtraFormats = { gguf: false },
 ): Listing | ModelProblem {
   const folder = folderOf(prefix);
   if (objects.length > MAX_OBJECTS) {
@@ -263,10 +281,10 @@ export function filesOf(
   const paths = all.map((file) => file.path);
   const isBucket = kind === "bucket";
   const problem =
-    oddKey(paths) ?? (isBucket ? dangerous(paths) : undefined) ?? incomplete(new Set(paths), folder, kind);
+    oddKey(paths) ?? (isBucket ? dangerous(paths) : undefined) ?? incomplete(new Set(paths), folder, kind, extra);
   if (problem) return problem;
   const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
-  const files = all.filter((file) => isServed(file.path, hasShards)).sort(byPath);
+  const files = all.filter((file) => isServed(file.path, hasShards, extra)).sort(byPath);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes > maxSizeBytes) {
     const limit = `spec.maxSize allows ${String(maxSizeBytes)}`;
@@ -274,6 +292,6 @@ export function filesOf(
   }
   const problemOfFiles = emptyWeights(files) ?? oversizedFile(files);
   if (problemOfFiles) return problemOfFiles;
-  const leftOut = paths.filter((path) => !isServed(path, hasShards));
+  const leftOut = paths.filter((path) => !isServed(path, hasShards, extra));
   return { files, leftOut, sizeBytes };
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { GGUF_HEAD_BYTES, ggufFault } from "../../../operator/plan/model/gguf.ts";
 import { MAX_OBJECTS, comparePaths, filesOf, pathFault } from "../../../operator/plan/model/listing.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
 
@@ -29,6 +30,70 @@ test("hidden files, pictures and a second copy of the weights are left out", () 
     ["LICENSE", ...good].sort(comparePaths),
   );
   assert.deepEqual([...result.leftOut].sort(), extra.filter((path) => path !== "LICENSE").sort());
+});
+
+test("GGUF is left out, or comes along where the platform says so, and is never all that a model has", () => {
+  const listed = (paths: readonly string[], gguf: boolean, sizeBytes = 10): string => {
+    const result = filesOf(objects(paths, "m/", sizeBytes), "m", 1e9, "bucket", "copy", { gguf });
+    return isProblem(result) ? `${result.reason}: ${result.message}` : result.files.map(({ path }) => path).join(" ");
+  };
+  const beside = [...good, "q4/model-Q4_K_M.gguf"];
+  assert.equal(listed(beside, false), "config.json model.safetensors tokenizer.json");
+  assert.equal(listed(beside, true), "config.json model.safetensors q4/model-Q4_K_M.gguf tokenizer.json");
+  const alone = ["config.json", "tokenizer.json", "model.gguf"];
+  assert.match(listed(alone, false), /^NotSafetensors: .*\(found model\.gguf\): convert the model to safetensors/);
+  assert.match(
+    listed(alone, true),
+    /^NotSafetensors: model\.gguf may come along, but .* add the safetensors that it was made of$/,
+  );
+  assert.match(listed(["model.gguf"], true), /^ConfigMissing/);
+  assert.match(listed([...beside, "x.bin"], true), /^UnsafeFormat/);
+  assert.match(listed(beside, true, 0), /^WeightsMissing/);
+});
+
+const head = (change: (view: DataView) => void = () => undefined): Uint8Array => {
+  const bytes = new Uint8Array(GGUF_HEAD_BYTES);
+  bytes.set(new TextEncoder().encode("GGUF"));
+  const view = new DataView(bytes.buffer);
+  view.setUint32(4, 3, true);
+  view.setBigUint64(8, 291n, true);
+  view.setBigUint64(16, 25n, true);
+  change(view);
+  return bytes;
+};
+
+test("a GGUF file begins as one", () => {
+  assert.equal(ggufFault("m.gguf", head()), undefined);
+  assert.equal(
+    ggufFault(
+      "m.gguf",
+      head((view) => view.setUint32(4, 2, true)),
+    ),
+    undefined,
+  );
+  const faults: readonly (readonly [Uint8Array, RegExp])[] = [
+    [head().subarray(0, 23), /too short/],
+    [new Uint8Array(0), /too short/],
+    [head((view) => view.setUint32(0, 0x80024b04)), /does not begin/],
+    [head((view) => view.setUint32(4, 1, true)), /version 1/],
+    [head((view) => view.setUint32(4, 3, false)), /version 50331648/],
+    [head((view) => view.setBigUint64(8, 1n << 63n, true)), /more tensors/],
+    [head((view) => view.setBigUint64(16, 100_001n, true)), /more tensors or metadata/],
+  ];
+  for (const [bytes, words] of faults) {
+    const fault = ggufFault("m\n.gguf", bytes);
+    assert.equal(fault?.reason, "UnsafeFormat");
+    assert.match(fault.message, words);
+    assert.doesNotMatch(fault.message, /\n/);
+  }
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+      const fault = ggufFault("m.gguf", bytes);
+      assert.ok(
+        fault === undefined ? Buffer.from(bytes.subarray(0, 4)).toString() === "GGUF" : fault.retryable === false,
+      );
+    }),
+  );
 });
 
 test("consolidated weights alone are served", () => {
