@@ -95,7 +95,9 @@ async function readHeaders(reading: Reading, listing: Listing): Promise<Map<stri
 /** The first bytes of files that are only let along. */
 async function ggufProblem(reading: Reading, listing: Listing): Promise<ModelProblem | undefined> {
   for (const file of listing.files.filter(({ path }) => extensionOf(path) === "gguf")) {
-    const problem = ggufFault(file.path, await readRange(reading, file, 0, Math.min(GGUF_HEAD_BYTES, file.sizeBytes)));
+    const head = await readRange(reading, file, 0, Math.min(GGUF_HEAD_BYTES, file.sizeBytes));
+    reading.inspected?.note(file, head);
+    const problem = ggufFault(file.path, head);
     if (problem) return problem;
   }
   return undefined;
