@@ -23,7 +23,7 @@ after(async () => {
   if (!("missing" in moto)) await moto.stop();
 });
 
-/** `moto` is `s3` on the second server, which keeps every condition but checks neither signatures nor checksums. */
+/** `moto` is `s3` on the second server, which keeps every condition but checks neither signatures nor checksums, and states none of parts. */
 const places = [...kinds, "moto"] as const;
 
 /** Undefined where the second server cannot be had here, which is said. */
@@ -176,12 +176,14 @@ for (const kind of places) {
     assert.deepEqual(await listed(store, ""), {});
 
     const again = await store.upload("deep/file", planOf(bytes.length));
-    assert.deepEqual(new Map([...again.found].sort()), new Map([0, 1].map((n) => [n, crc32(part(n))])));
+    // A server that states no checksums of parts vouches for none of them: they are brought again.
+    const vouched = kind === "moto" ? [] : [0, 1];
+    assert.deepEqual(new Map([...again.found].sort()), new Map(vouched.map((n) => [n, crc32(part(n))])));
     assert.equal(again.readBack !== undefined, store.readsBack);
     const into = new Uint8Array(partBytes);
     await again.readBack?.(1, into);
     if (store.readsBack) assert.ok(Buffer.from(into).equals(part(1)));
-    await again.part(2, part(2), crc32(part(2)));
+    for (const n of [0, 1, 2]) if (!vouched.includes(n)) await again.part(n, part(n), crc32(part(n)));
     assert.equal(await again.commit(crc32(bytes)), "written");
     assert.ok(Buffer.from((await store.get("deep/file", 1 << 30)) ?? []).equals(bytes));
 
