@@ -78,7 +78,10 @@ export function newS3Client(access: S3Access): S3Client {
   const handling = {
     connectionTimeout: 5_000,
     socketTimeout: idleTimeoutMs,
-    ...((access.tunnels ?? access.guard)?.agents(pool) ?? { httpAgent: new HttpAgent(pool), httpsAgent: new HttpsAgent(pool) }),
+    ...((access.tunnels ?? access.guard)?.agents(pool) ?? {
+      httpAgent: new HttpAgent(pool),
+      httpsAgent: new HttpsAgent(pool),
+    }),
   };
   const client = new S3Client({
     region,
