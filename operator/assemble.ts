@@ -20,6 +20,7 @@ import type { FirstLook } from "./controllers/firstlook.ts";
 import { newAccess } from "./http/access.ts";
 import { cachedObjects, freshObjects } from "./controllers/facts.ts";
 import { newCapacitySeries } from "./controllers/capacityseries.ts";
+import type { LedgerHealth } from "./controllers/ledgerhealth.ts";
 import type { LedgerMetrics } from "./controllers/ledgermetrics.ts";
 import { newHeadKeeper } from "./controllers/clusterhead.ts";
 import { newSealer, type Sealer } from "./controllers/sealer.ts";
@@ -214,6 +215,8 @@ export function nodeSupportController(base: Base, caches: Caches, config: Operat
   return controller;
 }
 
+type Books = LedgerOf & { readonly metrics: LedgerMetrics; readonly health: LedgerHealth };
+
 /** How long the sealer waits for a bookmark before it lists for itself. */
 const FRESHNESS_PATIENCE_MS = 5_000;
 
@@ -221,7 +224,7 @@ export function sealer(
   base: Base,
   caches: Caches,
   config: OperatorConfig,
-  { ledger, clusterId, sealed, unproven, metrics }: LedgerOf & { readonly metrics: LedgerMetrics },
+  { ledger, clusterId, sealed, unproven, metrics, health }: Books,
   seen: FirstLook,
 ): Sealer {
   const { clock, log, transport, kube } = base;
@@ -249,6 +252,7 @@ export function sealer(
         ),
     ...signerIn(config),
     noteSealed: sealed.note,
+    health,
     headKeeper: newHeadKeeper({ kube, namespace: config.namespace }),
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });

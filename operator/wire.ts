@@ -18,6 +18,7 @@ import { catalogueController } from "./offer.ts";
 import { ConfigError, type OperatorConfig } from "./config.ts";
 import { warnWithoutNodeRestriction } from "./controllers/noderestriction.ts";
 import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
+import { newLedgerHealth, UNCONDITIONAL, type LedgerHealth } from "./controllers/ledgerhealth.ts";
 import { newLedgerMetrics, type LedgerMetrics } from "./controllers/ledgermetrics.ts";
 import type { Ledger } from "./ports.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
@@ -66,7 +67,8 @@ export async function startOperator(
     ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
   ];
   const bookMetrics = newLedgerMetrics(base.metrics.registry);
-  const seals = sealer(base, caches, config, { ...books, metrics: bookMetrics }, seen);
+  const health = newLedgerHealth({ ...base, url: config.ledger.url });
+  const seals = sealer(base, caches, config, { ...books, metrics: bookMetrics, health }, seen);
   const { priceListFile } = config;
   const sinks = openSinks(base, { ledger, configs: await listedSinks(config), priceListFile });
   const silence = await listen(base, config, reflectors, {
@@ -77,12 +79,16 @@ export async function startOperator(
   await Promise.all(reflectors.map(({ synced }) => synced));
   base.log.info({ caches: reflectors.length }, "caches are in sync");
   const offer = await nodeTypeOffer(base, caches, config);
+  const ending = new AbortController();
   const work: Work = {
     start() {
       seen.begin(caches.pools.store.list().map(keyOf));
       for (const controller of controllers) controller.start();
-      const tell = (conditional: boolean): void => tellOfStore(base, config, { conditional, metrics: bookMetrics });
-      proveAndSeal(base, { ledger, tell }, () => {
+      const tell = (conditional: boolean): void => {
+        health.probed(conditional);
+        tellOfStore(base, config, { conditional, metrics: bookMetrics });
+      };
+      proveAndSeal(base, { ledger, tell, health, over: ending.signal }, () => {
         seals.start();
         for (const sink of sinks) sink.start();
       });
@@ -96,9 +102,11 @@ export async function startOperator(
       for (const controller of controllers) controller.resume();
     },
     async stop() {
+      ending.abort();
       await Promise.all([
         ...controllers.map((controller) => controller.stop()),
         seals.stop(),
+        health.stop(),
         ...sinks.map((sink) => sink.stop()),
       ]);
     },
@@ -125,6 +133,9 @@ const PROBE_RETRY_MS = 30_000;
 interface Proof {
   readonly ledger: Ledger;
   readonly tell: (conditional: boolean) => void;
+  readonly health: LedgerHealth;
+  /** Aborted when the process stops to lead. */
+  readonly over: AbortSignal;
 }
 
 /** Said once a lead: a metric, and an event for whoever looks at the operator's namespace. */
@@ -135,8 +146,7 @@ function tellOfStore(
 ): void {
   metrics.unconditional.set(conditional ? 0 : 1);
   if (conditional) return;
-  const message =
-    "the ledger's store overwrites objects despite If-None-Match: *; each is looked for before it is written, which two writers at the same moment can defeat: use a store that honours conditional writes";
+  const message = UNCONDITIONAL;
   log.warn({ reason: "LedgerUnconditional" }, message);
   kube.read(namespaces, undefined, namespace).then(
     (about) =>
@@ -151,14 +161,17 @@ function tellOfStore(
 }
 
 /** Nothing is sealed before it is known whether the store refuses to overwrite; nothing else waits for it. */
-function proveAndSeal(base: Base, { ledger, tell }: Proof, begin: () => void): void {
+function proveAndSeal(base: Base, proof: Proof, begin: () => void, failures = 1): void {
+  const { ledger, tell, health, over } = proof;
+  if (over.aborted) return;
   const known = ({ conditional }: { readonly conditional: boolean }): void => {
     tell(conditional);
     begin();
   };
   ledger.probe().then(known, (error: unknown) => {
     base.log.error({ error: messageOf(error) }, "the ledger cannot be used, nothing is sealed until it can");
-    base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, { ledger, tell }, begin));
+    health.failed(error, failures);
+    base.clock.after(PROBE_RETRY_MS, () => proveAndSeal(base, proof, begin, failures + 1));
   });
 }
 

@@ -2,6 +2,7 @@
 import { conditionTypes, phases } from "./conditiontypes.ts";
 import {
   gpuNodePoolReasons,
+  ledgerReasons,
   modelDeploymentReasons,
   modelReasons,
   nodeTypeReasons,
@@ -16,12 +17,13 @@ export const reasonsByKind: Readonly<Record<string, Readonly<Record<string, Reas
   GPUNodePool: gpuNodePoolReasons,
   Model: modelReasons,
   NodeType: nodeTypeReasons,
+  Ledger: ledgerReasons,
   Operator: operatorReasons,
 };
 
 const TITLES: Readonly<Record<string, string>> = {
   Model: "Model and ClusterModel",
-  Operator: "The operator's own errors, in its log",
+  Operator: "The operator's own errors, in its log and, where they stop sealing, in the Ledger's Ready condition",
 };
 
 const INTRO = `# Conditions, phases and reasons

@@ -25,6 +25,10 @@ export const conditionTypes: Readonly<Record<string, readonly Meaning[]>> = {
     ["Stalled", "Present and True while only a change of the Model, its source or its Secret can help."],
   ],
   NodeType: [["Ready", "New nodes of this type can be had."]],
+  Ledger: [
+    ["Ready", "Windows are sealed as they become due; where they are not, reason and message say why."],
+    ["ConditionalWrites", "The store refuses to overwrite an object, as a probe at the start of each lead has shown."],
+  ],
 };
 
 export const phases: Readonly<Record<string, readonly Meaning[]>> = {

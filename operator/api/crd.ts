@@ -1,4 +1,4 @@
-/** Custom resource definitions of the six kinds, made from the zod schemas. Pure; used when generating and by tests. */
+/** Custom resource definitions of the seven kinds, made from the zod schemas. Pure; used when generating and by tests. */
 import { GROUP, VERSION } from "./keys.ts";
 import { kinds } from "./kinds.ts";
 import type { Column, KindDefinition } from "./kinds.ts";
@@ -47,7 +47,7 @@ interface CustomResourceVersion {
   readonly additionalPrinterColumns: readonly PrinterColumn[];
 }
 
-/** All six definitions, in the order of `kinds`. */
+/** All seven definitions, in the order of `kinds`. */
 export function customResourceDefinitions(): CustomResourceDefinition[] {
   return kinds.map(customResourceDefinition);
 }

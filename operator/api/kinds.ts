@@ -1,9 +1,18 @@
-/** The six kinds as the API server is told of them: names, columns, root rules. Fields stand in each kind's own file. */
-import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models, nodeTypes } from "./resources.ts";
+/** The seven kinds as the API server is told of them: names, columns, root rules. Fields stand in each kind's own file. */
+import {
+  capacityClaims,
+  clusterModels,
+  gpuNodePools,
+  ledgers,
+  modelDeployments,
+  models,
+  nodeTypes,
+} from "./resources.ts";
 import type { z } from "zod";
 import type { Resource } from "../ports.ts";
 import { capacityClaimSpec, capacityClaimStatus } from "./capacityclaim.ts";
 import { gpuNodePoolSpec, gpuNodePoolStatus } from "./gpunodepool.ts";
+import { ledgerSpec, ledgerStatus } from "./ledgerkind.ts";
 import { clusterModelSpec, modelSpec, modelStatus } from "./model.ts";
 import { modelDeploymentSpec, modelDeploymentStatus } from "./modeldeployment.ts";
 import { nodeTypeSpec, nodeTypeStatus } from "./nodetype.ts";
@@ -218,6 +227,30 @@ const capacityClaim: KindDefinition = {
   ],
 };
 
+const ledger: KindDefinition = {
+  resource: ledgers,
+  shortName: "ldg",
+  description:
+    "Ledger says how the ledger is that the operator seals usage into; the operator makes it, one a cluster.",
+  spec: ledgerSpec,
+  status: ledgerStatus,
+  rules: [],
+  columns: [
+    READY,
+    column(
+      "Conditional",
+      "string",
+      condition("ConditionalWrites", "status"),
+      "Whether the store refuses to overwrite.",
+    ),
+    column("Sealed through", "string", ".status.sealedThrough", "End of the newest window that is sealed."),
+    REASON,
+    AGE,
+    wide("URL", "string", ".spec.url", "Where the ledger lies."),
+    MESSAGE,
+  ],
+};
+
 /** In the order in which docs and kubectl listings show them. */
 export const kinds: readonly KindDefinition[] = [
   modelDeployment,
@@ -226,4 +259,5 @@ export const kinds: readonly KindDefinition[] = [
   nodeType,
   gpuNodePool,
   capacityClaim,
+  ledger,
 ];

@@ -285,6 +285,20 @@ export const nodeTypeReasons = {
 } as const satisfies ReasonList;
 
 /** Errors that are no object's own: in the operator's log and, where it cannot start, in its last words. */
+/** `Ready` also carries the reasons of operatorReasons, where one of those is why nothing is sealed. */
+export const ledgerReasons = {
+  Sealing: ["Windows are sealed as they become due.", NOTHING],
+  SealingFailed: [
+    "Several passes of the sealer failed one after the other, for a reason that may pass.",
+    "Follow the words in the message; sealing is tried again all the time, and loses nothing meanwhile.",
+  ],
+  OverwritesRefused: ["The store refused the second write of a probe.", NOTHING],
+  LedgerUnconditional: [
+    "The store overwrites objects despite If-None-Match: each is looked for before it is written, which two writers at one moment can defeat.",
+    "Use a store that honours conditional writes.",
+  ],
+} as const satisfies ReasonList;
+
 export const operatorReasons = {
   NodeRestrictionOff: [
     "The API server lets a kubelet set node-restriction.kubernetes.io labels on itself, so a captured node could join another tenant's pool.",

@@ -1,4 +1,4 @@
-/** Text of docs/api.md: every field, rule and column of the six kinds, from the same schemas as the CRDs. Pure. */
+/** Text of docs/api.md: every field, rule and column of the seven kinds, from the same schemas as the CRDs. Pure. */
 import { rootSchema } from "./crd.ts";
 import { API_VERSION } from "./keys.ts";
 import { kinds } from "./kinds.ts";

@@ -6,6 +6,7 @@ import type { Resource } from "../ports.ts";
 import type { CapacityClaim } from "./capacityclaim.ts";
 import type { GPUNodePool } from "./gpunodepool.ts";
 import { GROUP, VERSION } from "./keys.ts";
+import type { LedgerObject } from "./ledgerkind.ts";
 import type { ClusterModel, Model } from "./model.ts";
 import type { ModelDeployment } from "./modeldeployment.ts";
 import type { NodeType } from "./nodetype.ts";
@@ -38,3 +39,4 @@ export const capacityClaims: Resource<CapacityClaim> = {
   kind: "CapacityClaim",
   namespaced: false,
 };
+export const ledgers: Resource<LedgerObject> = { ...ours, plural: "ledgers", kind: "Ledger", namespaced: false };

@@ -102,4 +102,10 @@ export const samples: Readonly<Record<string, object>> = {
       },
     },
   },
+  Ledger: {
+    apiVersion: API_VERSION,
+    kind: "Ledger",
+    metadata: { name: "berth" },
+    spec: { url: "s3://usage/cluster-1" },
+  },
 };

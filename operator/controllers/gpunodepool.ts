@@ -5,7 +5,7 @@ import type { GPUNodePool } from "../api/gpunodepool.ts";
 import type { Pod } from "../api/kubernetes.ts";
 import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
-import { nextSizeLog, sizeSetAt } from "../plan/pool/sizelog.ts";
+import { sizeSetAt, sizesUntilNow } from "../plan/pool/sizelog.ts";
 import { lostHistory } from "../plan/pool/lost.ts";
 import { planPool } from "../plan/pool/plan.ts";
 import { buried } from "../plan/pool/remove.ts";
@@ -231,7 +231,7 @@ async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {
   const deployment = deps.stores.deployments.byUid(last.spec.deploymentRef.uid);
   // A pool that ends before its first status was written has a size all the same.
   const { sizeLog = [], ...status } = ended.status ?? {};
-  const log = nextSizeLog(sizeLog, ended.spec, sizeSince, seen.sealedThrough);
+  const log = sizesUntilNow(sizeLog, ended.spec, sizeSince);
   const pool = { ...ended, status: { ...status, sizeLog: [...log] } };
   await putClosing(deps.ledger, { deployment, pool, claims: seen.claims, clusterId: deps.clusterId });
 }

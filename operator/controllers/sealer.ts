@@ -14,6 +14,7 @@ import type { HeadKeeper } from "./clusterhead.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import { checkHead } from "./headcheck.ts";
+import type { LedgerHealth } from "./ledgerhealth.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
 import { newHead } from "./ledgerreads.ts";
 import { sealDue } from "./sealing.ts";
@@ -45,6 +46,8 @@ export interface SealerDeps {
   readonly caughtUp: () => boolean;
   /** Last proof of life of a claim's node, if there is one. */
   readonly lastSeenAt?: (claim: CapacityClaim) => string | undefined;
+  /** Told how each pass ended. */
+  readonly health?: Pick<LedgerHealth, "failed" | "sealed">;
   /** Told the end (seconds) of the newest sealed window as soon as it is known to be in the ledger. */
   readonly noteSealed?: (end: number) => void;
 }
@@ -81,12 +84,13 @@ export function newSealer(deps: SealerDeps): Sealer {
   };
   async function turn(): Promise<void> {
     try {
-      await pass.run();
+      deps.health?.sealed((await pass.run()).sealedThrough);
       failures = 0;
       again(Math.min(longestSleepMs, pass.sleepMs()));
     } catch (error) {
       failures += 1;
       deps.metrics.failures.inc();
+      deps.health?.failed(error, failures);
       deps.log.warn({ error: messageOf(error), failures }, "sealing failed, will be repeated");
       again(Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10)));
     }

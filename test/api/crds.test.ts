@@ -1,4 +1,4 @@
-// The six CRDs on the real API server: accepted, explained, listed, scaled; good objects taken, bad ones refused in our words.
+// The seven CRDs on the real API server: accepted, explained, listed, scaled; good objects taken, bad ones refused in our words.
 import { modelDeployments } from "../../operator/api/resources.ts";
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
@@ -120,7 +120,7 @@ describe("CRDs", () => {
     });
   }
 
-  test("the category berth names all six", async () => {
+  test("the category berth names all seven", async () => {
     const { code, stdout, stderr } = await cluster.kubectl(["api-resources", "--categories=berth", "-o", "name"]);
     assert.equal(code, 0, stderr);
     const wanted = kinds.map(({ resource }) => `${resource.plural}.${GROUP}`);

@@ -102,7 +102,7 @@ test("installed, upgraded, uninstalled and installed again: data, CRDs and claim
   );
   assert.doesNotMatch(stdout, /harmless/);
   assert.match(stdout, /kubectl get nodetypes.berth.dev/);
-  assert.equal((await crds(cluster)).length, 6);
+  assert.equal((await crds(cluster)).length, 7);
   await cluster.admin.create(deployments, { ...chat, metadata: { name: "chat" } });
 
   await cluster.admin.patch(apiPath("v1", "namespaces", { name: "default" }), {
@@ -124,7 +124,7 @@ test("installed, upgraded, uninstalled and installed again: data, CRDs and claim
     [0],
   );
   assert.match(gone, /kept due to the resource policy/);
-  assert.equal((await crds(cluster)).length, 6);
+  assert.equal((await crds(cluster)).length, 7);
   await eventually(async () => (await released(cluster)).length === 0, { what: "nothing else of the release is left" });
   assert.ok(await cluster.admin.find(`${models}/llama`));
 

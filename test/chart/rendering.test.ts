@@ -57,7 +57,12 @@ interface PodTemplate {
 interface Rendered {
   kind: string;
   metadata: { name: string; annotations?: Record<string, string> };
-  spec?: { replicas?: number; strategy?: { type: string }; template?: PodTemplate };
+  spec?: {
+    replicas?: number;
+    strategy?: { type: string };
+    template?: PodTemplate;
+    jobTemplate?: { spec: { template: PodTemplate } };
+  };
   rules?: { apiGroups: string[]; resources: string[]; resourceNames?: string[]; verbs: string[] }[];
   data?: Record<string, string>;
 }
@@ -294,10 +299,13 @@ test("the store is found where the pods' templates say, and may only read", asyn
 });
 
 test("every pod meets the restricted pod security standard and has an account of its own", async () => {
-  const templates = (await objects({ uninstall: { force: true } })).flatMap(({ spec }) => spec?.template ?? []);
-  assert.equal(templates.length, 4);
+  const everything = { uninstall: { force: true }, metering: { retention: { enabled: true } } };
+  const templates = (await objects(everything)).flatMap(
+    ({ spec }) => spec?.template ?? spec?.jobTemplate?.spec.template ?? [],
+  );
+  assert.equal(templates.length, 5);
   for (const { spec } of templates) {
-    assert.match(spec.serviceAccountName ?? "", /^berth-(operator|importer|store|uninstall)$/);
+    assert.match(spec.serviceAccountName ?? "", /^berth-(operator|importer|store|uninstall|retention)$/);
     assert.equal(spec.securityContext?.runAsNonRoot, true);
     assert.equal(spec.securityContext.seccompProfile?.type, "RuntimeDefault");
     for (const { securityContext, resources, volumeMounts } of spec.containers) {
@@ -473,13 +481,27 @@ test("objects of Berth's own kinds are not in the release, and its CRDs survive 
   const groups = rendered.map((entry) => (entry as unknown as { apiVersion: string }).apiVersion);
   assert.ok(!groups.some((group) => group.startsWith("berth.dev/")));
   const crds = rendered.filter(({ kind }) => kind === "CustomResourceDefinition");
-  assert.equal(crds.length, 6);
+  assert.equal(crds.length, 7);
   for (const { metadata } of crds) assert.equal(metadata.annotations?.["helm.sh/resource-policy"], "keep");
   const without = await objects({ crds: { enabled: false } });
   assert.deepEqual(
     without.filter(({ kind }) => kind === "CustomResourceDefinition"),
     [],
   );
+});
+
+test("retention is off by default; its job names every sink, and reads a bucket with the ledger's keys", async () => {
+  assert.ok((await objects()).every(({ kind }) => kind !== "CronJob"));
+  const sinks = ["meter", "other"].map((name) => ({ name, type: "cloudevents", url: "https://meter.example.com" }));
+  const { spec } = await found("CronJob", "berth-retention", {
+    ledger: { ...bucket, endpoint: "https://s3.example.com" },
+    metering: { sinks, retention: { enabled: true, keepDays: 30, ignoredSinks: ["old"], existingSecret: "trimmer" } },
+  });
+  const [container] = spec?.jobTemplate?.spec.template.spec.containers ?? [];
+  const flags = ["keep-days=30", "sink=meter", "sink=other", "ignore-sink=old"].map((flag) => `--${flag}`);
+  const place = ["--ledger-url=s3://ledger/berth", "--endpoint=https://s3.example.com", "--region=us-east-1"];
+  assert.deepEqual(container?.args, ["ledger", "gc", ...place, ...flags]);
+  assert.match(JSON.stringify(container), /"valueFrom":\{"secretKeyRef":\{"name":"trimmer","key":"accessKeyId"\}\}/);
 });
 
 test("everything that is off by default renders", async () => {

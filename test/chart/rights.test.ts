@@ -118,6 +118,7 @@ const unusedHere = new Set([
   ...appliedHere.map((resource) => `operator create ${resource}`),
   "operator patch events", // an event that is repeated
   "operator patch nodetypes", // an edited list of node types
+  "operator patch ledgers", // a ledger that moved to another URL
   "operator patch clustermodels/status", // what each node type can do with a model for all
   "operator patch namespaces", // deletion protection
   "operator update modeldeployments/finalizers", // OwnerReferencesPermissionEnforcement alone asks for it

@@ -7,7 +7,7 @@ import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { Closing } from "../../api/ledger.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import { unfoldedSizes } from "../../api/sizelog.ts";
-import { nextSizeLog, sizeSetAt } from "../pool/sizelog.ts";
+import { sizeSetAt, sizesUntilNow } from "../pool/sizelog.ts";
 import { secondsOf } from "./windows.ts";
 
 export interface SizeStep {
@@ -103,8 +103,8 @@ export function historyOfPool(
     gpus: pool.spec.template.gpu.count,
     endedAt: deletedAt === undefined ? undefined : secondsOf(deletedAt),
     steps: sizeSteps(
-      // A size counts from when it was written: its step may be missing in the log where the API server went away in between.
-      unfoldedSizes(nextSizeLog(pool.status?.sizeLog ?? [], pool.spec, sizeSetAt(pool), undefined)).map((step) => ({
+      // A size counts from when it was written: its step may be missing in the log, where the API server went away in between or where the log is full.
+      unfoldedSizes(sizesUntilNow(pool.status?.sizeLog ?? [], pool.spec, sizeSetAt(pool))).map((step) => ({
         ...step,
         tags: step.tags ?? {},
         since: secondsOf(step.since),

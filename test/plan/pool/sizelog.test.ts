@@ -7,7 +7,7 @@ import { foldedSizes, unfoldedSizes } from "../../../operator/api/sizelog.ts";
 import { canonicalJson } from "../../../operator/plan/metering/canonical.ts";
 import { historyOfPool } from "../../../operator/plan/metering/history.ts";
 import { recordsOf } from "../../../operator/plan/metering/records.ts";
-import { LONGEST_SIZE_LOG, nextSizeLog } from "../../../operator/plan/pool/sizelog.ts";
+import { LONGEST_SIZE_LOG, MOST_LOG_BYTES, nextSizeLog } from "../../../operator/plan/pool/sizelog.ts";
 import { claimOf, poolOf, unit } from "./facts.ts";
 
 const at = (second: number): string =>
@@ -47,6 +47,46 @@ describe("size log", () => {
     assert.equal(nextSizeLog(full, wish(7), at(3_000), undefined), full, "the hour is not over");
     const others = full.map((one, index) => ({ ...one, account: `a${index}` }));
     assert.equal(nextSizeLog(others, wish(7), at(9_999), undefined), others, "accounts are not folded");
+  });
+
+  test("600 changes of account with the longest tags stay far below what etcd takes; what is held back comes in once hours are sealed", () => {
+    const longest = (change: number) =>
+      Object.fromEntries(
+        Array.from({ length: 16 }, (_, i) => [`${i}`.padEnd(63, "k"), `${change}${"\u{1F4B6}".repeat(62)}`]),
+      );
+    let log: readonly SizeLogEntry[] = [];
+    let refused = 0;
+    for (let change = 0; change < 600; change++) {
+      const next = nextSizeLog(log, { ...wish(1, `a${change}`), tags: longest(change) }, at(change * 60), undefined);
+      refused += next === log ? 1 : 0;
+      log = next;
+    }
+    assert.ok(log.length > 90 && log.length <= LONGEST_SIZE_LOG);
+    assert.ok(Buffer.byteLength(JSON.stringify(log)) <= MOST_LOG_BYTES);
+    assert.ok(refused > 0, "the bound was met");
+    const told = log.map(({ account }) => account);
+    assert.deepEqual(
+      told,
+      told.map((_, i) => `a${i}`),
+      "what is in the log is in order and whole",
+    );
+    const next = { ...wish(3, "next"), tags: longest(7) };
+    assert.equal(nextSizeLog(log, next, at(40_000), undefined), log);
+    const after = nextSizeLog(log, next, at(40_000), at(36_000));
+    assert.deepEqual(
+      after.map(({ size }) => size),
+      [1, 3],
+    );
+  });
+
+  test("a size that a full log could not take is counted all the same", () => {
+    const full = Array.from({ length: LONGEST_SIZE_LOG }, (_, second) => entry(second, second % 2));
+    assert.equal(nextSizeLog(full, wish(8), at(600), undefined), full, "it is not stored");
+    const managedFields = [{ manager: "berth-size", time: at(600) }];
+    const pool = poolOf({ size: 8 }, { managedFields } as never, { sizeLog: full });
+    const { steps } = historyOfPool(pool, undefined, []);
+    const last = steps.at(-1);
+    assert.deepEqual([last?.size, last?.since], [8, Date.parse(at(600)) / 1000], "nobody gets nodes for nothing");
   });
 
   test("toggled 100 times an hour for a week without a ledger, it stays small and tells every step", () => {
