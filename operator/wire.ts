@@ -21,6 +21,7 @@ import { applyNodeTypes, listedNodeTypes } from "./controllers/platform.ts";
 import { newLedgerHealth, UNCONDITIONAL, type LedgerHealth } from "./controllers/ledgerhealth.ts";
 import { newLedgerMetrics, type LedgerMetrics } from "./controllers/ledgermetrics.ts";
 import type { Ledger } from "./ports.ts";
+import { startMissed } from "./controllers/missed.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
 import { tellOfSkew } from "./controllers/clockskew.ts";
 import { newSealedNote } from "./controllers/watermark.ts";
@@ -80,6 +81,7 @@ export async function startOperator(
   base.log.info({ caches: reflectors.length }, "caches are in sync");
   const offer = await nodeTypeOffer(base, caches, config);
   const ending = new AbortController();
+  let stopMissed = (): void => undefined;
   const work: Work = {
     start() {
       seen.begin(caches.pools.store.list().map(keyOf));
@@ -92,6 +94,7 @@ export async function startOperator(
         seals.start();
         for (const sink of sinks) sink.start();
       });
+      stopMissed = startMissed({ ...base, ...books, stores: missedStores(caches) });
       checkNodeRestriction(base, config);
       offer().catch((error: unknown) => base.log.error({ error: messageOf(error) }, "node types could not be applied"));
     },
@@ -103,6 +106,7 @@ export async function startOperator(
     },
     async stop() {
       ending.abort();
+      stopMissed();
       await Promise.all([
         ...controllers.map((controller) => controller.stop()),
         seals.stop(),
@@ -118,6 +122,10 @@ export async function startOperator(
     await Promise.all(reflectors.map((reflector) => reflector.stop()));
     await base.transport.close();
   });
+}
+
+function missedStores({ claimEvents, nodeClaims, claims }: Caches) {
+  return { events: claimEvents.store, nodeClaims: nodeClaims.store, claims: claims.store };
 }
 
 /** Everything that only the leader does. */

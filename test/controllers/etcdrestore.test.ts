@@ -16,7 +16,7 @@ import { startControlPlane } from "../cluster/controlplane.ts";
 import type { ControlPlane } from "../cluster/controlplane.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { berthCrdDir, requires } from "../cluster/session.ts";
-import { staticBed } from "../providers/beds.ts";
+import { karpenterBed, staticBed } from "../providers/beds.ts";
 import { claimsOf, createPool, readPool, resizePool, untilReady } from "../providers/pools.ts";
 import { newRig } from "../runtime/rig.ts";
 import { meteredWorld } from "./meteringcluster.ts";
@@ -26,18 +26,18 @@ const WINDOW_SECONDS = 2;
 
 let own: Promise<ControlPlane> | undefined;
 /** Stopped after the operators, which would wait for it. */
-const ownCluster = (): Promise<ControlPlane> =>
-  (own ??= startControlPlane({ crdFolders: [berthCrdDir], karpenter: false }));
+const ownCluster = (): Promise<ControlPlane> => (own ??= startControlPlane({ crdFolders: [berthCrdDir] }));
 after(async () => (await own)?.stop());
 
 /** Runs `change` on etcd's folder while neither etcd nor anything that caches its state runs. */
 async function whileStopped(cluster: ControlPlane, change: (folder: string) => void): Promise<void> {
-  const { etcd, apiserver, controllerManager, scheduler, kwok } = cluster;
-  const around = [kwok, scheduler, controllerManager, apiserver, etcd];
+  const { etcd, apiserver, controllerManager, scheduler, kwok, karpenter, cloud } = cluster;
+  const clients = [cloud, karpenter, kwok, scheduler, controllerManager];
+  const around = [...clients, apiserver, etcd];
   for (const part of around) await part.stop();
   change(join(cluster.info.runDir, "etcd"));
   await Promise.all([etcd.start(), apiserver.start()]);
-  await Promise.all([controllerManager.start(), scheduler.start(), kwok.start()]);
+  await Promise.all(clients.map((client) => client.start()));
 }
 
 /** The sealer as the operator has it, with short windows. */
@@ -74,11 +74,18 @@ function sealing(t: TestContext, cluster: ControlPlane, namespace: string, ledge
   return { through, told };
 }
 
-test("after a restore of etcd a claim that was over is closed again by what the ledger knows", async (t) => {
-  if (!(await requires(t, "server-restart", "kwok"))) return;
+for (const [provider, bed] of [
+  ["static", staticBed],
+  ["karpenter", karpenterBed],
+] as const)
+  test(`${provider}: after a restore of etcd a claim that was over is closed again by what the ledger knows`, (t) =>
+    restored(t, provider, bed));
+
+async function restored(t: TestContext, provider: string, bed: typeof staticBed | typeof karpenterBed): Promise<void> {
+  if (!(await requires(t, "server-restart", "kwok", "karpenter"))) return;
   const cluster = await ownCluster();
-  const at = await newPoolStage(t, cluster, staticBed, 1);
-  const backup = join(cluster.info.runDir, "etcd-backup");
+  const at = await newPoolStage(t, cluster, bed, 1);
+  const backup = join(cluster.info.runDir, `etcd-backup-${provider}`);
   const first = await at.start();
   const pool = await createPool(cluster, at.namespace, "old", at.bed.template, 1);
   await untilReady(cluster, pool, 1);
@@ -118,4 +125,4 @@ test("after a restore of etcd a claim that was over is closed again by what the 
   const ids = after.flatMap(({ claims }) => claims.map(({ id }) => id));
   assert.ok(!ids.includes(over.metadata.name), "the old claim is in no window that was sealed since");
   assert.ok(ids.includes(taken?.metadata.name ?? ""));
-});
+}

@@ -111,6 +111,11 @@ test("why nothing is sealed stands in Ready, in the store's words: no bucket, th
     const refused = await shows(cluster, "Ready=False LedgerAccessDenied", "ConditionalWrites=True OverwritesRefused");
     assert.match(message(refused, "Ready"), /refuses access to bucket ledger/);
     rule.remove();
+    await shows(cluster, "Ready=True Sealing", "ConditionalWrites=True OverwritesRefused");
+    const away = proxy.add({ fault: { kind: "status", code: 503 } });
+    // One failure that may pass is no news, several are.
+    await shows(cluster, "Ready=False SealingFailed", "ConditionalWrites=True OverwritesRefused");
+    away.remove();
     const well = await shows(cluster, "Ready=True Sealing", "ConditionalWrites=True OverwritesRefused");
     const { resourceVersion } = well.metadata;
     // Several windows later nothing was written, since nothing changed.
