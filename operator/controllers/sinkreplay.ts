@@ -4,7 +4,7 @@ import type { SinkReplay } from "../api/sinks.ts";
 import type { UsageRecord } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
-import { quarantineKey, replayPrefix, replayedKey } from "../plan/sinks/keys.ts";
+import { quarantineKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
 import { deliverBatch } from "./sinkbatches.ts";
@@ -15,8 +15,10 @@ import { quarantinedRecords } from "./sinkstate.ts";
 export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): Promise<number> {
   const { ledger, name } = deps;
   let windows = 0;
-  for (const key of await ledger.list(replayPrefix(name))) {
-    if (ended() || (await ledger.get(replayedKey(name, key)))) continue;
+  const requests = await ledger.list(replayPrefix(name));
+  const done = new Set(requests.length === 0 ? [] : await ledger.list(replayedPrefix(name)));
+  for (const key of requests.filter((one) => !done.has(replayedKey(name, one)))) {
+    if (ended()) return windows;
     const request = await requestAt(deps, key);
     if (!request) continue;
     // A sink of whole windows refuses no single record, and a part of a window would be a wrong file.

@@ -43,9 +43,13 @@ export function replayPrefix(sink: string): string {
   return `${SINKS_PREFIX}${sink}/replay/`;
 }
 
+export function replayedPrefix(sink: string): string {
+  return `${SINKS_PREFIX}${sink}/replayed/`;
+}
+
 /** There once the replay of that name is done. */
 export function replayedKey(sink: string, requestKey: string): string {
-  return `${SINKS_PREFIX}${sink}/replayed/${requestKey.slice(replayPrefix(sink).length)}`;
+  return `${replayedPrefix(sink)}${requestKey.slice(replayPrefix(sink).length)}`;
 }
 
 /** Where the prices of a list's version are kept as the sink first used them; names of lists may hold characters that keys may not. */
