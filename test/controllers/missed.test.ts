@@ -48,6 +48,8 @@ async function untilToldOf(cluster: ControlPlane, uid: string): Promise<void> {
 test("a node that Karpenter bought and gave back while no operator ran is counted, once and alone", async (t) => {
   if (!(await requires(t, "server-restart", "karpenter"))) return;
   const cluster = await ownCluster(t);
+  const own = { apiVersion: "v1", kind: "Namespace", metadata: { name: "berth-system" } };
+  await cluster.admin.create("/api/v1/namespaces", own);
   const folder = mkdtempSync(join(tmpdir(), "berth-missed-"));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   const ledgerUrl = pathToFileURL(folder).href;
@@ -61,7 +63,7 @@ test("a node that Karpenter bought and gave back while no operator ran is counte
     engineImages: '[{"version":"0.32.0","image":"vllm/vllm-openai:v0.32.0"}]',
     berthImage: "berth:test",
     storeService: "http://berth-store.berth-system.svc:8090",
-    logLevel: "error",
+    logLevel: process.env["BERTH_TEST_LOG"] === "1" ? "debug" : "error",
     windowSeconds: "2",
     sealGraceSeconds: "1",
     sealSpreadSeconds: "0",
