@@ -139,7 +139,9 @@ export const cacheShape = z
       atLeast("1Gi", "cache.size counts bytes: write it with a suffix, for example 500Gi"),
     ).describe("How much of the models may lie on one node; the least recently used are removed for the next one."),
   })
-  .describe("Cache of models on each node, which outlives pods. A static node keeps it for its namespace until it was wiped.");
+  .describe(
+    "Cache of models on each node, which outlives pods. A static node keeps it for its namespace until it was wiped.",
+  );
 
 export const nodeTypeSpec = z
   .object({

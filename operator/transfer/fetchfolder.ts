@@ -66,8 +66,7 @@ export const EPHEMERAL_REMEDY = "give the node a larger disk for pods' ephemeral
 export function diskError(error: unknown, into: string, remedy = EPHEMERAL_REMEDY): TerminalError {
   if (error instanceof TerminalError) return error;
   const code = (error as { code?: string }).code;
-  if (code === "ENOSPC" || code === "EDQUOT")
-    return new TerminalError("NoSpace", `${into} is full: ${remedy}`);
+  if (code === "ENOSPC" || code === "EDQUOT") return new TerminalError("NoSpace", `${into} is full: ${remedy}`);
   return new TerminalError("FolderUnusable", `${into} cannot be used: ${messageOf(error)}`);
 }
 

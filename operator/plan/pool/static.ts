@@ -27,10 +27,7 @@ export const staticActs: ProviderActs = {
 /** Record first, then take: a crash between the two leaves a claim that never began. */
 function takeOffers(seen: LivingSnapshot, { offers }: ResizeTarget): readonly (readonly Write[])[] {
   const unrecorded = offers.filter((offer) => !offer.recorded);
-  return [
-    unrecorded.map((offer) => createClaim(seen.pool, offer)),
-    offers.map((offer) => claimPatch(offer, seen)),
-  ];
+  return [unrecorded.map((offer) => createClaim(seen.pool, offer)), offers.map((offer) => claimPatch(offer, seen))];
 }
 
 function claimPatch(offer: CapacityOffer, seen: LivingSnapshot): Write {
