@@ -6,9 +6,11 @@ import fc from "fast-check";
 import type { Manifest } from "../../operator/api/ledger.ts";
 import { newSegmentCheck } from "../../operator/controllers/verifysegment.ts";
 import type { CheckedSegment } from "../../operator/controllers/verifysegment.ts";
+import { parseLine } from "../../operator/controllers/ledgerreads.ts";
 import { metersOf } from "../../operator/plan/metering/records.ts";
-import { lineChunks, manifestOf, newTally, usageLines } from "../../operator/plan/metering/segment.ts";
+import { isEvidence, lineChunks, manifestOf, newTally, usageLines } from "../../operator/plan/metering/segment.ts";
 import type { Line } from "../../operator/plan/metering/segment.ts";
+import { isSteadyAt, steadyMeter, windowBytes } from "../../operator/plan/metering/steady.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { CLUSTER, claim, history, hour, step } from "../plan/metering/histories.ts";
 import { runs } from "../propertyruns.ts";
@@ -110,6 +112,22 @@ test("an intact fleet is intact, by whatever pieces its segments come in", async
       );
     }
   }
+});
+
+test("the two lines of a deployment that goes on are known by their bytes hours later, and not with another digit", () => {
+  const [early, late] = [sealed[0], sealed[4]];
+  assert.ok(early && late);
+  const [evidence, record] = early.lines.map((line) => parseLine(line.trimEnd()));
+  assert.ok(evidence && record && isEvidence(evidence) && !isEvidence(record));
+  const meter = steadyMeter(evidence, record);
+  const bytes = Buffer.from(late.lines.slice(0, 3).join(""));
+  assert.ok(meter && isSteadyAt(meter, windowBytes(late.manifest), bytes, 0));
+  for (let at = 0; at < meter.lines.length; at += 1) {
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    assert.equal(isSteadyAt(meter, windowBytes(late.manifest), bytes, 0), false, `byte ${at}`);
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+  }
+  assert.equal(isSteadyAt(meter, windowBytes({ ...late.manifest, windowSeconds: 1800 }), bytes, 0), false);
 });
 
 /** Words may differ: a third line of a deployment is a doubled one, or one that its evidence does not give. */

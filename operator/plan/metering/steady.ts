@@ -21,11 +21,10 @@ export interface SteadyMeter {
   readonly startsAt: readonly number[];
   readonly endsAt: readonly number[];
   readonly idAt: number;
-  readonly idOf: (windowStart: Uint8Array, windowEnd: Uint8Array) => string;
+  readonly writeId: ReturnType<typeof recordIds>;
 }
 
 const instantLength = "2026-11-21T10:00:00Z".length;
-const idLength = "b81ceaf4-9ebe-5000-8000-000000000000".length;
 
 export interface WindowNames {
   readonly windowStart: string;
@@ -78,7 +77,7 @@ export function steadyMeter(line: Evidence, record: UsageRecord): SteadyMeter | 
     startsAt: [lastInstant, fromAt, startAt],
     endsAt: [lastInstant - `","windowStart":"`.length - instantLength, toAt, endAt],
     idAt,
-    idOf: recordIds(record),
+    writeId: recordIds(record),
   };
 }
 
@@ -101,6 +100,6 @@ export function isSteadyAt(meter: SteadyMeter, window: WindowBytes, bytes: Buffe
   if (window.windowSeconds !== windowSeconds || window.windowStart < since) return false;
   for (const place of startsAt) lines.set(window.start, place);
   for (const place of endsAt) lines.set(window.end, place);
-  lines.write(meter.idOf(window.start, window.end), meter.idAt, idLength, "latin1");
+  meter.writeId(window.start, window.end, lines, meter.idAt);
   return lines.compare(bytes, at, at + lines.length) === 0;
 }
