@@ -94,6 +94,7 @@ export interface ImporterConfig extends CommonConfig {
   readonly allowGguf: boolean;
   readonly manifestSigningKeyFile: string | undefined;
   readonly importConcurrency: number;
+  readonly serverSideCopy: boolean;
   readonly bufferBytes: number;
   readonly maxBytesPerSecond: number | undefined;
   readonly progressMs: number;
@@ -236,6 +237,7 @@ export function importerConfig(flags: Readonly<Record<string, unknown>>, env: En
     allowGguf: read.flag("allow-gguf"),
     manifestSigningKeyFile: read.text("manifest-signing-key-file"),
     importConcurrency: read.whole("import-concurrency", 1, 64),
+    serverSideCopy: read.flag("server-side-copy"),
     bufferBytes: read.whole("import-buffer-mib", 16, 16_384) * 2 ** 20,
     maxBytesPerSecond: read.whole("import-bandwidth-mib", 0, 100_000) * 2 ** 20 || undefined,
     progressMs: read.whole("progress-seconds", 1, 3600) * 1000,

@@ -48,6 +48,8 @@ export interface ImporterSettings extends AccessSettings {
   readonly manifestSigningKeyFile?: string | undefined;
   /** Imports that copy at once; others wait. */
   readonly importConcurrency: number;
+  /** Whether the store's credentials may copy from the buckets of sources in the store's own service. */
+  readonly serverSideCopy?: boolean;
   /** Memory for parts on their way, of all imports together. */
   readonly bufferBytes: number;
   /** Bytes a second that this process asks of sources; undefined for as many as there are. */
@@ -131,7 +133,7 @@ async function signerFrom(file: string | undefined): Promise<{ readonly signer?:
 }
 
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
-  const { bufferBytes, maxBytesPerSecond } = settings;
+  const { bufferBytes, maxBytesPerSecond, serverSideCopy = false } = settings;
   const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond });
   const ways = waysOf(settings);
   const copies = newSlots(settings.importConcurrency);
@@ -152,7 +154,7 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
         copy,
         reimport,
       };
-      const job = { ...what, clock, signal, observer };
+      const job = { ...what, clock, signal, observer, serverSideCopy };
       return importModel({ ...job, places, copies }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),

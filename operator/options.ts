@@ -138,6 +138,12 @@ export const importerOptions: readonly Option[] = [
     "private Ed25519 key in PEM that signs the manifests of imported models; read anew for each import",
   ),
   option("import-concurrency", "n", "imports at once in this process", "2"),
+  option(
+    "server-side-copy",
+    "true|false",
+    "let the store's S3 service copy from sources that it holds too, where its credentials may read them",
+    "false",
+  ),
   option("import-buffer-mib", "MiB", "memory for parts on their way, of all imports together; 16 MiB each", "256"),
   option("import-bandwidth-mib", "MiB", "bytes a second that are asked of sources in all; 0 for no limit", "0"),
   option("progress-seconds", "s", "least time between two progress updates of one import", "5"),

@@ -181,6 +181,15 @@ export interface Filled {
   readonly stated: StatedChecksums;
 }
 
+/** An object as another bucket of the same service finds it, in the state that was read. */
+export interface CopyOrigin {
+  readonly bucket: string;
+  readonly key: string;
+  readonly etag: string;
+  /** Where the bucket keeps versions, and reads are pinned to one. */
+  readonly versionId?: string;
+}
+
 /** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */
 export interface ObjectSource {
   /** One page of at most 1,000 objects; `next` is passed back for the following page and absent on the last. */
@@ -191,8 +200,15 @@ export interface ObjectSource {
   fill?(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled>;
   /** Costs a request; absent where a source states nothing beyond its listing. */
   stated?(object: SourceObject): Promise<StatedChecksums>;
+  /** Of an S3 service, for its own copying; absent for other sources. */
+  readonly service?: ObjectService;
+  /** Where that service finds the object. */
+  originOf?(object: SourceObject): CopyOrigin;
   close(): void;
 }
+
+/** An S3 service: equal names are one service, which can copy between its buckets. */
+export type ObjectService = string;
 
 /** An object of the platform's own store; keys are relative to the store's URL and never begin with '/'. */
 export interface StoredObject {
@@ -214,6 +230,11 @@ export interface UploadPlan {
   readonly content: string;
 }
 
+export interface ByteRange {
+  readonly offset: number;
+  readonly lengthBytes: number;
+}
+
 /** One object on its way into the store; nothing of it can be seen before `commit`. */
 export interface ObjectUpload {
   /** CRC-32 of the parts that an earlier attempt at the same plan brought, by number. They need not be brought again. */
@@ -225,6 +246,12 @@ export interface ObjectUpload {
    * part is in the store's journal: a later attempt finds it.
    */
   part(number: number, bytes: Uint8Array, crc32: number): Promise<void>;
+  /**
+   * The same, but the service takes the bytes from another of its buckets, with the store's credentials; absent where it cannot. The
+   * part counts only where the service states the CRC-32 that is given, of bytes that the caller has read himself. TerminalError
+   * where it will not do so however often it is asked.
+   */
+  copyPart?(number: number, origin: CopyOrigin, range: ByteRange, crc32: number): Promise<void>;
   /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object. */
   commit(crc32: number): Promise<"written" | "exists">;
   /** Stops; what was brought waits for the next attempt. */
@@ -237,6 +264,8 @@ export interface ObjectUpload {
 export interface ObjectStore {
   /** The store's URL, for people; carries no credentials. */
   readonly url: string;
+  /** The S3 service that holds it; absent for a directory. */
+  readonly service?: ObjectService;
   head(key: string): Promise<StoredObject | undefined>;
   /** The whole object, undefined where there is none; larger than `maxBytes` is an error. */
   get(key: string, maxBytes: number): Promise<Uint8Array | undefined>;

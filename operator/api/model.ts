@@ -180,6 +180,12 @@ export const clusterModelSpec = z
     "Which files are imported and when, and what the model is; Secrets are read from the operator's namespace.",
   );
 
+const way = z
+  .enum(["ServerSideCopy", "StreamedUpload", "Directory"])
+  .describe(
+    "How the bytes came: ServerSideCopy inside of the storage service, StreamedUpload through the importer, or into a Directory.",
+  );
+
 const revision = z
   .object({
     number: z.int().min(1).describe("Number of the revision in order of import, part of its place in the store."),
@@ -192,6 +198,7 @@ const revision = z
       .optional()
       .describe("SHA-256 over the source's keys, sizes and ETags, to notice a changed source."),
     sourceCommit: z.string().max(40).optional().describe("Commit of the hub's repository that was imported."),
+    way: way.optional(),
   })
   .describe("One complete, immutable import of the source.");
 
@@ -204,6 +211,7 @@ const progress = z
     etaSeconds: z.int().min(0).optional().describe("Estimated seconds until the copy is complete."),
     files: z.string().max(32).optional().describe("Finished files of all files, for example 3/12."),
     startedAt: instant.describe("Instant at which this import began."),
+    way: way.optional(),
   })
   .describe("How far the running import has come; absent when none runs.");
 

@@ -39,6 +39,7 @@ interface Flags extends BucketFlags {
   readonly addressingStyle?: "Path" | "VirtualHost";
   readonly maxSize?: number;
   readonly dryRun?: boolean;
+  readonly serverSideCopy?: boolean;
   readonly output: "text" | "json";
 }
 
@@ -72,6 +73,10 @@ export function importCommand(io: ImportIO, end: (code: number) => void): Comman
     .addOption(styleOption("addressing-style", "the store").default("Path"))
     .option("--max-size <GiB>", "refuse a model that is larger (default: 2048)", sizeOf)
     .option("--dry-run", "list and inspect only")
+    .option(
+      "--server-side-copy",
+      "where one S3 service holds both: let it copy what was read and hashed, instead of sending it",
+    )
     .addOption(new Option("-o, --output <form>", "form of the result").choices(["text", "json"]).default("text"))
     .addHelpText("after", epilogue)
     .action(async (flags: Flags) => end(await run(flags, io)));
@@ -135,6 +140,7 @@ async function run(flags: Flags, io: ImportIO): Promise<number> {
       version: VERSION,
       maxSizeBytes: flags.maxSize ?? 2048 * 2 ** 30,
       copy: flags.dryRun !== true,
+      serverSideCopy: flags.serverSideCopy === true,
       clock: systemClock,
       places: newPartPlaces({ clock: systemClock, bufferBytes: BUFFER_BYTES }),
       copies: newSlots(1),
@@ -166,10 +172,11 @@ function tell(result: ImportResult, where: string, flags: Flags, io: ImportIO): 
   }
   const newest = result.revisions.at(-1);
   const copied = result.kind === "imported" && result.copied;
+  const way = result.kind === "imported" ? result.way : undefined;
   const folder = newest && `${where}/${String(newest.number)}/`;
   if (flags.output === "json") {
     io.write(
-      `${JSON.stringify({ result: result.kind, copied, folder, revision: newest, facts: result.facts }, undefined, 2)}\n`,
+      `${JSON.stringify({ result: result.kind, copied, way, folder, revision: newest, facts: result.facts }, undefined, 2)}\n`,
     );
   } else if (result.kind === "inspected" || !newest) {
     io.write(
@@ -178,7 +185,7 @@ function tell(result: ImportResult, where: string, flags: Flags, io: ImportIO): 
   } else {
     io.write(`${newest.digest}\n`);
     io.complain?.(
-      `${copied ? "imported" : "already there"}: revision ${String(newest.number)} in ${folder ?? where}\n`,
+      `${copied ? "imported" : "already there"}: revision ${String(newest.number)} in ${folder ?? where}${way ? `\nway: ${way.way} (${way.because})` : ""}\n`,
     );
   }
   return 0;

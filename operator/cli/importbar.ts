@@ -95,6 +95,7 @@ export function newBar(
         course.files++;
         draw();
       },
+      going: () => undefined,
       committing: () => draw(true),
       retried: () => void course.retries++,
     },

@@ -14,6 +14,7 @@ import type { Purpose } from "../plan/model/plan.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import { progressOf } from "../plan/model/status.ts";
+import type { WayChoice } from "../plan/model/way.ts";
 import type { ImportState } from "../plan/model/status.ts";
 import type { Clock, EventRecorder, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
@@ -93,6 +94,7 @@ interface Course {
   totalBytes: number;
   readonly files: { done: number; all: number };
   facts: ModelFacts | undefined;
+  going: WayChoice | undefined;
 }
 
 const beginnings = {
@@ -106,8 +108,8 @@ function stateOf(
   startedAtMs: number,
   bytesPerSecond: number | undefined,
 ): ImportState {
-  const { phase, bytes, totalBytes, files } = course;
-  const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond });
+  const { phase, bytes, totalBytes, files, going } = course;
+  const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond, way: going?.way });
   if (phase === "Listing" || phase === "Inspecting")
     return { kind: "importing", phase, message: beginnings[phase], progress };
   const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${endpoint}`;
@@ -158,6 +160,7 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
     totalBytes: 0,
     files: { done: 0, all: 0 },
     facts: undefined,
+    going: undefined,
   };
   const teller = newTeller(deps, writer, access, course);
   let resumed = false;
@@ -189,6 +192,10 @@ function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
       deps.metrics.bytes.inc({ outcome: "reused" }, count);
     },
     file: () => void course.files.done++,
+    going(choice) {
+      if (course.going) writer.tell("Copying", choice.because);
+      course.going = choice;
+    },
     committing: () => void (course.phase = "Committing"),
     retried: () => deps.metrics.partsRetried.inc(),
   };

@@ -11,6 +11,7 @@ import { settleAll } from "./moveparts.ts";
 import type { PartPlaces } from "./places.ts";
 import { openRecords } from "./records.ts";
 import type { RetryOptions } from "./retry.ts";
+import type { ServerCopy } from "./servercopy.ts";
 import { newSlots } from "./slots.ts";
 
 /** A store that shows unfinished parts hashes them again by itself; from others they must be read from the source once more. */
@@ -26,6 +27,7 @@ export interface CopyJob {
   readonly retry: RetryOptions;
   /** Memory for parts, shared with other imports of this process. */
   readonly places: PartPlaces;
+  readonly serverCopy?: ServerCopy | undefined;
   /** Called after each part that is in the store; `copied` is false for those that an earlier attempt had brought. */
   readonly onBytes: (bytes: number, copied: boolean) => void;
   readonly onFile: () => void;

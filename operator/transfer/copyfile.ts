@@ -11,6 +11,7 @@ import type { PartPlaces } from "./places.ts";
 import type { FilePlace, Records } from "./records.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
+import type { ServerCopy } from "./servercopy.ts";
 
 /** S3 allows 10,000 parts. */
 const maxParts = 9_000;
@@ -25,6 +26,8 @@ export interface FileCopy {
   readonly places: PartPlaces;
   readonly hashes: HashThreads;
   readonly records: Records;
+  /** For large files alone: the bytes of a small one are in memory, and its key is taken on a condition that no copy knows everywhere. */
+  readonly serverCopy?: ServerCopy | undefined;
   readonly onBytes: (bytes: number, copied: boolean) => void;
 }
 

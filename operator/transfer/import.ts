@@ -15,6 +15,8 @@ import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
 import type { HeldFile } from "../plan/model/reuse.ts";
 import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/sums.ts";
+import { isWay } from "../plan/model/way.ts";
+import type { Way, WayChoice } from "../plan/model/way.ts";
 import { copyFiles } from "./copy.ts";
 import type { PartPlaces } from "./places.ts";
 import { sha256Digest } from "./hash.ts";
@@ -26,6 +28,7 @@ import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import { claimEarlier, commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
 import type { StoredRevisions } from "./revisions.ts";
+import { openWay } from "./servercopy.ts";
 import type { Slots } from "./slots.ts";
 
 export interface ImportJob {
@@ -43,6 +46,8 @@ export interface ImportJob {
   readonly allowGguf?: boolean;
   /** False: list and inspect only. */
   readonly copy: boolean;
+  /** Whether the store's credentials may copy from the source's bucket, where one service holds both; false where absent. */
+  readonly serverSideCopy?: boolean;
   /** A request to read every byte from the source and write it, whatever the store holds of it; answered once. */
   readonly reimport?: string;
   readonly clock: Clock;
@@ -65,6 +70,7 @@ function revisionOf({ number, manifest, record }: FoundRevision, now: number): M
     importedAt: record?.importedAt ?? instantOf(now),
     ...(record === undefined ? {} : { sourceFingerprint: record.fingerprint }),
     ...(record && "commit" in record.source ? { sourceCommit: record.source.commit } : {}),
+    ...(isWay(record?.way) ? { way: record.way } : {}),
   };
 }
 
@@ -102,7 +108,7 @@ async function reusedOf(
 }
 
 /** What stands beside the manifest. */
-function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts) {
+function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts, way: Way) {
   const { origin, clock, version } = job;
   return {
     fingerprint: sha256Digest(fingerprintText(listing.files)),
@@ -111,8 +117,14 @@ function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts) {
     version,
     facts,
     ...(job.reimport === undefined ? {} : { reimport: job.reimport }),
+    way,
     etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
   };
+}
+
+interface Copied {
+  readonly revision: FoundRevision;
+  readonly way: WayChoice;
 }
 
 /** Copies what no earlier revision holds; the others are pointed at. */
@@ -122,7 +134,7 @@ async function copyRevision(
   { listing, sums }: { readonly listing: Listing; readonly sums: ReadonlyMap<string, string> },
   facts: ModelFacts,
   { found, next }: StoredRevisions,
-): Promise<FoundRevision> {
+): Promise<Copied> {
   const { source, store, owner, places, observer, inspected } = job;
   const folder = revisionFolder(owner, next);
   const isFirst = found.length === 0 || job.reimport !== undefined;
@@ -132,17 +144,20 @@ async function copyRevision(
     observer.reused(sizeBytes);
     observer.file();
   }
+  // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
+  const files = withSums(
+    listing.files.filter(({ path }) => !reused.has(path)),
+    sums,
+  );
+  const way = openWay(job, files, retry, observer.going.bind(observer));
   const records = await copyFiles({
     source: inspected.held(source),
     store,
     folder,
-    // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
-    files: withSums(
-      listing.files.filter(({ path }) => !reused.has(path)),
-      sums,
-    ),
+    files,
     retry,
     places,
+    serverCopy: way.serverCopy,
     onBytes: observer.bytes.bind(observer),
     onFile: observer.file.bind(observer),
   });
@@ -150,11 +165,12 @@ async function copyRevision(
   const [other] = await othersThanInspected(job, retry, listing.files, (path) => copied.get(path));
   if (other) throw otherBytes(other);
   observer.committing();
-  const files = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
-  const record = recordOf(job, listing, facts);
-  const manifest = await commitRevision(store, folder, files, record, job.signer);
+  const stored = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
+  const record = recordOf(job, listing, facts, way.choice.way);
+  const manifest = await commitRevision(store, folder, stored, record, job.signer);
   await removeLeftovers(store, folder, manifest.files);
-  return { number: next, manifest, record: { digest: manifest.digest, ...record } };
+  const revision = { number: next, manifest, record: { digest: manifest.digest, ...record } };
+  return { revision, way: way.choice };
 }
 
 /** The digests that lists beside the files state; a list that is too long to be one is left alone. */
@@ -208,10 +224,10 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   }
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
-  const copying = async (): Promise<FoundRevision> => {
+  const copying = async (): Promise<Copied> => {
     const sums = await readSums(job, retry, objects, prefix);
     return copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
   };
-  const added = await copying().finally(release);
-  return { kind: "imported", facts, revisions: [...known, revisionOf(added, now)], copied: true, ...pinned };
+  const { revision, way } = await copying().finally(release);
+  return { kind: "imported", facts, revisions: [...known, revisionOf(revision, now)], copied: true, way, ...pinned };
 }

@@ -7,12 +7,15 @@ import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { ThreadHash } from "./hashthreads.ts";
 import { withRetries } from "./retry.ts";
+import type { ServerCopy } from "./servercopy.ts";
 
 export interface PartsMove extends Filling {
   readonly file: ModelFile;
   readonly upload: ObjectUpload;
   readonly partBytes: number;
   readonly hash: ThreadHash;
+  /** Where the store's service may take the parts from the source itself. */
+  readonly serverCopy?: ServerCopy | undefined;
   /** Bytes that are in the store; `copied` is false for those that an earlier attempt had brought. */
   readonly onBytes: (bytes: number, copied: boolean) => void;
 }
@@ -37,9 +40,17 @@ async function isReadBack({ upload }: PartsMove, { number, bytes }: Part, wanted
   return crc32(bytes) === wanted;
 }
 
+/** Brings what was read into the store. */
+async function store(move: PartsMove, { number, offset, bytes }: Part, crc32: number): Promise<void> {
+  const { upload, file, retry, serverCopy } = move;
+  const read = { upload, file, number, offset, lengthBytes: bytes.length, crc32 };
+  if (await serverCopy?.part(read)) return;
+  await withRetries(retry, () => upload.part(number, bytes, crc32));
+}
+
 /** Brings the part into memory and the store; resolves with its CRC-32. `filled` is called as soon as the memory is. */
 async function bring(move: PartsMove, part: Part, filled: () => void): Promise<number> {
-  const { upload, file, retry } = move;
+  const { upload, file } = move;
   const found = upload.found.get(part.number);
   if (found !== undefined && (await isReadBack(move, part, found))) {
     filled();
@@ -48,7 +59,7 @@ async function bring(move: PartsMove, part: Part, filled: () => void): Promise<n
   const { crc32: came } = await fillPart(move, file, part.offset, part.bytes);
   filled();
   // A part that the store has and cannot show was read again for its hash alone.
-  if (came !== found || upload.readBack) await withRetries(retry, () => upload.part(part.number, part.bytes, came));
+  if (came !== found || upload.readBack) await store(move, part, came);
   return came;
 }
 

@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
+import { PutObjectCommand } from "@aws-sdk/client-s3";
+import { newS3Client } from "../../operator/adapters/s3/client.ts";
 import { defaultName } from "../../operator/cli/import.ts";
 import { lineOf, sizeText } from "../../operator/cli/importbar.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
@@ -13,7 +15,7 @@ import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { llamaFolder } from "../models/llama.ts";
-import { tinyModel, uploadFiles } from "../models/tiny.ts";
+import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
 import { digestOf, hashesOf } from "../transfer/bench.ts";
 import { chooser, fuzzSeed } from "../transfer/mutate.ts";
@@ -72,7 +74,7 @@ test("a model goes from a bucket into a folder; the digest is the only output, a
   assert.deepEqual([first.code, first.out], [0, `${wanted()}\n`], first.said);
   assert.match(
     first.said,
-    /100% 36\.1 MB of 36\.1 MB, 11\/11 files, .*\nimported: revision 1 in file:\/\/.*\/models\/local\/llama\/1\/\n$/,
+    /100% 36\.1 MB of 36\.1 MB, 11\/11 files, .*\nimported: revision 1 in file:\/\/.*\/models\/local\/llama\/1\/\nway: Directory \(the store is a directory\)\n$/,
   );
   const stored = new Map([...hashesOf(join(to.slice(7), "models/local/llama/1"))].filter(([path]) => !/^MANIFEST|^\.berth/.test(path))); // prettier-ignore
   assert.deepEqual(stored, hashesOf(llamaFolder()));
@@ -216,4 +218,25 @@ test("the bar tells share, sizes, rate and what is left", () => {
 test("the name in the store comes from the place, and is one", () => {
   const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "s3://b/…", "../.."];
   assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "model", "model"]);
+});
+
+test("with --server-side-copy the service of both buckets copies, and the closing lines say so", async () => {
+  const large = 17 << 20;
+  const weights = safetensors({ w: { dtype: "U8", shape: [large], data_offsets: [0, large] } }, large);
+  const client = s3.client();
+  // Without a checksum of its own: this server repeats an equal one for every part.
+  const owner = newS3Client({ endpoint: s3.endpoint, region: s3.region, credentials: s3 });
+  await uploadFiles(client, "models", "large/", tinyModel({ "model.safetensors": "" }));
+  await owner.send(new PutObjectCommand({ Bucket: "models", Key: "large/model.safetensors", Body: weights }));
+  await s3.createBucket("copied");
+  owner.destroy();
+  client.destroy();
+  const places = ["--from", "s3://models/large", "--to", "s3://copied/p", "--endpoint", proxy.url];
+  const { code, said } = await run([...places, "--server-side-copy"]);
+  assert.equal(code, 0, said);
+  const way = "way: ServerSideCopy (source and store are buckets of one service)";
+  assert.ok(said.endsWith(`imported: revision 1 in s3://copied/p/models/local/large/1/\n${way}\n`), said);
+  const second = await run([...places, "--name", "sent", "-o", "json"]);
+  const { way: sent } = JSON.parse(second.out) as { way: unknown };
+  assert.deepEqual(sent, { way: "StreamedUpload", because: "server-side copy is not enabled" });
 });

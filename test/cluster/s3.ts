@@ -41,6 +41,8 @@ export interface S3Options {
   readonly tls?: KeyPair;
   /** Buckets are also addressed by `<bucket>.<virtualDomain>`. */
   readonly virtualDomain?: string;
+  /** Buckets may keep versions. */
+  readonly isVersioning?: boolean;
 }
 
 /** Whether anybody listens: whatever certificate a server shows, and whatever it answers. */
@@ -70,6 +72,9 @@ export async function startS3(options: S3Options = {}): Promise<S3Server> {
   const logs = join(root, "logs");
   mkdirSync(dir, { recursive: true });
   mkdirSync(logs, { recursive: true });
+  const versions = join(root, `${name}-versions`);
+  if (options.isVersioning) mkdirSync(versions, { recursive: true });
+  const keeping = options.isVersioning ? ["--versioning-dir", versions] : [];
   const port = await freePort();
   const host = options.address ?? "127.0.0.1";
   const address = `${host.includes(":") ? `[${host}]` : host}:${String(port)}`;
@@ -81,7 +86,7 @@ export async function startS3(options: S3Options = {}): Promise<S3Server> {
   const part = newPart({
     name: "versitygw",
     command: join(tools.bin, "versitygw"),
-    args: ["--port", address, "--region", s3Region, ...serving, "posix", dir],
+    args: ["--port", address, "--region", s3Region, ...serving, "posix", ...keeping, dir],
     env: { ROOT_ACCESS_KEY: accessKeyId, ROOT_SECRET_KEY: secretAccessKey },
     logPath: join(logs, `${name}.log`),
     ready: async () =>

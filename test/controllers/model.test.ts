@@ -134,6 +134,10 @@ test("a changed source is a revision beside the old one; the refresh annotation 
     return status?.revisions?.length === 2 && metadata.annotations?.["berth.dev/refresh"] === undefined;
   });
   assert.equal(second.status?.revisions?.[0]?.digest, first.status?.digest);
+  assert.deepEqual(
+    second.status?.revisions?.map(({ way }) => way),
+    ["StreamedUpload", "StreamedUpload"],
+  );
   assert.notEqual(second.status?.digest, first.status?.digest);
   await bed.cluster.admin.patch(path, { spec: { source: { s3: { prefix: "llama/" } } } });
   const third = await modelUntil(bed, path, "has three revisions", ({ status }) => status?.revisions?.length === 3);

@@ -68,6 +68,7 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
     retried: () => void seen.retries++,
     listed: (listing) => on.listed?.(listing),
     inspected: (facts) => on.inspected?.(facts),
+    going: (choice) => on.going?.(choice),
     committing: () => on.committing?.(),
     bytes: (count, copied) => {
       if (copied) seen.copiedBytes += count;

@@ -119,6 +119,16 @@ export function storeError(error: unknown, url: string, hidden: readonly string[
   return new RetryError(said, raw.retryAfterMs, isThrottled(raw));
 }
 
+/** A failed copy inside of the store's service: a refusal stays one however often it is asked, and the bytes can be sent instead. */
+export function copyError(error: unknown, url: string, hidden: readonly string[]): TerminalError | RetryError {
+  if (error instanceof TerminalError) return error;
+  const { name, message, status = 0 } = rawOf(error);
+  const isRefused = status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
+  if (!isRefused) return storeError(error, url, hidden);
+  const words = quoted(message === name || message === "" ? name : `${name}: ${message}`, hidden);
+  return new TerminalError("CopyRefused", `the store says ${words} (HTTP ${String(status)})`);
+}
+
 /** HTTP status of a raw error of the SDK, if it has one. */
 export function statusOf(error: unknown): number | undefined {
   return rawOf(error).status;

@@ -5,7 +5,7 @@
 import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
 import type { GetObjectCommandOutput, S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
+import type { CopyOrigin, Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { BulkTarget } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
@@ -13,6 +13,7 @@ import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
 import { newRenewal } from "./renewal.ts";
 import { sourceError, statusOf } from "./errors.ts";
+import { serviceOf } from "./service.ts";
 
 /** Keys come URL-encoded, so that one with a control character does not break the XML; not every server complies. */
 function decodedKey(key: string, encoding: string | undefined): string {
@@ -173,6 +174,13 @@ function statedOf({ etag }: SourceObject, said: Parameters<typeof statedBy>[0]):
   return type === undefined && /-\d+"?$/.test(etag) ? {} : statedBy(said);
 }
 
+/** The version too, once a read has named it. */
+function copyOrigin({ bucket, versions }: Reading, object: SourceObject): CopyOrigin {
+  const { key, etag } = object;
+  const versionId = versions.get(pinOf(object));
+  return { bucket, key, etag, ...(versionId === undefined ? {} : { versionId }) };
+}
+
 /** Errors are those of ports.ObjectSource, in the words of the server; see errors.ts. */
 export function newS3Source(options: S3SourceOptions): ObjectSource {
   const { bucket, credentials, renew } = options;
@@ -208,6 +216,8 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
     },
     fill: filled,
     stated: (object) => guarded({ reading: true }, () => stated(reading, object)),
+    service: serviceOf(options),
+    originOf: (object) => copyOrigin(reading, object),
     close: () => client.destroy(),
   };
 }

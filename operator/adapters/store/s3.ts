@@ -12,8 +12,9 @@ import type { Readable } from "node:stream";
 import type { ListedObject, ObjectStore, StoredObject } from "../../ports.ts";
 import { newS3Client } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
-import { statusOf, storeError } from "../s3/errors.ts";
+import { copyError, statusOf, storeError } from "../s3/errors.ts";
 import { presignGet } from "../s3/presign.ts";
+import { serviceOf } from "../s3/service.ts";
 import { INCOMING, ifFirst, openS3Upload } from "./s3upload.ts";
 import type { Place } from "./s3upload.ts";
 
@@ -123,11 +124,10 @@ async function streamRange(
   throw new Error("the server ignores ranges");
 }
 
+type Guard = <T>(work: () => Promise<T>, translate?: typeof copyError) => Promise<T>;
+
 /** Every method with its errors translated; the methods of an upload too. */
-function guarded(
-  place: Place,
-  guard: <T>(work: () => Promise<T>) => Promise<T>,
-): Omit<ObjectStore, "url" | "list" | "listUploads" | "close"> {
+function guarded(place: Place, guard: Guard): Omit<ObjectStore, "url" | "list" | "listUploads" | "close"> {
   const { client, bucket, prefix } = place;
   const target = (key: string) => ({ Bucket: bucket, Key: prefix + key });
   const head = async (key: string): Promise<StoredObject | undefined> => {
@@ -154,6 +154,7 @@ function guarded(
       return {
         ...upload,
         part: (...part) => guard(() => upload.part(...part)),
+        copyPart: (...part) => guard(() => upload.copyPart(...part), copyError),
         commit: (crc32) => guard(() => upload.commit(crc32)),
         abort: () => guard(() => upload.abort()),
       };
@@ -176,11 +177,11 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
   const place: Place = { client: newS3Client(options), bucket, prefix: trimmed === "" ? "" : `${trimmed}/` };
   const url = `s3://${bucket}/${trimmed}`;
   const hidden = credentials ? [credentials.accessKeyId, credentials.secretAccessKey] : [];
-  const guard = async <T>(work: () => Promise<T>): Promise<T> => {
+  const guard: Guard = async (work, translate = storeError) => {
     try {
       return await work();
     } catch (error) {
-      throw storeError(error, url, hidden);
+      throw translate(error, url, hidden);
     }
   };
   async function* told(listing: AsyncIterable<ListedObject>): AsyncIterable<ListedObject> {
@@ -196,6 +197,7 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
     guard(() => presignGet(place.client, { bucket, key: place.prefix + key, seconds }));
   return {
     url,
+    service: serviceOf(options),
     ...guarded(place, guard),
     ...(credentials ? { presign } : {}),
     list,

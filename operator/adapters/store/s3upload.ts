@@ -17,6 +17,7 @@ import type { CompletedPart, S3Client } from "@aws-sdk/client-s3";
 import type { ObjectUpload, UploadPlan } from "../../ports.ts";
 import { crc32Text, setHeader, statedBy } from "../s3/checksums.ts";
 import { statusOf } from "../s3/errors.ts";
+import { copyPart } from "./s3copy.ts";
 
 export interface Place {
   readonly client: S3Client;
@@ -51,7 +52,7 @@ interface Note extends UploadPlan {
   readonly uploadId: string;
 }
 
-interface Upload {
+export interface Upload {
   readonly uploadId: string;
   /** Whether the server keeps a CRC-32 of each part, and compares it. */
   readonly isChecked: boolean;
@@ -180,14 +181,17 @@ function foundParts({ parts }: Upload): Map<number, number> {
   return found;
 }
 
+type S3Upload = ObjectUpload & Required<Pick<ObjectUpload, "copyPart">>;
+
 /** Everything that is thrown is raw: the store translates it. */
-export async function openS3Upload(place: Place, key: string, plan: UploadPlan): Promise<ObjectUpload> {
+export async function openS3Upload(place: Place, key: string, plan: UploadPlan): Promise<S3Upload> {
   const upload = await find(place, key, plan);
   const forgetNote = (): Promise<unknown> =>
     place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: noteKey(place, key) }));
   return {
     found: foundParts(upload),
     part: (...part) => sendPart(place, key, upload, part),
+    copyPart: (...part) => copyPart(place, key, upload, part),
     commit: async (crc32) => {
       const outcome = await ifFirst(() => complete(place, key, upload, crc32));
       await forgetNote();

@@ -3,6 +3,7 @@ import type { ModelRevision } from "../../api/model.ts";
 import type { ModelFacts } from "./inspect.ts";
 import type { Listing } from "./listing.ts";
 import type { ModelProblem } from "./problem.ts";
+import type { WayChoice } from "./way.ts";
 
 export interface ImportObserver {
   /** The listing was found good; its files are inspected next. */
@@ -14,6 +15,8 @@ export interface ImportObserver {
   /** Bytes of a file that an earlier revision holds: neither read nor written. */
   reused(count: number): void;
   file(): void;
+  /** How the bytes go; told when copying begins, and again where that changes. */
+  going(choice: WayChoice): void;
   committing(): void;
   /** A request to source or store failed in a way that passes, and is made again. */
   retried(): void;
@@ -36,4 +39,6 @@ export type ImportResult =
       readonly commit?: string;
       /** False where the store already held this state of the source. */
       readonly copied: boolean;
+      /** How the bytes came; absent where none did. */
+      readonly way?: WayChoice;
     };

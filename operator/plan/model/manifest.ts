@@ -10,6 +10,7 @@ import type { ModelFacts } from "./inspect.ts";
 import { isJson } from "./config.ts";
 import { comparePaths } from "./listing.ts";
 import type { ModelFile } from "./listing.ts";
+import type { Way } from "./way.ts";
 
 export const MANIFEST = "MANIFEST.json";
 export const MANIFEST_FORMAT = "berth.dev/manifest/v1";
@@ -224,6 +225,8 @@ export interface ImportRecord {
   readonly facts: ModelFacts;
   /** The request to import anew that it answers. */
   readonly reimport?: string;
+  /** How the bytes came. */
+  readonly way?: Way;
   /** Of the source's objects, by path. */
   readonly etags: Readonly<Record<string, string>>;
   /** Of a versioned bucket's objects, by path. */

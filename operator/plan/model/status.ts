@@ -5,6 +5,7 @@ import type { ModelRevision, ModelStatus } from "../../api/model.ts";
 import type { ModelReason } from "../../api/reasons.ts";
 import type { ModelFacts } from "./inspect.ts";
 import type { ModelProblem } from "./problem.ts";
+import type { Way } from "./way.ts";
 
 export type Progress = NonNullable<ModelStatus["progress"]>;
 
@@ -167,6 +168,7 @@ export function progressOf(at: {
   readonly files: { readonly done: number; readonly all: number };
   readonly startedAtMs: number;
   readonly bytesPerSecond: number | undefined;
+  readonly way?: Way | undefined;
 }): Progress {
   const rate = at.bytesPerSecond === undefined ? undefined : Math.floor(at.bytesPerSecond);
   const left = Math.max(0, at.totalBytes - at.bytes);
@@ -178,5 +180,6 @@ export function progressOf(at: {
     ...(rate === undefined || rate <= 0 ? {} : { etaSeconds: Math.ceil(left / rate) }),
     files: `${String(at.files.done)}/${String(at.files.all)}`,
     startedAt: instantOf(at.startedAtMs),
+    ...(at.way === undefined ? {} : { way: at.way }),
   };
 }
