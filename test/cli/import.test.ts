@@ -226,16 +226,16 @@ test("with --server-side-copy the service of both buckets copies, and the closin
   const client = s3.client();
   // Without a checksum of its own: this server repeats an equal one for every part.
   const owner = newS3Client({ endpoint: s3.endpoint, region: s3.region, credentials: s3 });
-  await uploadFiles(client, "models", "large/", tinyModel({ "model.safetensors": "" }));
-  await owner.send(new PutObjectCommand({ Bucket: "models", Key: "large/model.safetensors", Body: weights }));
+  await uploadFiles(client, "models", "copying/", tinyModel({ "model.safetensors": "" }));
+  await owner.send(new PutObjectCommand({ Bucket: "models", Key: "copying/model.safetensors", Body: weights }));
   await s3.createBucket("copied");
   owner.destroy();
   client.destroy();
-  const places = ["--from", "s3://models/large", "--to", "s3://copied/p", "--endpoint", proxy.url];
+  const places = ["--from", "s3://models/copying", "--to", "s3://copied/p", "--endpoint", proxy.url];
   const { code, said } = await run([...places, "--server-side-copy"]);
   assert.equal(code, 0, said);
   const way = "way: ServerSideCopy (source and store are buckets of one service)";
-  assert.ok(said.endsWith(`imported: revision 1 in s3://copied/p/models/local/large/1/\n${way}\n`), said);
+  assert.ok(said.endsWith(`imported: revision 1 in s3://copied/p/models/local/copying/1/\n${way}\n`), said);
   const second = await run([...places, "--name", "sent", "-o", "json"]);
   const { way: sent } = JSON.parse(second.out) as { way: unknown };
   assert.deepEqual(sent, { way: "StreamedUpload", because: "server-side copy is not enabled" });

@@ -126,7 +126,7 @@ export function copyError(error: unknown, url: string, hidden: readonly string[]
   const isRefused = status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
   if (!isRefused) return storeError(error, url, hidden);
   const words = quoted(message === name || message === "" ? name : `${name}: ${message}`, hidden);
-  return new TerminalError("CopyRefused", `the store says ${words} (HTTP ${String(status)})`);
+  return new TerminalError("StoreError", `the store says ${words} (HTTP ${String(status)})`);
 }
 
 /** HTTP status of a raw error of the SDK, if it has one. */

@@ -14,7 +14,7 @@ function copySource({ bucket, key, versionId }: CopyOrigin): string {
   return versionId === undefined ? path : `${path}?versionId=${encodeURIComponent(versionId)}`;
 }
 
-const refused = (why: string): TerminalError => new TerminalError("CopyRefused", why);
+const refused = (why: string): TerminalError => new TerminalError("StoreError", why);
 
 export async function copyPart(
   { client, bucket, prefix }: Place,
