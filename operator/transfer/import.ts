@@ -15,6 +15,7 @@ import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
 import type { HeldFile } from "../plan/model/reuse.ts";
 import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/sums.ts";
+import type { SumsText } from "../plan/model/sums.ts";
 import { isWay } from "../plan/model/way.ts";
 import type { Way, WayChoice } from "../plan/model/way.ts";
 import { copyFiles } from "./copy.ts";
@@ -180,14 +181,15 @@ async function readSums(
   objects: readonly SourceObject[],
   prefix: string,
 ): Promise<ReadonlyMap<string, string>> {
-  const names = new Set(SUMS_NAMES.map((name) => folderOf(prefix) + name));
-  const texts: string[] = [];
-  for (const list of objects.filter(({ key }) => names.has(key))) {
-    if (list.sizeBytes === 0 || list.sizeBytes > MAX_SUMS_BYTES) continue;
+  const folder = folderOf(prefix);
+  const lists: SumsText[] = [];
+  for (const name of SUMS_NAMES) {
+    const list = objects.find(({ key }) => key === folder + name);
+    if (!list || list.sizeBytes === 0 || list.sizeBytes > MAX_SUMS_BYTES) continue;
     const bytes = await withRetries(retry, () => source.read(list, 0, list.sizeBytes, retry.signal));
-    texts.push(new TextDecoder().decode(bytes));
+    lists.push({ name, text: new TextDecoder().decode(bytes) });
   }
-  return parseSums(texts.join("\n"));
+  return parseSums(lists);
 }
 
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */

@@ -14,6 +14,7 @@ import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
 import { problemOf } from "../../operator/controllers/modelimport.ts";
 import type { ImportResult } from "../../operator/plan/model/importing.ts";
+import { manifestText } from "../../operator/plan/model/manifest.ts";
 import type { ModelProblem } from "../../operator/plan/model/problem.ts";
 import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
 import { importModel } from "../../operator/transfer/import.ts";
@@ -285,13 +286,17 @@ describe("wrong bytes with the right length are noticed by what the source state
     ["a part of a large file, by the CRC-32 of the object", ofParts, "CRC-32"],
     ["a small file, by the CRC-32 of the answer", ofText, "CRC-32"],
     ["a part of a large file, by SHA256SUMS", ofParts, "SHA-256"],
+    ["a part of a large file, by another Berth's MANIFEST.json", ofParts, "SHA-256"],
   ];
   for (const [name, where, kind] of cases) {
     test(name, async (t) => {
       const rig = await newRig(t);
       const sha256 = createHash("sha256").update(weights).digest("hex");
       await withClient(async (client) => {
-        const sums = { Bucket: rig.bucket, Key: "m/SHA256SUMS", Body: `${sha256} *model.safetensors\n` };
+        const stored = { path: "model.safetensors", sizeBytes: weights.length, sha256 };
+        const sums = name.endsWith("MANIFEST.json")
+          ? { Bucket: rig.bucket, Key: "m/MANIFEST.json", Body: manifestText({ digest: "", files: [stored] }) }
+          : { Bucket: rig.bucket, Key: "m/SHA256SUMS", Body: `${sha256} *model.safetensors\n` };
         const text = { Bucket: rig.bucket, Key: "m/notes.txt", Body: "notes" };
         if (kind === "SHA-256") await client.send(new PutObjectCommand(sums));
         if (where === ofText) await client.send(new PutObjectCommand(text));

@@ -13,6 +13,9 @@ const maxSegmentBytes = 240;
 const maxPathBytes = 768;
 const maxLevels = 8;
 
+/** Of the store's own manifest. In a source it is another store's: never imported, but its digests are compared (sums.ts). */
+export const MANIFEST_NAME = "MANIFEST.json";
+
 /** A file of the model; `path` is its place below the prefix. */
 export interface ModelFile {
   readonly path: string;
@@ -67,7 +70,8 @@ export function pathFault(path: string): string | undefined {
   if (segments.some((s) => bytes.encode(s).length > maxSegmentBytes))
     return `has a segment longer than ${String(maxSegmentBytes)} bytes`;
   if (bytes.encode(path).length > maxPathBytes) return `is longer than ${String(maxPathBytes)} bytes`;
-  if (path.toUpperCase() === "MANIFEST.JSON") return "is the name of the store's own manifest";
+  if (path !== MANIFEST_NAME && path.toUpperCase() === MANIFEST_NAME.toUpperCase())
+    return "is the name of the store's own manifest";
   return undefined;
 }
 
@@ -218,7 +222,7 @@ function incomplete(
 }
 
 function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolean {
-  if (path.split("/").some((segment) => segment.startsWith("."))) return false;
+  if (path === MANIFEST_NAME || path.split("/").some((segment) => segment.startsWith("."))) return false;
   // Mistral's second copy of the same weights: one layout is enough.
   if (hasShards && /^consolidated.*\.safetensors$/.test(path)) return false;
   if (extensionOf(path) === "gguf") return extra.gguf;

@@ -8,11 +8,11 @@
 import { canonicalJson } from "../metering/canonical.ts";
 import type { ModelFacts } from "./inspect.ts";
 import { isJson } from "./config.ts";
-import { comparePaths } from "./listing.ts";
+import { MANIFEST_NAME, comparePaths } from "./listing.ts";
 import type { ModelFile } from "./listing.ts";
 import type { Way } from "./way.ts";
 
-export const MANIFEST = "MANIFEST.json";
+export const MANIFEST = MANIFEST_NAME;
 export const MANIFEST_FORMAT = "berth.dev/manifest/v1";
 /** Stands in the place of a manifest whose revision was removed, or was never finished and is given up: for good. */
 const REMOVED_FORMAT = "berth.dev/removed/v1";

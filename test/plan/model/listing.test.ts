@@ -101,6 +101,13 @@ test("consolidated weights alone are served", () => {
   assert.equal(reasonOf(paths), "config.json consolidated.safetensors tekken.json");
 });
 
+test("another store's manifest, and what lies beside it, is left out and refuses nothing", () => {
+  const beside = ["MANIFEST.json", ".berth/import.json", ".berth/files/f-config.json"];
+  const result = filesOf(objects([...good, ...beside]), "m/", 1e9);
+  assert.ok(!isProblem(result));
+  assert.deepEqual([...result.leftOut].sort(), beside.sort());
+});
+
 test("markers of folders are no files", () => {
   const markers = [
     { key: "m/", sizeBytes: 0, etag: "" },
