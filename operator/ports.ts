@@ -170,6 +170,8 @@ export interface SourceObject {
 /** What a source states of the whole content of an object. */
 export interface StatedChecksums {
   readonly crc32?: number;
+  /** CRC-64/NVME. */
+  readonly crc64?: bigint;
   /** 64 hex digits. */
   readonly sha256?: string;
 }

@@ -34,13 +34,19 @@ export interface FileCopy {
 interface Checksums {
   readonly sha256: string;
   readonly crc32: number;
+  /** Counted only where the source states one, and no SHA-256. */
+  readonly crc64?: bigint | undefined;
 }
 
 function partBytesOf(sizeBytes: number, leastBytes: number): number {
   return Math.max(leastBytes, Math.ceil(sizeBytes / maxParts / (1 << 20)) * (1 << 20));
 }
 
-const hex = (crc32: number): string => crc32.toString(16).padStart(8, "0");
+const hex = (crc: number | bigint, digits = 8): string => crc.toString(16).padStart(digits, "0");
+
+/** It costs more CPU than the SHA-256, which says more. */
+const wantsCrc64 = (file: ModelFile, stated: StatedChecksums): boolean =>
+  stated.crc64 !== undefined && stated.sha256 === undefined && file.sha256 === undefined;
 
 /** Compares what came with what the source says of it: in its listing, in lists of checksums, in its own metadata. */
 function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums): void {
@@ -55,6 +61,8 @@ function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums):
     if (sha256 !== undefined && sha256 !== came.sha256) throw differs("SHA-256", came.sha256, sha256);
   if (stated.crc32 !== undefined && stated.crc32 !== came.crc32)
     throw differs("CRC-32", hex(came.crc32), hex(stated.crc32));
+  if (stated.crc64 !== undefined && came.crc64 !== undefined && stated.crc64 !== came.crc64)
+    throw differs("CRC-64/NVME", hex(came.crc64, 16), hex(stated.crc64, 16));
 }
 
 async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
@@ -62,7 +70,8 @@ async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
   try {
     const { crc32, stated } = await fillPart(copy, file, 0, place.buffer);
     const sha256 = await sha256Of(copy, place.buffer);
-    checkStated(file, { sha256, crc32 }, stated);
+    const crc64 = wantsCrc64(file, stated) ? await copy.hashes.crc64(place.buffer, 0n) : undefined;
+    checkStated(file, { sha256, crc32, crc64 }, stated);
     const record = await copy.records.announce(to, file, sha256);
     // "exists": the same bytes, by the record. Another import was first, or the answer to an earlier try was lost.
     await withRetries(copy.retry, () => copy.store.put(copy.folder + to.at, place.buffer, { ifAbsent: true }));
@@ -102,8 +111,14 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
   const plan = { sizeBytes: file.sizeBytes, partBytes, content: `${file.etag} ${file.key}` };
   const upload = await withRetries(retry, () => store.upload(copy.folder + to.at, plan));
   try {
-    const moving = moveParts({ ...copy, file, upload, partBytes, hash: copy.hashes.open() });
-    const [came, stated] = await Promise.all([moving, statedOf(copy, file)]).catch(async (error: unknown) => {
+    const stating = statedOf(copy, file);
+    const isCrc64Wanted = stating.then(
+      (stated) => wantsCrc64(file, stated),
+      () => false,
+    );
+    const hash = copy.hashes.open();
+    const moving = moveParts({ ...copy, file, upload, partBytes, hash, isCrc64Wanted });
+    const [came, stated] = await Promise.all([moving, stating]).catch(async (error: unknown) => {
       await moving.catch(() => undefined);
       throw error;
     });

@@ -4,6 +4,7 @@
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
+import { CRC64_PROGRAM, crc64Kit } from "./crc64.ts";
 
 /** One hash, fed in order. */
 export interface ThreadHash {
@@ -15,6 +16,8 @@ export interface ThreadHash {
 
 export interface HashThreads {
   open(): ThreadHash;
+  /** CRC-64/NVME of bytes in a SharedArrayBuffer, and of those before them (0 where there are none). */
+  crc64(bytes: Uint8Array, before: bigint): Promise<bigint>;
   /** Hashes that still run never resolve. */
   close(): Promise<void>;
 }
@@ -22,14 +25,17 @@ export interface HashThreads {
 interface Reply {
   readonly call: number;
   readonly digest?: string;
+  readonly crc64?: bigint;
 }
 
 /** Plain CommonJS in a string: a bundle has no second file that a thread could start from. */
 const PROGRAM = `
-const { parentPort } = require("node:worker_threads");
+const { parentPort, workerData: kit } = require("node:worker_threads");
 const { createHash } = require("node:crypto");
+${CRC64_PROGRAM}
 const hashes = new Map();
-parentPort.on("message", ({ call, id, bytes }) => {
+parentPort.on("message", ({ call, id, bytes, before }) => {
+  if (before !== undefined) return parentPort.postMessage({ call, crc64: crc64(bytes, before) });
   let hash = hashes.get(id);
   if (!hash) hashes.set(id, (hash = createHash("sha256")));
   if (bytes) {
@@ -46,10 +52,10 @@ const MOST_THREADS = 4;
 /** A thread holds nothing but the states of its hashes: a usual heap would take some 20 MB for garbage that never comes. */
 const SMALL_HEAP = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 };
 
-type Ask = (id: number, bytes?: Uint8Array) => Promise<Reply>;
+type Ask = (id: number, bytes?: Uint8Array, before?: bigint) => Promise<Reply>;
 
 function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown> } {
-  const worker = new Worker(PROGRAM, { eval: true, resourceLimits: SMALL_HEAP });
+  const worker = new Worker(PROGRAM, { eval: true, resourceLimits: SMALL_HEAP, workerData: crc64Kit() });
   const waiting = new Map<number, PromiseWithResolvers<Reply>>();
   let calls = 0;
   worker.on("message", (reply: Reply) => {
@@ -61,11 +67,11 @@ function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown
     waiting.clear();
   });
   return {
-    ask(id, bytes) {
+    ask(id, bytes, before) {
       const call = calls++;
       const answer = Promise.withResolvers<Reply>();
       waiting.set(call, answer);
-      worker.postMessage({ call, id, bytes });
+      worker.postMessage({ call, id, bytes, before });
       return answer.promise;
     },
     close: () => worker.terminate(),
@@ -76,6 +82,7 @@ function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown
 export function newHashThreads(threads = Math.min(MOST_THREADS, availableParallelism())): HashThreads {
   const running: ReturnType<typeof newThread>[] = [];
   let opened = 0;
+  let counts = 0;
   return {
     open() {
       const id = opened++;
@@ -85,6 +92,11 @@ export function newHashThreads(threads = Math.min(MOST_THREADS, availableParalle
         update: async (bytes) => void (await thread.ask(id, bytes)),
         digest: async () => (await thread.ask(id)).digest ?? "",
       };
+    },
+    async crc64(bytes, before) {
+      // From the other end, so that one file's two checksums are counted side by side.
+      const thread = (running[threads - 1 - (counts++ % threads)] ??= newThread());
+      return (await thread.ask(0, bytes, before)).crc64 ?? 0n;
     },
     async close() {
       await Promise.all(running.map(({ close }) => close()));

@@ -5,7 +5,7 @@ import type { ModelFile } from "../plan/model/listing.ts";
 import { combinedCrc32 } from "./crc.ts";
 import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
-import type { ThreadHash } from "./hashthreads.ts";
+import type { HashThreads, ThreadHash } from "./hashthreads.ts";
 import { withRetries } from "./retry.ts";
 import type { ServerCopy } from "./servercopy.ts";
 
@@ -14,6 +14,9 @@ export interface PartsMove extends Filling {
   readonly upload: ObjectUpload;
   readonly partBytes: number;
   readonly hash: ThreadHash;
+  readonly hashes: Pick<HashThreads, "crc64">;
+  /** Whether the CRC-64/NVME is counted too. */
+  readonly isCrc64Wanted: Promise<boolean>;
   /** Where the store's service may take the parts from the source itself. */
   readonly serverCopy?: ServerCopy | undefined;
   /** Bytes that are in the store; `copied` is false for those that an earlier attempt had brought. */
@@ -63,11 +66,18 @@ async function bring(move: PartsMove, part: Part, filled: () => void): Promise<n
   return came;
 }
 
-function movePart(move: PartsMove, part: Part, before: Promise<unknown>) {
+/** Feeds the part to both checksums, side by side; resolves with the CRC-64/NVME so far, 0 where none is wanted. */
+async function hashPart(move: PartsMove, bytes: Uint8Array, before: bigint): Promise<bigint> {
+  const count = async (): Promise<bigint> => ((await move.isCrc64Wanted) ? move.hashes.crc64(bytes, before) : 0n);
+  const [crc64] = await Promise.all([count(), move.hash.update(bytes)]);
+  return crc64;
+}
+
+function movePart(move: PartsMove, part: Part, before: Promise<bigint>) {
   const filled = Promise.withResolvers<void>();
   const brought = bring(move, part, filled.resolve);
   brought.catch(filled.reject);
-  const hashed = Promise.all([filled.promise, before]).then(() => move.hash.update(part.bytes));
+  const hashed = Promise.all([filled.promise, before]).then(([, crc64]) => hashPart(move, part.bytes, crc64));
   const done = Promise.all([brought, hashed]).then(([crc]) => {
     move.onBytes(part.bytes.length, crc !== move.upload.found.get(part.number));
     return crc;
@@ -77,14 +87,21 @@ function movePart(move: PartsMove, part: Part, before: Promise<unknown>) {
   return { hashed, done, settled: Promise.allSettled([brought, hashed]) };
 }
 
+export interface PartsMoved {
+  readonly sha256: string;
+  readonly crc32: number;
+  /** Where it was wanted. */
+  readonly crc64: bigint | undefined;
+}
+
 /** Resolves with the checksums of the file when every part is in the store. */
-export async function moveParts(move: PartsMove): Promise<{ readonly sha256: string; readonly crc32: number }> {
+export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   const { file, partBytes, places, retry } = move;
   const running: Promise<number>[] = [];
   const ended: Promise<unknown>[] = [];
   let failed = false;
   let stopped: unknown;
-  let hashed: Promise<unknown> = Promise.resolve();
+  let hashed = Promise.resolve(0n);
   for (let offset = 0; offset < file.sizeBytes && !failed; offset += partBytes) {
     const lengthBytes = Math.min(partBytes, file.sizeBytes - offset);
     // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.
@@ -109,5 +126,6 @@ export async function moveParts(move: PartsMove): Promise<{ readonly sha256: str
     (sum, crc, number) => combinedCrc32(sum, crc, Math.min(partBytes, file.sizeBytes - number * partBytes)),
     0,
   );
-  return { sha256: await move.hash.digest(), crc32 };
+  const crc64 = (await move.isCrc64Wanted) ? await hashed : undefined;
+  return { sha256: await move.hash.digest(), crc32, crc64 };
 }

@@ -9,6 +9,7 @@ import { say } from "./figures.ts";
 import { directoryLines } from "./importdirectory.ts";
 import { memoryLines } from "./importmemory.ts";
 import { resumeLine } from "./importresume.ts";
+import { serverCopyLines } from "./importservercopy.ts";
 import { smallLines } from "./importsmall.ts";
 import { streamLines } from "./importstream.ts";
 import { ensurePeers } from "./peers.ts";
@@ -25,6 +26,7 @@ export interface Bench {
 const lines: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   directory: directoryLines,
   stream: streamLines,
+  servercopy: serverCopyLines,
   small: smallLines,
   memory: memoryLines,
   resume: resumeLine,

@@ -282,9 +282,11 @@ const ofText = (rig: Rig) => (request: SeenRequest) =>
   request.method === "GET" && request.path === `/${rig.bucket}/m/notes.txt`;
 
 describe("wrong bytes with the right length are noticed by what the source states", () => {
-  const cases: readonly (readonly [string, Where, "CRC-32" | "SHA-256"])[] = [
+  const cases: readonly (readonly [string, Where, "CRC-32" | "CRC-64/NVME" | "SHA-256"])[] = [
     ["a part of a large file, by the CRC-32 of the object", ofParts, "CRC-32"],
     ["a small file, by the CRC-32 of the answer", ofText, "CRC-32"],
+    ["a part of a large file, by the CRC-64/NVME of the object", ofParts, "CRC-64/NVME"],
+    ["a small file, by the CRC-64/NVME of the answer", ofText, "CRC-64/NVME"],
     ["a part of a large file, by SHA256SUMS", ofParts, "SHA-256"],
     ["a part of a large file, by another Berth's MANIFEST.json", ofParts, "SHA-256"],
   ];
@@ -299,7 +301,10 @@ describe("wrong bytes with the right length are noticed by what the source state
           : { Bucket: rig.bucket, Key: "m/SHA256SUMS", Body: `${sha256} *model.safetensors\n` };
         const text = { Bucket: rig.bucket, Key: "m/notes.txt", Body: "notes" };
         if (kind === "SHA-256") await client.send(new PutObjectCommand(sums));
-        if (where === ofText) await client.send(new PutObjectCommand(text));
+        const stating = kind === "CRC-64/NVME" ? { ChecksumAlgorithm: "CRC64NVME" as const } : {};
+        const large = { Bucket: rig.bucket, Key: key, Body: weights };
+        if (where === ofText) await client.send(new PutObjectCommand({ ...text, ...stating }));
+        else if (kind === "CRC-64/NVME") await client.send(new PutObjectCommand({ ...large, ...stating }));
       });
       const rule = proxy.add({ match: where(rig), fault: { kind: "rewrite", body: flipped } });
       t.after(() => rule.remove());

@@ -5,6 +5,7 @@ import type { StatedChecksums } from "../../ports.ts";
 interface Stated {
   readonly type: string | undefined;
   readonly crc32: string | undefined;
+  readonly crc64?: string | undefined;
   readonly sha256: string | undefined;
 }
 
@@ -16,18 +17,22 @@ function bytesOf(text: string | undefined, lengthBytes: number): Buffer | undefi
 
 /** Older servers state no type: a composite one then ends with the number of its parts, which is no base64. */
 export function statedBy(stated: Stated | ReadonlyMap<string, string>): StatedChecksums {
-  const { type, crc32, sha256 } =
+  const { type, crc32, crc64, sha256 } =
     "crc32" in stated
       ? stated
       : {
           type: stated.get("x-amz-checksum-type"),
           crc32: stated.get("x-amz-checksum-crc32"),
+          crc64: stated.get("x-amz-checksum-crc64nvme"),
           sha256: stated.get("x-amz-checksum-sha256"),
         };
   if (type !== undefined && type !== "FULL_OBJECT") return {};
-  const crc = bytesOf(crc32, 4)?.readUInt32BE();
-  const digest = bytesOf(sha256, 32)?.toString("hex");
-  return { ...(crc === undefined ? {} : { crc32: crc }), ...(digest === undefined ? {} : { sha256: digest }) };
+  const found = {
+    crc32: bytesOf(crc32, 4)?.readUInt32BE(),
+    crc64: bytesOf(crc64, 8)?.readBigUInt64BE(),
+    sha256: bytesOf(sha256, 32)?.toString("hex"),
+  };
+  return Object.fromEntries(Object.entries(found).filter(([, value]) => value !== undefined));
 }
 
 /** As S3 writes it: four bytes, the highest first, in base64. */

@@ -162,7 +162,12 @@ async function stated({ client, bucket, versions }: Reading, object: SourceObjec
       ...(pinned === undefined ? {} : { VersionId: pinned }),
     }),
   );
-  return statedOf(object, { type: answer.ChecksumType, crc32: answer.ChecksumCRC32, sha256: answer.ChecksumSHA256 });
+  return statedOf(object, {
+    type: answer.ChecksumType,
+    crc32: answer.ChecksumCRC32,
+    crc64: answer.ChecksumCRC64NVME,
+    sha256: answer.ChecksumSHA256,
+  });
 }
 
 /** Of an object that came in parts only what is said to be of the whole counts: older servers state the checksum of checksums. */
