@@ -40,7 +40,7 @@ generate: node_modules/.installed ## Write crds/, docs/api.md and the chart's CR
 bench: dist/berth.mjs ## Measure, one JSON line a figure (BENCH= selects, N= sets the number of deployments)
 	@$(NODE) test/bench/main.ts $(BENCH)
 
-bench-import: dist/berth.mjs ## Measure imports beside rclone and s5cmd (LINES="directory stream servercopy small memory resume" selects, RUNS=, LARGE=1)
+bench-import: dist/berth.mjs ## Measure imports beside rclone and s5cmd (LINES="directory stream servercopy checksums small memory resume" selects, RUNS=, LARGE=1)
 	@$(NODE) test/bench/imports.ts
 
 bench-ledger: dist/berth.mjs ## What sealing, verifying and reading a large ledger costs (HOURS= windows are verified, default 24)

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { say } from "./figures.ts";
+import { checksumLines } from "./importchecksums.ts";
 import { directoryLines } from "./importdirectory.ts";
 import { memoryLines } from "./importmemory.ts";
 import { resumeLine } from "./importresume.ts";
@@ -27,6 +28,7 @@ const lines: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   directory: directoryLines,
   stream: streamLines,
   servercopy: serverCopyLines,
+  checksums: checksumLines,
   small: smallLines,
   memory: memoryLines,
   resume: resumeLine,
