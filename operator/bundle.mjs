@@ -22,9 +22,10 @@ const lean = {
       importer.includes("client-node/dist/") ? { path: "generated", namespace: "lean-none" } : undefined,
     );
     bundle.onLoad({ filter: /.*/, namespace: "lean-none" }, () => ({ contents: "module.exports = {};" }));
-    // Of undici the runtime uses the connection pool; the index also loads fetch, WebSocket, caches and mocks.
+    // Of undici the runtime uses the connection pool; the index, which only the way through a proxy needs, also loads WebSocket,
+    // caches and mocks.
     bundle.onResolve({ filter: /^undici$/ }, ({ importer }) =>
-      importer.includes("/operator/") ? { path: "undici-pool", namespace: "lean" } : undefined,
+      importer.includes("/operator/runtime/") ? { path: "undici-pool", namespace: "lean" } : undefined,
     );
     bundle.onLoad({ filter: /^undici-pool$/, namespace: "lean" }, () => ({
       contents: 'export { default as Pool } from "./lib/dispatcher/pool.js";',
