@@ -75,6 +75,8 @@ export interface UsageQuery {
   readonly namespace?: string;
   /** Name of a ModelDeployment. */
   readonly deployment?: string;
+  /** UID of one: then only the shard that holds its lines is read of each window. */
+  readonly deploymentUID?: string;
   /** Sums instead of records. */
   readonly sums?: { readonly granularity: Granularity; readonly groupBy: readonly Grouping[] };
   /** Most records or groups in the answer. */

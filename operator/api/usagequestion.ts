@@ -24,6 +24,12 @@ export const usageParameters = {
   },
   namespace: { description: "Only this namespace; 403 where you may not read it.", schema: name, example: "team-a" },
   deployment: { description: "Only ModelDeployments of this name.", schema: name, example: "chat" },
+  deploymentUID: {
+    description:
+      "Only the ModelDeployment of this UID, also one that is gone. Of each window only its shard is read, so this is the quick question about one deployment and a month.",
+    schema: { type: "string", pattern: "^[A-Za-z0-9-]{1,64}$" },
+    example: "0f9c2d5e-1111-4222-8333-444455556666",
+  },
   account: {
     description: "Only what is charged to this account.",
     schema: { type: "string", pattern: "^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$" },

@@ -36,6 +36,7 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .option("-n, --namespace <name>", "one namespace (default: the kubeconfig's, or all that you may read)")
     .option("-A, --all-namespaces", "every namespace that you may read")
     .option("-d, --deployment <name>", "one ModelDeployment")
+    .option("--deployment-uid <uid>", "one ModelDeployment by its UID, also one that is gone: the quickest to read")
     .option("-a, --account <name>", "what is charged to one account")
     .addOption(new Option("--granularity <period>", "sums by UTC hour, day or month").choices([...granularities]))
     .option(

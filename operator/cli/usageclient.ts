@@ -24,6 +24,7 @@ export interface Question {
   readonly namespace?: string;
   readonly allNamespaces?: boolean;
   readonly deployment?: string;
+  readonly deploymentUid?: string;
   readonly account?: string;
   readonly server?: string;
   readonly tokenFile?: string;
@@ -67,8 +68,8 @@ export async function questionOf(
   return { url: asked(url, { ...flags, namespace }), namespace };
 }
 
-function asked(url: URL, { from, to, namespace, deployment, account }: Question): URL {
-  const parameters = { from, to, namespace, deployment, account };
+function asked(url: URL, { from, to, namespace, deployment, deploymentUid: deploymentUID, account }: Question): URL {
+  const parameters = { from, to, namespace, deployment, deploymentUID, account };
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) url.searchParams.set(name, value);
   return url;
 }

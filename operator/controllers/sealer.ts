@@ -84,7 +84,8 @@ export function newSealer(deps: SealerDeps): Sealer {
   };
   async function turn(): Promise<void> {
     try {
-      deps.health?.sealed((await pass.run()).sealedThrough);
+      const { sealedThrough } = await pass.run();
+      deps.health?.sealed(sealedThrough);
       failures = 0;
       again(Math.min(longestSleepMs, pass.sleepMs()));
     } catch (error) {

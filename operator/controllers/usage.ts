@@ -76,7 +76,10 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     const pools = historiesOf(facts);
     const open = (): UsageRecord[] => openRecords(pools, { deps, query, now, sealedThrough });
     const answer = { query, head, mayRead: remembered(mayRead), after };
-    const batches = batchesOf(windows, read, open);
+    const { deploymentUID } = query;
+    // What is kept are whole windows: one deployment's lines cost less to read than a window to keep.
+    const readOne = (window: RecordedWindow) => readRecorded(deps.ledger, window, deploymentUID);
+    const batches = batchesOf(windows, deploymentUID === undefined ? read : readOne, open);
     return query.sums ? groupsOf(batches, { ...answer, sums: query.sums }) : pageOf(batches, answer);
   };
 }
@@ -142,11 +145,12 @@ function paged<K extends string, T>(
   return { [name]: page, ...next } as { [key in K]: T[] } & { next?: string };
 }
 
-function matches(record: UsageRecord, { account, namespace, deployment }: UsageQuery): boolean {
+function matches(record: UsageRecord, { account, namespace, deployment, deploymentUID }: UsageQuery): boolean {
   return (
     (account === undefined || record.account === account) &&
     (namespace === undefined || record.namespace === namespace) &&
-    (deployment === undefined || record.deploymentName === deployment)
+    (deployment === undefined || record.deploymentName === deployment) &&
+    (deploymentUID === undefined || record.deploymentUID === deploymentUID)
   );
 }
 

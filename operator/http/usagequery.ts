@@ -24,6 +24,7 @@ export function parseQuery(given: URLSearchParams, nowMs: number): UsageQuery {
     ...timesOf(given, nowMs, sums ? longestDays[sums.granularity] : longestDays.records),
     ...matching(given, "namespace", "is not a name of Kubernetes: write lower-case letters, digits and dashes"),
     ...matching(given, "deployment", "is not a name of Kubernetes: write lower-case letters, digits and dashes"),
+    ...matching(given, "deploymentUID", "is no UID: pass metadata.uid of the deployment, or deploymentUID of a record"),
     ...matching(given, "account", "is no account: write at most 63 letters, digits, '-', '_' and '.'"),
     ...matching(given, "cursor", "is not one of this API's: pass next of the page before as it is"),
     ...(sums ? { sums } : {}),
@@ -67,7 +68,7 @@ function timeOf(parameter: UsageParameter, value: string): number {
   throw new BadQuestion(parameter, value, message);
 }
 
-type Named = "namespace" | "deployment" | "account" | "cursor";
+type Named = "namespace" | "deployment" | "deploymentUID" | "account" | "cursor";
 
 /** The parameter where it is given and has the form that the OpenAPI document says. */
 function matching<K extends Named>(given: URLSearchParams, parameter: K, otherwise: string): { [name in K]?: string } {

@@ -104,7 +104,7 @@ test("kinds and short names are called once", () => {
   }
   assert.deepEqual(
     kinds.map(({ shortName }) => shortName),
-    ["mdep", "mdl", "cmdl", "nt", "gnp", "cc"],
+    ["mdep", "mdl", "cmdl", "nt", "gnp", "cc", "ldg"],
   );
 });
 

@@ -9,6 +9,10 @@ import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { groupedUsage, usageReport } from "../../operator/api/usage.ts";
+import type { UsageRecord } from "../../operator/api/ledger.ts";
+import { sealWindow } from "../../operator/controllers/segments.ts";
+import { shardOf } from "../../operator/plan/metering/identity.ts";
+import type { ChainHead } from "../../operator/plan/metering/segment.ts";
 import type { RecordedNamespace, UsageLine, UsageQuery } from "../../operator/api/usage.ts";
 import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
@@ -103,4 +107,44 @@ test("text that is no cursor is refused", async (t) => {
     async () => usage({ ...day, limit: 1, cursor: "nonsense" }, everything),
     /pass next of the page/,
   );
+});
+
+test("a question about one UID reads its shard of each window and no other, and answers what the whole says of it", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "berth-pages-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  const names = Array.from({ length: 12 }, (_, index) => `n${String(index)}`);
+  const shards = 4;
+  let previous: ChainHead | undefined;
+  for (let hour = 0; hour < 24; hour++) {
+    const start = day.from + hour * 3600;
+    const window = { start, end: start + 3600 };
+    const adjustments: UsageRecord[][] = Array.from({ length: shards }, () => []);
+    for (const record of names.map((name) => aRecord({ hour, name, billable: hour })))
+      adjustments[shardOf(record.deploymentUID, shards)]?.push(record);
+    const meters = adjustments.map(() => []);
+    const { manifest, manifestSha256 } = await sealWindow(ledger, {
+      window,
+      meters,
+      adjustments,
+      clusterId: "c1",
+      previous,
+    });
+    previous = { end: window.end, sha256: manifestSha256, chains: manifest.chains };
+  }
+  const read = new Set<string>();
+  const usage = newUsageSource({
+    ledger: { ...ledger, read: (key: string) => (read.add(key), ledger.read(key)) },
+    clock: newManualClock(Date.parse("2026-11-22T00:10:00Z")),
+    clusterId: "c1",
+    windowSeconds: 3600,
+  });
+  const one = usageReport.parse(await usage({ ...day, deploymentUID: "uid-n7", limit: 1000 }, everything));
+  assert.equal([...read].filter((key) => key.includes("seg")).length, 24, [...read].slice(0, 4).join("\n"));
+  const whole = usageReport.parse(await usage({ ...day, limit: 1000 }, everything));
+  assert.deepEqual(
+    one.records,
+    whole.records.filter(({ deploymentUID }) => deploymentUID === "uid-n7"),
+  );
+  assert.equal(one.records.length, 24);
 });
