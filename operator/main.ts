@@ -14,12 +14,6 @@ import {
   storeConfig,
   storeOptions,
 } from "./config.ts";
-import { focusCommand } from "./cli/focus.ts";
-import { importCommand } from "./cli/import.ts";
-import { inspectCommand } from "./cli/inspect.ts";
-import { ledgerCommand } from "./cli/ledger.ts";
-import { modelsCommand } from "./cli/models.ts";
-import { usageCommand } from "./cli/usage.ts";
 import { VERSION, type Running } from "./process.ts";
 
 type Options = typeof commonOptions;
@@ -68,7 +62,51 @@ async function runStep(step: (signal: AbortSignal) => Promise<number>): Promise<
   process.exit(await step(ending.signal));
 }
 
-function program(): Command {
+/** Commands of people's shells. Each is loaded where it is asked for: to load all takes longer than many of them run. */
+function shellCommands(): Readonly<Record<string, () => Promise<Command>>> {
+  const io = {
+    env: process.env,
+    write: (words: string) => void process.stdout.write(words),
+    complain: (words: string) => void process.stderr.write(words),
+    read: () => text(process.stdin),
+  };
+  const end = (code: number): void => void (process.exitCode = code);
+  const stopping = new AbortController();
+  const stoppable = { ...io, signal: stopping.signal };
+  /** The first signal stops the work, the second one ends it at once. */
+  const stopOnSignals = (): void => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.once(signal, () => {
+        stopping.abort();
+        process.once(signal, () => process.exit(EXIT_FAILED));
+      });
+    }
+  };
+  return {
+    usage: async () => (await import("./cli/usage.ts")).usageCommand(io, (code) => process.exit(code)),
+    focus: async () => (await import("./cli/focus.ts")).focusCommand(io, end),
+    models: async () => (await import("./cli/models.ts")).modelsCommand(io, end),
+    ledger: async () =>
+      (await import("./cli/ledger.ts")).ledgerCommand(stoppable, end).hook("preAction", (_, action) => {
+        if (action.name() === "tail") stopOnSignals();
+      }),
+    import: async () =>
+      (await import("./cli/import.ts"))
+        .importCommand({ ...stoppable, terminal: process.stderr.isTTY }, end)
+        .hook("preAction", stopOnSignals),
+    inspect: async () => (await import("./cli/inspect.ts")).inspectCommand(io, end),
+  };
+}
+
+/** The one that is asked for; all where none is, for the help and for what is said of a word that is no command. */
+async function addShellCommands(berth: Command, asked = ""): Promise<void> {
+  if (berth.commands.some((role) => role.name() === asked)) return;
+  const all = Object.entries(shellCommands());
+  const named = all.filter(([name]) => name === asked);
+  for (const [, load] of named.length > 0 ? named : all) berth.addCommand(await load());
+}
+
+async function program(asked: string | undefined): Promise<Command> {
   const berth = new Command("berth")
     .description(
       "Dedicated model deployments for Kubernetes: nodes that serve one model of one tenant, metered by the hour",
@@ -132,38 +170,7 @@ function program(): Command {
         }),
       );
     });
-  const io = {
-    env: process.env,
-    write: (words: string) => void process.stdout.write(words),
-    complain: (words: string) => void process.stderr.write(words),
-    read: () => text(process.stdin),
-  };
-  berth.addCommand(usageCommand(io, (code) => process.exit(code)));
-  berth.addCommand(focusCommand(io, (code) => (process.exitCode = code)));
-  berth.addCommand(modelsCommand(io, (code) => (process.exitCode = code)));
-  const stopping = new AbortController();
-  berth.addCommand(
-    ledgerCommand({ ...io, signal: stopping.signal }, (code) => (process.exitCode = code)).hook(
-      "preAction",
-      (_, action) => {
-        if (action.name() !== "tail") return;
-        for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => stopping.abort());
-      },
-    ),
-  );
-  const importing = { ...io, terminal: process.stderr.isTTY, signal: stopping.signal };
-  berth.addCommand(
-    importCommand(importing, (code) => (process.exitCode = code)).hook("preAction", () => {
-      // The first signal ends the copy between two parts, the second one at once.
-      for (const signal of ["SIGTERM", "SIGINT"] as const) {
-        process.once(signal, () => {
-          stopping.abort();
-          process.once(signal, () => process.exit(EXIT_FAILED));
-        });
-      }
-    }),
-  );
-  berth.addCommand(inspectCommand(io, (code) => (process.exitCode = code)));
+  await addShellCommands(berth, asked);
   for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;
 }
@@ -171,7 +178,10 @@ function program(): Command {
 // Whoever reads our output may stop reading: `berth ledger tail | head`.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : EXIT_FAILED));
 try {
-  await program().parseAsync();
+  const asked = process.argv[2];
+  // Read when the first file is opened. Importers flush many files at once, and what only waits for a disk must not hold up the rest.
+  if (asked?.startsWith("import")) process.env["UV_THREADPOOL_SIZE"] ??= "16";
+  await (await program(asked)).parseAsync();
 } catch (error) {
   // Commander has said its word already, be it the help that was asked for.
   if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);

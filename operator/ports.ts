@@ -176,9 +176,8 @@ export interface StatedChecksums {
   readonly sha256?: string;
 }
 
-/** What came into memory. */
+/** What is said of what came into memory. */
 export interface Filled {
-  readonly crc32: number;
   /** Empty where the read was not of the whole object, or nothing is stated. */
   readonly stated: StatedChecksums;
 }

@@ -16,7 +16,8 @@ import { newSlots } from "./slots.ts";
 
 /** A store that shows unfinished parts hashes them again by itself; from others they must be read from the source once more. */
 const largeAtOnce = { readsBack: 4, blind: 2 } as const;
-const smallAtOnce = 16;
+/** Enough to have work for both ends while files are flushed; the places hold them to fewer where a server asks for that. */
+const smallAtOnce = 32;
 
 export interface CopyJob {
   readonly source: ObjectSource;
@@ -59,7 +60,8 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
   try {
     await settleAll(work);
   } finally {
-    await hashes.close();
+    // Also where another file has failed: what is there need not come again.
+    await Promise.allSettled([records.flush(), hashes.close()]);
   }
   return (await Promise.all(work)).filter((record) => record !== undefined);
 }

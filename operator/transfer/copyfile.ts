@@ -1,4 +1,5 @@
 /** One file from the source into its place in the store, with the proof that it is the one that was listed. */
+import { crc32 } from "node:zlib";
 import type { ObjectSource, ObjectStore, StatedChecksums } from "../ports.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
@@ -8,6 +9,7 @@ import { sha256Hex } from "./hash.ts";
 import type { HashThreads } from "./hashthreads.ts";
 import { moveParts } from "./moveparts.ts";
 import type { PartPlaces } from "./places.ts";
+import { inTheWay } from "./records.ts";
 import type { FilePlace, Records } from "./records.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
@@ -65,28 +67,44 @@ function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums):
     throw differs("CRC-64/NVME", hex(came.crc64, 16), hex(stated.crc64, 16));
 }
 
+/** Puts the file where it belongs, or beside what another state of the source has put there; resolves with the place. */
+async function putSmall(copy: FileCopy, file: ModelFile, to: FilePlace, bytes: Uint8Array, sha256: string) {
+  const { store, folder, retry, records } = copy;
+  const isThere = async ({ at }: FilePlace): Promise<boolean> => {
+    const put = () => store.put(folder + at, bytes, { ifAbsent: true });
+    if ((await withRetries(retry, put)) === "written") return true;
+    // Another import was first, or an earlier attempt that could not take it down, or the answer to an earlier try was lost.
+    if ((await withRetries(retry, () => store.head(folder + at)))?.sizeBytes !== bytes.length) return false;
+    const stored = await withRetries(retry, () => store.get(folder + at, bytes.length));
+    return stored !== undefined && sha256Hex(stored) === sha256;
+  };
+  if (to.record && to.record.sha256 !== sha256) throw inTheWay(folder + to.at);
+  if (await isThere(to)) return to;
+  const second = await records.secondPlaceOf(file);
+  if (second.at === to.at || !(await isThere(second))) throw inTheWay(folder + second.at);
+  return second;
+}
+
 async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
   const place = await copy.places.take(file.sizeBytes, copy.retry.signal);
   try {
-    const { crc32, stated } = await fillPart(copy, file, 0, place.buffer);
-    const sha256 = await sha256Of(copy, place.buffer);
+    const { stated } = await fillPart(copy, file, 0, place.buffer);
+    const came = await checksumsOf(copy, place.buffer);
     const crc64 = wantsCrc64(file, stated) ? await copy.hashes.crc64(place.buffer, 0n) : undefined;
-    checkStated(file, { sha256, crc32, crc64 }, stated);
-    const record = await copy.records.announce(to, file, sha256);
-    // "exists": the same bytes, by the record. Another import was first, or the answer to an earlier try was lost.
-    await withRetries(copy.retry, () => copy.store.put(copy.folder + to.at, place.buffer, { ifAbsent: true }));
+    checkStated(file, { ...came, crc64 }, stated);
+    const stands = await putSmall(copy, file, to, place.buffer, came.sha256);
     copy.onBytes(file.sizeBytes, true);
-    return record;
+    return copy.records.note(stands, file, came.sha256);
   } finally {
     place.release();
   }
 }
 
-async function sha256Of({ hashes }: FileCopy, bytes: Uint8Array): Promise<string> {
-  if (bytes.length <= LARGEST_HASHED_HERE) return sha256Hex(bytes);
+async function checksumsOf({ hashes }: FileCopy, bytes: Uint8Array): Promise<Checksums> {
+  if (bytes.length <= LARGEST_HASHED_HERE) return { sha256: sha256Hex(bytes), crc32: crc32(bytes) };
   const hash = hashes.open();
-  await hash.update(bytes);
-  return hash.digest();
+  const [sum] = await Promise.all([hashes.crc32(bytes), hash.update(bytes)]);
+  return { sha256: await hash.digest(), crc32: sum };
 }
 
 /** What the source's own metadata states; a source that refuses to tell states nothing. */
@@ -125,8 +143,9 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
     checkStated(file, came, stated);
     // Before the file has its name: whoever finds both after a kill reads nothing of it again.
     const record = await records.announce(to, file, came.sha256);
-    // "exists": the same bytes, by the record.
-    await upload.commit(came.crc32);
+    // "exists": the same bytes, by the record; but for one of another size, which was small enough to come without.
+    if ((await upload.commit(came.crc32)) === "exists" && !(await records.isDone({ ...to, record })))
+      throw inTheWay(copy.folder + to.at);
     return record;
   } catch (error) {
     await (isSpoiled(error) ? upload.abort() : upload.leave()).catch(() => undefined);
@@ -136,10 +155,11 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
 
 /** Copies the file unless it is there, and returns its record. */
 export async function copyFile(copy: FileCopy, file: ModelFile): Promise<FileRecord> {
-  const place = await copy.records.placeOf(file);
+  const isSmall = file.sizeBytes <= copy.places.partBytes;
+  const place = await copy.records.placeOf(file, isSmall);
   if (place.record && (await copy.records.isDone(place))) {
     copy.onBytes(file.sizeBytes, false);
     return place.record;
   }
-  return file.sizeBytes <= copy.places.partBytes ? copySmall(copy, file, place) : copyLarge(copy, file, place);
+  return isSmall ? copySmall(copy, file, place) : copyLarge(copy, file, place);
 }

@@ -1,5 +1,4 @@
 /** One part of a source in memory: allowed by the pace, held to a time, tried again elsewhere where it fails in a way that passes. */
-import { crc32 } from "node:zlib";
 import type { Filled, ObjectSource } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
@@ -21,7 +20,7 @@ export interface Filling {
 async function readInto(source: ObjectSource, file: ModelFile, offset: number, into: Uint8Array, signal: AbortSignal) {
   const bytes = await source.read(file, offset, into.length, signal);
   into.set(bytes);
-  return { crc32: crc32(bytes), stated: {} };
+  return { stated: {} };
 }
 
 async function once({ source, retry }: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
@@ -40,10 +39,10 @@ async function once({ source, retry }: Filling, file: ModelFile, offset: number,
   }
 }
 
-/** Fills the memory; resolves with the CRC-32 of what came. */
+/** Fills the memory; resolves with what the source says of it. */
 export async function fillPart(filling: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
   const { retry, places } = filling;
-  if (into.length === 0) return { crc32: 0, stated: {} };
+  if (into.length === 0) return { stated: {} };
   return withRetries(retry, async () => {
     await places.allow(into.length, retry.signal);
     try {

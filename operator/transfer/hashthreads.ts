@@ -1,6 +1,6 @@
 /**
- * SHA-256 on threads of its own: 200 GB are 100 s of hashing (openssl does some 2 GB/s on one core), during which the event
- * loop would move nothing. Bytes lie in shared memory, so that none is copied on the way.
+ * Checksums on threads of their own: 200 GB are 100 s of SHA-256 (openssl does some 2 GB/s on one core) and 40 s of CRC-32, during which
+ * the event loop would move nothing. Bytes lie in shared memory, so that none is copied on the way.
  */
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
@@ -16,6 +16,8 @@ export interface ThreadHash {
 
 export interface HashThreads {
   open(): ThreadHash;
+  /** CRC-32 of bytes in a SharedArrayBuffer, which must stay as they are until it resolves. */
+  crc32(bytes: Uint8Array): Promise<number>;
   /** CRC-64/NVME of bytes in a SharedArrayBuffer, and of those before them (0 where there are none). */
   crc64(bytes: Uint8Array, before: bigint): Promise<bigint>;
   /** Hashes that still run never resolve. */
@@ -26,16 +28,19 @@ interface Reply {
   readonly call: number;
   readonly digest?: string;
   readonly crc64?: bigint;
+  readonly sum?: number;
 }
 
 /** Plain CommonJS in a string: a bundle has no second file that a thread could start from. */
 const PROGRAM = `
 const { parentPort, workerData: kit } = require("node:worker_threads");
 const { createHash } = require("node:crypto");
+const { crc32 } = require("node:zlib");
 ${CRC64_PROGRAM}
 const hashes = new Map();
 parentPort.on("message", ({ call, id, bytes, before }) => {
   if (before !== undefined) return parentPort.postMessage({ call, crc64: crc64(bytes, before) });
+  if (id === undefined) return parentPort.postMessage({ call, sum: crc32(bytes) });
   let hash = hashes.get(id);
   if (!hash) hashes.set(id, (hash = createHash("sha256")));
   if (bytes) {
@@ -52,9 +57,17 @@ const MOST_THREADS = 4;
 /** A thread holds nothing but the states of its hashes: a usual heap would take some 20 MB for garbage that never comes. */
 const SMALL_HEAP = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 };
 
-type Ask = (id: number, bytes?: Uint8Array, before?: bigint) => Promise<Reply>;
+interface Thread {
+  /**
+   * Without an id: the CRC-32 of the bytes, or with the CRC-64 of those before them theirs together. Without bytes: the digest of the hash.
+   */
+  ask(id: number | undefined, bytes?: Uint8Array, before?: bigint): Promise<Reply>;
+  /** Questions that it has not answered. */
+  readonly asked: number;
+  close(): Promise<unknown>;
+}
 
-function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown> } {
+function newThread(): Thread {
   const worker = new Worker(PROGRAM, { eval: true, resourceLimits: SMALL_HEAP, workerData: crc64Kit() });
   const waiting = new Map<number, PromiseWithResolvers<Reply>>();
   let calls = 0;
@@ -74,30 +87,34 @@ function newThread(): { readonly ask: Ask; readonly close: () => Promise<unknown
       worker.postMessage({ call, id, bytes, before });
       return answer.promise;
     },
+    get asked() {
+      return waiting.size;
+    },
     close: () => worker.terminate(),
   };
 }
 
-/** As many threads as there are cores, four at most; each starts with the first hash that falls to it. */
+/** As many threads as there are cores, four at most; each starts with the first work that falls to it. */
 export function newHashThreads(threads = Math.min(MOST_THREADS, availableParallelism())): HashThreads {
-  const running: ReturnType<typeof newThread>[] = [];
+  const running: Thread[] = [];
   let opened = 0;
-  let counts = 0;
+  const threadAt = (at: number): Thread => (running[at] ??= newThread());
+  /** One that waits, or else the one with the least to do. */
+  const idlest = (): Thread => {
+    const [least = threadAt(0)] = [...running].sort((a, b) => a.asked - b.asked);
+    return least.asked > 0 && running.length < threads ? threadAt(running.length) : least;
+  };
   return {
     open() {
       const id = opened++;
-      const at = id % threads;
-      const thread = (running[at] ??= newThread());
+      const thread = threadAt(id % threads);
       return {
         update: async (bytes) => void (await thread.ask(id, bytes)),
         digest: async () => (await thread.ask(id)).digest ?? "",
       };
     },
-    async crc64(bytes, before) {
-      // From the other end, so that one file's two checksums are counted side by side.
-      const thread = (running[threads - 1 - (counts++ % threads)] ??= newThread());
-      return (await thread.ask(0, bytes, before)).crc64 ?? 0n;
-    },
+    crc32: async (bytes) => (await idlest().ask(undefined, bytes)).sum ?? 0,
+    crc64: async (bytes, before) => (await idlest().ask(undefined, bytes, before)).crc64 ?? 0n,
     async close() {
       await Promise.all(running.map(({ close }) => close()));
     },

@@ -1,5 +1,4 @@
 /** The parts of one large file, from the source into an upload: side by side, hashed in the order of the file. */
-import { crc32 } from "node:zlib";
 import type { ObjectUpload } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { combinedCrc32 } from "./crc.ts";
@@ -13,8 +12,9 @@ export interface PartsMove extends Filling {
   readonly file: ModelFile;
   readonly upload: ObjectUpload;
   readonly partBytes: number;
+  readonly hashes: Pick<HashThreads, "crc32" | "crc64">;
+  /** Of this file. */
   readonly hash: ThreadHash;
-  readonly hashes: Pick<HashThreads, "crc64">;
   /** Whether the CRC-64/NVME is counted too. */
   readonly isCrc64Wanted: Promise<boolean>;
   /** Where the store's service may take the parts from the source itself. */
@@ -37,10 +37,10 @@ export async function settleAll(work: readonly Promise<unknown>[]): Promise<void
 }
 
 /** True where the store shows the part, and it is the one of the journal. */
-async function isReadBack({ upload }: PartsMove, { number, bytes }: Part, wanted: number): Promise<boolean> {
+async function isReadBack({ upload, hashes }: PartsMove, { number, bytes }: Part, wanted: number): Promise<boolean> {
   if (!upload.readBack) return false;
   await upload.readBack(number, bytes);
-  return crc32(bytes) === wanted;
+  return (await hashes.crc32(bytes)) === wanted;
 }
 
 /** Brings what was read into the store. */
@@ -59,8 +59,9 @@ async function bring(move: PartsMove, part: Part, filled: () => void): Promise<n
     filled();
     return found;
   }
-  const { crc32: came } = await fillPart(move, file, part.offset, part.bytes);
+  await fillPart(move, file, part.offset, part.bytes);
   filled();
+  const came = await move.hashes.crc32(part.bytes);
   // A part that the store has and cannot show was read again for its hash alone.
   if (came !== found || upload.readBack) await store(move, part, came);
   return came;

@@ -9,7 +9,11 @@ import { pause } from "../runtime/clock.ts";
 import { abortError } from "./slots.ts";
 
 export const PART_BYTES = 16 << 20;
+/** What is not larger needs little memory, but is a request as well: it counts as a quarter of a part. */
+const SMALL_BYTES = 256 << 10;
+const SMALL_UNITS = 1 / 4;
 const WINDOW_MS = 1_000;
+const WASM_PAGE_BYTES = 64 << 10;
 
 export interface PlaceOptions {
   readonly clock: Clock;
@@ -95,6 +99,7 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
   const total = Math.max(1, Math.floor(options.bufferBytes / partBytes));
   const meter = newMeter(clock, total);
   const idle: Uint8Array[] = [];
+  const idleSmall: Uint8Array[] = [];
   const waiting: Waiting[] = [];
   let used = 0;
   const fits = (units: number): boolean => used === 0 || used + units <= Math.min(total, meter.limit());
@@ -107,14 +112,15 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
     if (waiting.length > 0) meter.full();
   };
   function place(units: number, lengthBytes: number): PartPlace {
-    const whole = units > 1 ? newBuffer(lengthBytes) : (idle.pop() ?? newBuffer(partBytes));
+    const [pool, bytes] = units < 1 ? [idleSmall, SMALL_BYTES] : [idle, partBytes];
+    const whole = units > 1 ? newBuffer(lengthBytes) : (pool.pop() ?? newBuffer(bytes));
     let isHeld = true;
     return {
       buffer: whole.subarray(0, lengthBytes),
       release() {
         if (!isHeld) return;
         isHeld = false;
-        if (units === 1) idle.push(whole);
+        if (units <= 1) pool.push(whole);
         used -= units;
         admit();
       },
@@ -124,7 +130,8 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
     partBytes,
     take(lengthBytes, signal) {
       if (signal?.aborted) return Promise.reject(abortError());
-      const units = Math.min(total, Math.max(1, Math.ceil(lengthBytes / partBytes)));
+      const isSmall = lengthBytes <= SMALL_BYTES && SMALL_BYTES <= partBytes * SMALL_UNITS;
+      const units = isSmall ? SMALL_UNITS : Math.min(total, Math.max(1, Math.ceil(lengthBytes / partBytes)));
       const { promise, resolve, reject } = Promise.withResolvers<PartPlace>();
       const leave = (): void => {
         waiting.splice(waiting.indexOf(one), 1);
@@ -151,4 +158,19 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
   };
 }
 
-const newBuffer = (bytes: number): Uint8Array => new Uint8Array(new SharedArrayBuffer(bytes));
+/** The one part of WebAssembly that is used, which Node's types leave out. */
+interface WithMemory {
+  readonly WebAssembly: {
+    readonly Memory: new (size: { readonly initial: number; readonly maximum: number; readonly shared: true }) => {
+      readonly buffer: SharedArrayBuffer;
+    };
+  };
+}
+
+const { Memory } = (globalThis as unknown as WithMemory).WebAssembly;
+
+/** Shared, and at the beginning of a page, as writes past the page cache want it: a SharedArrayBuffer alone begins anywhere. */
+function newBuffer(bytes: number): Uint8Array {
+  const pages = Math.ceil(bytes / WASM_PAGE_BYTES);
+  return new Uint8Array(new Memory({ initial: pages, maximum: pages, shared: true }).buffer, 0, bytes);
+}

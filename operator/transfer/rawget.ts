@@ -79,11 +79,18 @@ interface Reading {
 interface Line {
   readonly socket: net.Socket;
   reading: Reading | undefined;
+  /** True after an answer that came whole, until the next request. */
+  rests: boolean;
 }
 
+/**
+ * Buffers of connections that have ended, for those that come: servers may close after each answer, and a quarter of a megabyte for
+ * each small file keeps the garbage collector busy. As many are kept as were in use at once.
+ */
+type Buffers = Buffer[];
+
 /** `socket` is asked for only once bytes have come. */
-function newOnread(line: Pick<Line, "reading">, socket: () => net.Socket): net.OnReadOpts {
-  const own = Buffer.allocUnsafeSlow(READ_BYTES);
+function newOnread(line: Pick<Line, "reading">, own: Buffer, socket: () => net.Socket): net.OnReadOpts {
   let turnBytes = 0;
   const resume = (): void => {
     turnBytes = 0;
@@ -134,19 +141,25 @@ function connected(
 }
 
 /** `through` is a connection that a proxy has made. */
-function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions, through?: net.Socket): Line {
+function dial(
+  url: URL,
+  { silenceMs, connectMs = silenceMs, guard }: RawOptions,
+  buffers: Buffers,
+  through?: net.Socket,
+): Line {
   const { secure: isSecure, ...where } = placeOf(url);
   const { host } = where;
   if (!through) guard?.check(host);
   const state: Pick<Line, "reading"> = { reading: undefined };
-  const onread = newOnread(state, () => socket);
+  const own = buffers.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
+  const onread = newOnread(state, own, () => socket);
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
   const secure = net.isIP(host) ? {} : { servername: host };
   // Node documents `onread` for tls.connect; its published types leave it out.
   const lookup = guard ? { lookup: guard.lookup } : {};
   const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, ...lookup, onread };
   const socket = connected(options, isSecure, secure, through);
-  const line: Line = Object.assign(state, { socket });
+  const line: Line = Object.assign(state, { socket, rests: false });
   if (through) readPieces(socket, line);
   const fail = (error: Error): void => line.reading?.fail(error);
   socket.setNoDelay(true).setTimeout(connectMs);
@@ -158,7 +171,11 @@ function dial(url: URL, { silenceMs, connectMs = silenceMs, guard }: RawOptions,
   });
   socket.on("error", fail);
   socket.on("end", () => socket.destroy());
-  socket.on("close", () => fail(Object.assign(new Error("the connection broke off"), { code: "ECONNRESET" })));
+  socket.on("close", () => {
+    // After an answer that broke off somebody may still hold a piece of the buffer.
+    if (line.rests) buffers.push(own);
+    fail(Object.assign(new Error("the connection broke off"), { code: "ECONNRESET" }));
+  });
   return line;
 }
 
@@ -242,6 +259,7 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
 export function newRawClient(options: RawOptions): RawClient {
   const idle = new Map<string, Line[]>();
   const all = new Set<Line>();
+  const buffers: Buffers = [];
   const free = (origin: string): Line | undefined => {
     for (const lines = idle.get(origin) ?? []; lines.length > 0;) {
       const line = lines.pop();
@@ -254,12 +272,14 @@ export function newRawClient(options: RawOptions): RawClient {
     const kept = free(origin);
     const through = kept ? undefined : await options.tunnels?.open(placeOf(request.url));
     if (signal.aborted) through?.destroy();
-    const line = kept ?? dial(request.url, options, through);
+    const line = kept ?? dial(request.url, options, buffers, through);
     if (!kept) {
       all.add(line);
       line.socket.once("close", () => all.delete(line));
     }
+    line.rests = false;
     const canStay = await exchange(line, request, signal);
+    line.rests = true;
     if (!canStay) return void line.socket.destroy();
     const lines = idle.get(origin) ?? [];
     idle.set(origin, [...lines.filter(({ socket }) => !socket.destroyed), line]);

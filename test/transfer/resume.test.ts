@@ -11,6 +11,7 @@ import { systemClock } from "../../operator/runtime/clock.ts";
 import { RetryError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { emptyModel } from "../../operator/transfer/revisions.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
@@ -117,6 +118,60 @@ for (const kind of kinds) {
     const { source, parts } = counted(newSource(t, s3, "source"));
     await assertWhole(store, await attempt({ store, source }));
     assert.deepEqual(parts, []);
+  });
+
+  test(`${kind}: small files that stand are not read again, but for those that nobody could take down`, async (t) => {
+    const client = s3.client();
+    t.after(() => client.destroy());
+    const prefix = `small-${kind}`;
+    const names = Array.from({ length: 150 }, (_, n) => `notes/${String(n)}.txt`);
+    const notes = Object.fromEntries(names.map((name) => [name, Buffer.from(`of ${name}`)]));
+    await uploadFiles(client, "source", `${prefix}/`, tinyModel(notes));
+    const store = await newStore(t, s3, kind);
+    // Killed: after the first batch nothing that is noted reaches the store any more.
+    let batches = 0;
+    const dying: ObjectStore = {
+      ...store,
+      put: (key, ...rest) => {
+        if (key.includes("/.berth/batches/") && batches++ > 0) return Promise.reject(new Error("killed"));
+        if (key.endsWith("MANIFEST.json")) return Promise.reject(new RetryError(new Error("killed")));
+        return store.put(key, ...rest);
+      },
+    };
+    await assert.rejects(attempt({ store: dying, source: newSource(t, s3, "source"), prefix }), /killed/);
+    const source = newSource(t, s3, "source");
+    const read: string[] = [];
+    const fill: ObjectSource["fill"] = (object, ...rest) => {
+      assert.ok(source.fill);
+      if (object.key.includes("/notes/")) read.push(object.key);
+      return source.fill(object, ...rest);
+    };
+    const result = await attempt({ store, source: { ...source, fill }, prefix });
+    assert.equal(result.kind, "imported");
+    assert.ok(read.length < names.length, "the first batch had been taken down");
+    const folder = "models/ns-uid/model-uid/1/";
+    const keys: string[] = [];
+    for await (const { key } of store.list(folder)) keys.push(key.slice(folder.length));
+    assert.deepEqual(keys.filter((key) => key.startsWith("notes/")).sort(), [...names].sort());
+    assert.deepEqual(keys.filter((key) => key.startsWith(".berth/")), [".berth/import.json"]); // prettier-ignore
+  });
+
+  test(`${kind}: a small file of another state of the source stays where it is, and this one goes beside it`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const folder = "models/ns-uid/model-uid/1/";
+    for (const other of ["other words", "x".repeat(700)]) {
+      await store.put(`${folder}tokenizer_config.json`, Buffer.from(other));
+      const result = await attempt({ store, source: newSource(t, s3, "source") });
+      assert.equal(result.kind, "imported");
+      const manifest = JSON.parse(Buffer.from((await store.get(`${folder}MANIFEST.json`, 1 << 20)) ?? []).toString());
+      const { key, sha256: wanted } = manifest.files.find(
+        (file: { path: string }) => file.path === "tokenizer_config.json",
+      );
+      assert.match(key, /^1\/\.berth\/objects\/[0-9a-f]{16}\/tokenizer_config\.json$/);
+      const stored = await store.get(`models/ns-uid/model-uid/${String(key)}`, 1 << 20);
+      assert.equal(createHash("sha256").update(stored ?? "").digest("hex"), wanted); // prettier-ignore
+      await emptyModel(store, { namespaceUID: "ns-uid", modelUID: "model-uid" });
+    }
   });
 
   test(`${kind}: parts of a source that has changed since are not mixed with others`, async (t) => {

@@ -1,13 +1,15 @@
 /**
- * The way for the bytes of large reads below the SDK: the SDK signs, addresses and understands errors, a raw client brings the body
- * of a success straight into the caller's memory. Node's own client hands out 64 KiB at a time, which costs several times the CPU.
+ * The way for the bytes of objects below the SDK: a raw client brings the body of a success straight into the caller's memory. The SDK
+ * still says where a bucket is, and understands refusals: they are handed to it as if it had asked itself.
  */
 import { Readable } from "node:stream";
-import { crc32 } from "node:zlib";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
+import type { S3Client } from "@aws-sdk/client-s3";
+import type { S3Access } from "./client.ts";
+import { addressOf } from "./presign.ts";
+import { escaped, newSigner } from "./sigv4.ts";
 
 type Handle = NodeHttpHandler["handle"];
-type Request = Parameters<Handle>[0];
 type Answer = Awaited<ReturnType<Handle>>;
 
 /** GET over pooled connections into memory; see transfer/rawget.ts. */
@@ -25,12 +27,10 @@ export interface BulkClient {
   close(): void;
 }
 
-/** Memory to fill, and what came into it. Given to `client.send` beside the abort signal. */
+/** Memory to fill, and what came into it. */
 export class BulkTarget {
   /** Bytes that came. */
   at = 0;
-  /** CRC-32 of them, counted as they came. */
-  crc32 = 0;
   headers: ReadonlyMap<string, string> = new Map();
   /** True where the answer's body is the object, and not a refusal's words. */
   isBody = false;
@@ -43,7 +43,6 @@ export class BulkTarget {
   begin(headers: ReadonlyMap<string, string>, isBody: boolean): void {
     this.at = 0;
     this.isBody = isBody;
-    this.crc32 = 0;
     this.headers = headers;
   }
 
@@ -57,7 +56,19 @@ export class BulkTarget {
     const isThere = piece.buffer === this.into.buffer && piece.byteOffset === this.into.byteOffset + this.at;
     if (!isThere) this.into.set(piece, this.at);
     this.at += piece.length;
-    this.crc32 = crc32(piece, this.crc32);
+  }
+}
+
+/** An answer that is no success. Given to `client.send` beside the abort signal. */
+export class Refusal {
+  readonly status: number;
+  readonly headers: ReadonlyMap<string, string>;
+  readonly words: Uint8Array;
+
+  constructor(status: number, headers: ReadonlyMap<string, string>, words: Uint8Array) {
+    this.status = status;
+    this.headers = headers;
+    this.words = words;
   }
 }
 
@@ -65,31 +76,24 @@ export class BulkTarget {
 const LONGEST_REFUSAL = 64 << 10;
 const never = new AbortController().signal;
 
-/** As signatures have it (RFC 3986). */
-const escaped = (text: string): string =>
-  encodeURIComponent(text).replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
-
-function urlOf({ protocol, hostname, port, path, query }: Request): URL {
-  const pairs = Object.entries(query).flatMap(([name, value]) =>
-    (Array.isArray(value) ? value : [value]).map((one) => `${escaped(name)}=${escaped(one ?? "")}`),
-  );
-  const origin = `${protocol}//${hostname}${port === undefined ? "" : `:${String(port)}`}`;
-  return new URL(`${origin}${path}${pairs.length > 0 ? `?${pairs.join("&")}` : ""}`);
-}
-
 const isBody = (status: number): boolean => status === 200 || status === 206;
 
-async function fetchInto(client: BulkClient, request: Request, url: URL, target: BulkTarget, signal: AbortSignal) {
+/** Resolves with the refusal where the answer is one; else the target holds what came. */
+async function fetchInto(
+  client: BulkClient,
+  { url, headers }: { readonly url: URL; readonly headers: Readonly<Record<string, string>> },
+  target: BulkTarget,
+  signal: AbortSignal,
+): Promise<Refusal | undefined> {
   let status = 0;
   let refusal = Buffer.alloc(0);
-  let headers: ReadonlyMap<string, string> = new Map();
   await client.get(
     {
       url,
-      headers: request.headers,
+      headers,
       onHead: (head) => {
-        ({ status, headers } = head);
-        target.begin(headers, isBody(status));
+        ({ status } = head);
+        target.begin(head.headers, isBody(status));
       },
       into: () => (isBody(status) ? target.next() : undefined),
       onBytes: (piece) => {
@@ -99,10 +103,46 @@ async function fetchInto(client: BulkClient, request: Request, url: URL, target:
     },
     signal,
   );
-  return { statusCode: status, headers: Object.fromEntries(headers), body: Readable.from([refusal]) };
+  return isBody(status) ? undefined : new Refusal(status, target.headers, refusal);
 }
 
-/** A handler that takes requests with a BulkTarget the raw way, and all others the usual one. */
+export interface BulkGet {
+  readonly key: string;
+  /** Of the request beside those that every one has; names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly versionId?: string | undefined;
+}
+
+export type BulkGetter = (get: BulkGet, target: BulkTarget, signal?: AbortSignal) => Promise<Refusal | undefined>;
+
+/** GETs of objects of one bucket into memory. */
+export function newBulkGetter(client: S3Client, bulk: BulkClient, bucket: string, access: S3Access): BulkGetter {
+  const sign = newSigner();
+  /** Everything before the key; the same for all of a bucket. */
+  let base: Promise<URL> | undefined;
+  const addressed = async (): Promise<URL> => {
+    const { protocol, hostname, port, path } = await addressOf(client, bucket, "k");
+    return new URL(`${protocol}//${hostname}${port === undefined ? "" : `:${String(port)}`}${path.slice(0, -1)}`);
+  };
+  return async ({ key, headers, versionId }, target, signal = never) => {
+    const { origin, host, pathname } = await (base ??= addressed());
+    const path = pathname + key.split("/").map(escaped).join("/");
+    const query = versionId === undefined ? "" : `versionId=${escaped(versionId)}`;
+    const url = new URL(`${origin}${path}${query === "" ? "" : `?${query}`}`);
+    // What was signed is what must be asked for: a path that URLs would tidy up cannot go this way.
+    if (url.pathname !== path) throw new Error(`the key of ${path.slice(0, 200)} cannot be asked for`);
+    const credentials = access.currentCredentials?.() ?? access.credentials;
+    const payer = access.requesterPays ? { "x-amz-request-payer": "requester" } : {};
+    const unsigned = { method: "GET", path, query, headers: { host, ...payer, ...headers } } as const;
+    // The SDK learns from refusals how wrong the clock is.
+    const nowMs = Date.now() + client.config.systemClockOffset;
+    const isAnonymous = access.credentials === undefined || credentials === undefined;
+    const all = isAnonymous ? unsigned.headers : sign(unsigned, { region: access.region, credentials, nowMs });
+    return fetchInto(bulk, { url, headers: all }, target, signal);
+  };
+}
+
+/** A handler that answers requests which carry a Refusal with it, and sends all others. */
 export class BulkHandler extends NodeHttpHandler {
   readonly #client: BulkClient;
 
@@ -112,13 +152,10 @@ export class BulkHandler extends NodeHttpHandler {
   }
 
   override async handle(...[request, options]: Parameters<Handle>): Promise<Answer> {
-    const target = (options as { readonly bulk?: unknown } | undefined)?.bulk;
-    if (!(target instanceof BulkTarget)) return super.handle(request, options);
-    const url = urlOf(request);
-    // What was signed is what must be asked for: a path that URLs would tidy up cannot go this way.
-    if (url.pathname !== request.path) throw new Error(`the key of ${request.path.slice(0, 200)} cannot be asked for`);
-    const signal = (options?.abortSignal as AbortSignal | undefined) ?? never;
-    const response = await fetchInto(this.#client, request, url, target, signal);
+    const refusal = (options as { readonly refusal?: unknown } | undefined)?.refusal;
+    if (!(refusal instanceof Refusal)) return super.handle(request, options);
+    const { status, headers, words } = refusal;
+    const response = { statusCode: status, headers: Object.fromEntries(headers), body: Readable.from([words]) };
     return { response: response as Answer["response"] };
   }
 

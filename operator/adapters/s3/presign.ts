@@ -1,6 +1,7 @@
 /** URLs that let their holder read one object for a short while, without a credential (SigV4 in the query, AWS's and S3-compatible servers' own). */
 import { GetObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
+import { escaped } from "./sigv4.ts";
 
 /** Where a request goes, as the SDK addresses it: path or virtual host, custom endpoint or AWS. */
 interface Addressed {
@@ -18,7 +19,7 @@ interface Presigner {
 }
 
 /** Builds the request and stops before it would be signed and sent. */
-async function addressOf(client: S3Client, bucket: string, key: string): Promise<Addressed> {
+export async function addressOf(client: S3Client, bucket: string, key: string): Promise<Addressed> {
   const command = new GetObjectCommand({ Bucket: bucket, Key: key });
   let found: Addressed | undefined;
   command.middlewareStack.add(
@@ -32,9 +33,6 @@ async function addressOf(client: S3Client, bucket: string, key: string): Promise
   if (!found) throw new Error("the request was not built");
   return found;
 }
-
-const encoded = (text: string): string =>
-  encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
 
 /** A GET of this object, of any range of it, for `seconds`. */
 export async function presignGet(
@@ -62,6 +60,6 @@ export async function presignGet(
     headers: { host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
   };
   const signed = await signer.presign(bare, { expiresIn: seconds });
-  const query = Object.entries(signed.query ?? {}).map(([name, value]) => `${encoded(name)}=${encoded(value ?? "")}`);
+  const query = Object.entries(signed.query ?? {}).map(([name, value]) => `${escaped(name)}=${escaped(value ?? "")}`);
   return `${protocol}//${host}${signed.path}?${query.join("&")}`;
 }

@@ -3,11 +3,12 @@
  * to the version that was read first. Redirects are never followed.
  */
 import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
-import type { GetObjectCommandOutput, S3Client } from "@aws-sdk/client-s3";
+import type { S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
 import type { CopyOrigin, Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
-import { BulkTarget } from "./bulk.ts";
+import { BulkTarget, newBulkGetter } from "./bulk.ts";
+import type { BulkGetter } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
@@ -53,17 +54,25 @@ function isOtherLength(object: SourceObject, lengthBytes: number, target: BulkTa
   return target.isBody && isWhole && told !== undefined && Number(told) !== lengthBytes;
 }
 
-function checkRange(object: SourceObject, lengthBytes: number, answer: GetObjectCommandOutput): void {
-  const total = totalOf(answer.ContentRange);
+/** What an answer says of the object. */
+interface Said {
+  readonly range: string | undefined;
+  readonly lengthBytes: number | undefined;
+  readonly versionId: string | undefined;
+}
+
+function checkRange(object: SourceObject, lengthBytes: number, said: Said): void {
+  const total = totalOf(said.range);
   if (total === undefined && lengthBytes !== object.sizeBytes) throw new Error("the server ignores ranges");
-  const told = total ?? answer.ContentLength;
+  const told = total ?? said.lengthBytes;
   if (told !== undefined && told !== object.sizeBytes) throw changed(object, "changed its size");
 }
 
 interface Reading {
   readonly client: S3Client;
   readonly bucket: string;
-  readonly isBulk: boolean;
+  /** Brings bytes below the SDK, where there is a way. */
+  readonly get: BulkGetter | undefined;
   /** Version of each key with its ETag, as the first answer named it. */
   readonly versions: Map<string, string>;
   /** False once the server refuses to read by version: the ETag pins as well, but only as long as nobody overwrites. */
@@ -72,58 +81,107 @@ interface Reading {
 
 const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
 
-/** The whole of an object is asked for without a range: servers state checksums only then. */
-function getCommand({ bucket, versions }: Reading, object: SourceObject, offset: number, lengthBytes: number) {
+/** Some bytes of an object, and the memory that they go to. */
+interface Wanted {
+  readonly object: SourceObject;
+  /** The whole of an object is asked for without a range: servers state checksums only then. */
+  readonly range: string | undefined;
+  readonly versionId: string | undefined;
+  readonly target: BulkTarget;
+  readonly signal: AbortSignal | undefined;
+}
+
+function wantedOf(
+  { versions }: Reading,
+  object: SourceObject,
+  offset: number,
+  target: BulkTarget,
+  signal?: AbortSignal,
+) {
+  const lengthBytes = target.into.length;
   const isWhole = offset === 0 && lengthBytes === object.sizeBytes;
+  const range = isWhole ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
+  return { object, range, versionId: versions.get(pinOf(object)), target, signal };
+}
+
+function getCommand({ bucket }: Reading, { object, range, versionId }: Wanted): GetObjectCommand {
   const command = new GetObjectCommand({
     Bucket: bucket,
     Key: object.key,
     IfMatch: object.etag,
-    ...(isWhole ? {} : { Range: `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}` }),
-    ...(versions.has(pinOf(object)) ? { VersionId: versions.get(pinOf(object)) } : {}),
+    ...(range === undefined ? {} : { Range: range }),
+    ...(versionId === undefined ? {} : { VersionId: versionId }),
   });
-  if (isWhole) wantsStated(command);
+  if (range === undefined) wantsStated(command);
   return command;
 }
 
-/** Many who may read objects may not read their versions (s3:GetObjectVersion); then the ETag alone pins. */
-async function send(reading: Reading, object: SourceObject, offset: number, lengthBytes: number, options: object) {
-  const command = getCommand(reading, object, offset, lengthBytes);
+/** Below the SDK, which only reads what a refusal says. */
+async function getBulk(reading: Reading, get: BulkGetter, wanted: Wanted): Promise<Said> {
+  const { object, range, versionId, target, signal } = wanted;
+  const headers = {
+    "if-match": object.etag,
+    ...(range === undefined ? { "x-amz-checksum-mode": "ENABLED" } : { range }),
+  };
+  const refusal = await get({ key: object.key, headers, versionId }, target, signal);
+  // A success among what is no body (204, say) is none of an object.
+  if (refusal) {
+    await reading.client.send(getCommand(reading, wanted), { refusal } as object);
+    throw new Error(`the server answers a read with HTTP ${String(refusal.status)}`);
+  }
+  const said = (name: string): string | undefined => target.headers.get(name);
+  const length = said("content-length");
+  return {
+    range: said("content-range"),
+    lengthBytes: length === undefined ? undefined : Number(length),
+    versionId: said("x-amz-version-id"),
+  };
+}
+
+async function getBySdk(reading: Reading, wanted: Wanted): Promise<Said> {
+  const { target, signal, object } = wanted;
+  const options = signal ? { abortSignal: signal } : {};
+  const answer = await reading.client.send(getCommand(reading, wanted), options);
+  const said = { range: answer.ContentRange, lengthBytes: answer.ContentLength, versionId: answer.VersionId };
+  const body = answer.Body as Readable | undefined;
+  if (!body) throw new Error("the answer has no body");
   try {
-    return await reading.client.send(command, options);
+    checkRange(object, target.into.length, said);
+  } catch (error) {
+    body.destroy();
+    throw error;
+  }
+  target.begin(new Map(), true);
+  await collect(body, target, signal);
+  return said;
+}
+
+/** Many who may read objects may not read their versions (s3:GetObjectVersion); then the ETag alone pins. */
+async function send(reading: Reading, wanted: Wanted): Promise<Said> {
+  const { get } = reading;
+  const once = (one: Wanted): Promise<Said> => (get ? getBulk(reading, get, one) : getBySdk(reading, one));
+  try {
+    return await once(wanted);
   } catch (error) {
     const isRefused = [400, 403, 404, 405, 501].includes(statusOf(error) ?? 0);
-    if (command.input.VersionId === undefined || !isRefused) throw error;
+    if (wanted.versionId === undefined || !isRefused) throw error;
     reading.pinsVersions = false;
     reading.versions.clear();
-    return reading.client.send(getCommand(reading, object, offset, lengthBytes), options);
+    return once({ ...wanted, versionId: undefined });
   }
 }
 
 async function fill(reading: Reading, object: SourceObject, offset: number, target: BulkTarget, signal?: AbortSignal) {
   const { versions } = reading;
   const lengthBytes = target.into.length;
-  const options = { ...(signal ? { abortSignal: signal } : {}), ...(reading.isBulk ? { bulk: target } : {}) };
-  const answer = await send(reading, object, offset, lengthBytes, options).catch((error: unknown) => {
+  const said = await send(reading, wantedOf(reading, object, offset, target, signal)).catch((error: unknown) => {
     throw isOtherLength(object, lengthBytes, target) ? changed(object, "changed its size") : error;
   });
-  const body = answer.Body as Readable | undefined;
-  if (!body) throw new Error("the answer has no body");
-  try {
-    checkRange(object, lengthBytes, answer);
-  } catch (error) {
-    body.destroy();
-    throw error;
-  }
-  if (reading.isBulk) body.destroy();
-  else {
-    target.begin(new Map(), true);
-    await collect(body, target, signal);
-  }
+  checkRange(object, lengthBytes, said);
   if (target.at < lengthBytes)
     throw new Error(`the answer ended after ${String(target.at)} of ${String(lengthBytes)} bytes`);
-  const { VersionId } = answer;
-  if (reading.pinsVersions && VersionId && VersionId !== "null") versions.set(pinOf(object), VersionId);
+  const { versionId } = said;
+  if (reading.pinsVersions && versionId && versionId !== "null") versions.set(pinOf(object), versionId);
 }
 
 export interface S3SourceOptions extends S3Access {
@@ -192,11 +250,12 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
   const endpoint = originOf(options.endpoint, bucket, options.addressing);
   const renewal = newRenewal(credentials, renew);
   // One try each: who reads tries again, and learns of every refusal.
-  const client = newS3Client({ ...options, maxAttempts: 1, currentCredentials: renewal.current });
+  const access = { ...options, maxAttempts: 1, currentCredentials: renewal.current };
+  const client = newS3Client(access);
   const reading: Reading = {
     client,
     bucket,
-    isBulk: options.bulk !== undefined,
+    get: options.bulk && newBulkGetter(client, options.bulk, bucket, access),
     versions: new Map(),
     pinsVersions: true,
   };
@@ -210,7 +269,7 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
   ): Promise<Filled> => {
     const target = new BulkTarget(into);
     await guarded({ reading: true }, () => fill(reading, object, offset, target, signal));
-    return { crc32: target.crc32, stated: statedOf(object, target.headers) };
+    return { stated: statedOf(object, target.headers) };
   };
   return {
     list: (prefix, next) => guarded({}, () => listPage(client, bucket, prefix, next)),

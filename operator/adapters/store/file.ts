@@ -2,46 +2,16 @@
  * The store on a POSIX folder. An object is written under `.incoming/` and linked to its place when complete: link(2)
  * fails where the name is taken, which is what "if absent" needs. Files and folders are flushed before success is told.
  */
-import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readdir, rename, rm, stat, unlink } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
+import { open, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
 import type { Readable } from "node:stream";
 import type { ListedObject, ObjectStore, ObjectUpload, UploadPlan } from "../../ports.ts";
 import { storeError } from "../s3/errors.ts";
-import { openFileUpload, writeAt } from "./fileupload.ts";
-import { newFolders, syncFolder } from "./folders.ts";
-import type { Folders } from "./folders.ts";
-
-const INCOMING = ".incoming";
-
-function codeOf(error: unknown): string | undefined {
-  return (error as { code?: string } | null)?.code;
-}
-
-/** Links or moves a finished file to its key; the folder may have been swept away beside us, so it is made anew once. */
-async function publish(
-  folders: Folders,
-  temporary: string,
-  target: string,
-  ifAbsent: boolean,
-): Promise<"written" | "exists"> {
-  for (let attempt = 0; ; attempt++) {
-    await folders.make(dirname(target));
-    try {
-      await (ifAbsent ? link(temporary, target) : rename(temporary, target));
-      await syncFolder(dirname(target));
-      return "written";
-    } catch (error) {
-      if (codeOf(error) === "EEXIST") {
-        // Who was first may not have come to flush it, and what is called there must stay.
-        await syncFolder(dirname(target));
-        return "exists";
-      }
-      if (codeOf(error) !== "ENOENT" || attempt > 2) throw error;
-    }
-  }
-}
+import { openFileUpload } from "./fileupload.ts";
+import { newFolders } from "./folders.ts";
+import { INCOMING, codeOf, newIncoming, newPublish } from "./incoming.ts";
+import type { Incoming } from "./incoming.ts";
+import { writeAt } from "./partfile.ts";
 
 async function* walk(folder: string, key: string): AsyncIterable<ListedObject> {
   let entries;
@@ -105,7 +75,8 @@ export function newFileStore(folder: string): ObjectStore {
   const root = resolve(folder);
   const url = `file://${root}`;
   const folders = newFolders(root);
-  const incoming = newFolders(join(root, INCOMING));
+  const publish = newPublish(folders);
+  const incoming = newIncoming(root, folders);
   const pathOf = (key: string): string => {
     const path = resolve(root, key);
     if (key.startsWith("/") || key.includes("\0") || !path.startsWith(root + sep))
@@ -119,43 +90,22 @@ export function newFileStore(folder: string): ObjectStore {
       throw storeError(error, url, []);
     }
   };
-  const begin = async (key: string): Promise<{ file: FileHandle; path: string }> => {
-    const path = join(root, INCOMING, `${key}.${randomBytes(6).toString("hex")}`);
-    await folders.make(root);
-    await mkdir(dirname(path), { recursive: true });
-    return { file: await open(path, "wx", 0o640), path };
-  };
-  const discard = async (path: string): Promise<void> => {
-    await unlink(path).catch(() => undefined);
-    await incoming.sweep(dirname(path));
-  };
-
   /** Leaves neither a descriptor nor a piece of a file where a write fails, as on a full disk. */
-  const orDiscard = async <T>(
-    { file, path }: { file: FileHandle; path: string },
-    work: () => Promise<T>,
-  ): Promise<T> => {
+  const orDiscard = async <T>({ file, path }: Incoming, work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
     } catch (error) {
       await file.close().catch(() => undefined);
-      await discard(path);
+      await incoming.remove(path);
       throw error;
     }
-  };
-
-  const finish = async (file: FileHandle, path: string, key: string, ifAbsent: boolean) => {
-    await file.sync().finally(() => file.close());
-    const outcome = await publish(folders, path, pathOf(key), ifAbsent);
-    await discard(path);
-    return outcome;
   };
 
   async function upload(key: string, plan: UploadPlan): Promise<ObjectUpload> {
     const target = pathOf(key);
     const base = join(root, INCOMING, key);
-    const places = { base, sweep: incoming.sweep, publish: (data: string) => publish(folders, data, target, true) };
-    await folders.make(root);
+    const places = { base, sweep: incoming.sweep, publish: (data: string) => publish(data, target, true) };
+    if (!folders.knows(root)) await folders.make(root);
     const begun = await openFileUpload(places, plan);
     const { readBack } = begun;
     return {
@@ -197,12 +147,16 @@ export function newFileStore(folder: string): ObjectStore {
     put: (key, bytes, options) =>
       guard(async () => {
         pathOf(key);
-        const begun = await begin(key);
+        const begun = await incoming.open(key);
         const { file, path } = begun;
-        return orDiscard(begun, async () => {
+        const outcome = await orDiscard(begun, async () => {
           await writeAt(file, bytes, 0);
-          return finish(file, path, key, options?.ifAbsent ?? false);
+          await file.sync();
+          await file.close();
+          return publish(path, pathOf(key), options?.ifAbsent ?? false);
         });
+        await incoming.remove(path);
+        return outcome;
       }),
     upload: (key, plan) => guard(() => upload(key, plan)),
     readsBack: true,

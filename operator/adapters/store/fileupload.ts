@@ -5,10 +5,11 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
-import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { ObjectUpload, UploadPlan } from "../../ports.ts";
+import { withFolder } from "./incoming.ts";
 import { partLine, partsOf, planLine } from "./journal.ts";
+import { openPartFile } from "./partfile.ts";
 
 const DATA = "data";
 const JOURNAL = "journal";
@@ -21,13 +22,6 @@ export interface UploadFolders {
   readonly publish: (data: string) => Promise<"written" | "exists">;
   /** Removes empty folders above. */
   readonly sweep: (from: string) => Promise<void>;
-}
-
-export async function writeAt(file: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < bytes.length;) {
-    const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);
-    at += bytesWritten;
-  }
 }
 
 const newName = (base: string): string => `${base}.${randomBytes(6).toString("hex")}`;
@@ -70,7 +64,7 @@ async function takeOver(base: string, plan: UploadPlan): Promise<Found | undefin
 async function begin(base: string, plan: UploadPlan, forget: (folder: string) => Promise<void>): Promise<Found> {
   const folder = newName(base);
   try {
-    await mkdir(folder, { recursive: true });
+    await withFolder(dirname(folder), () => mkdir(folder));
     const data = await open(join(folder, DATA), "wx", FILE_MODE);
     await data.truncate(plan.sizeBytes).finally(() => data.close());
     const journal = await open(join(folder, JOURNAL), "wx", FILE_MODE);
@@ -82,14 +76,6 @@ async function begin(base: string, plan: UploadPlan, forget: (folder: string) =>
   }
 }
 
-async function readWhole(file: FileHandle, into: Uint8Array, position: number): Promise<void> {
-  for (let at = 0; at < into.length;) {
-    const { bytesRead } = await file.read(into, at, into.length - at, position + at);
-    if (bytesRead === 0) throw new Error("an upload became shorter while it was read");
-    at += bytesRead;
-  }
-}
-
 /** Fails where there is no room for the folder or the journal; what was begun is removed then. */
 export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): Promise<ObjectUpload> {
   const { base, publish, sweep } = folders;
@@ -98,7 +84,7 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
     await sweep(dirname(folder));
   };
   const { folder, parts } = (await takeOver(base, plan)) ?? (await begin(base, plan, forget));
-  const data = await open(join(folder, DATA), "r+");
+  const data = await openPartFile(join(folder, DATA));
   const journal = await open(join(folder, JOURNAL), "a");
   const close = async (): Promise<void> => {
     for (const file of [data, journal]) await file.close().catch(() => undefined);
@@ -109,10 +95,10 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
   };
   return {
     found: parts,
-    readBack: (number, into) => readWhole(data, into, number * plan.partBytes),
+    readBack: (number, into) => data.read(into, number * plan.partBytes),
     async part(number, bytes, crc32) {
       await isOurs();
-      await writeAt(data, bytes, number * plan.partBytes);
+      await data.write(bytes, number * plan.partBytes);
       await journal.write(partLine(number, crc32));
     },
     async commit() {

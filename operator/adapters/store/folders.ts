@@ -13,6 +13,8 @@ export async function syncFolder(path: string): Promise<void> {
 export interface Folders {
   /** Resolves when the folder is there and no crash can take its name. */
   make(path: string): Promise<void>;
+  /** Whether it was made or found, and flushed, and not swept away by us since; another process may have done so. */
+  knows(path: string): boolean;
   /** Removes the folder and those above it as far as they are empty, but not the root. */
   sweep(path: string): Promise<void>;
 }
@@ -35,6 +37,7 @@ export function newFolders(root: string): Folders {
       if (flushed.size >= MOST_KNOWN) flushed.clear();
       flushed.add(path);
     },
+    knows: (path) => flushed.has(path),
     async sweep(path) {
       for (let folder = path; folder !== root && folder.startsWith(root); folder = dirname(folder)) {
         flushed.delete(folder);

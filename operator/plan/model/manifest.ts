@@ -46,6 +46,8 @@ export function recordKey(path: string): string {
   return [RECORDS, ...segments.map((segment) => `d-${segment}`), `f-${name}`].join("/");
 }
 export const RECORDS = ".berth/files";
+/** Below it: records of files that came together, some in each object. */
+export const SHARED_RECORDS = ".berth/batches/";
 export const IMPORT_KEY = ".berth/import.json";
 /** Says that an import means to point at objects of earlier revisions: nobody may remove them while it runs. */
 export const CLAIM_KEY = ".berth/importing";
@@ -187,8 +189,8 @@ function isSoundPath(path: string, segments: readonly string[]): boolean {
 }
 
 /**
- * What stands, or will ever stand, at one key: written once, before the object itself and never changed, so that whoever finds
- * both may take the object for a file of that state of the source. A restarted import skips it.
+ * What stands, or will ever stand, at one key: written once and never changed, so that whoever finds it and the object may take the
+ * object for a file of that state of the source. A restarted import skips it.
  */
 export interface FileRecord extends StoredFile {
   readonly etag: string;
@@ -204,6 +206,17 @@ export function parseRecord(text: string): FileRecord | undefined {
   const { path, sizeBytes, sha256, etag, key } = json ?? {};
   const sound = typeof path === "string" && typeof sha256 === "string" && typeof etag === "string" && isSoundKey(key);
   return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag, key } : undefined;
+}
+
+/** Records of several files, as text and back; what is no record is left out. */
+export function recordsText(records: readonly FileRecord[]): string {
+  return records.map((record) => `${recordText(record)}\n`).join("");
+}
+export function parseRecords(text: string): FileRecord[] {
+  return text
+    .split("\n")
+    .map(parseRecord)
+    .filter((record) => record !== undefined);
 }
 
 /** Where a revision came from: a folder of a bucket, or a commit of a repository. */
