@@ -132,7 +132,7 @@ export function newBulkGetter(client: S3Client, bulk: BulkClient, bucket: string
     // What was signed is what must be asked for: a path that URLs would tidy up cannot go this way.
     if (url.pathname !== path) throw new Error(`the key of ${path.slice(0, 200)} cannot be asked for`);
     const credentials = access.currentCredentials?.() ?? access.credentials;
-    const payer = access.requesterPays ? { "x-amz-request-payer": "requester" } : {};
+    const payer: Record<string, string> = access.requesterPays ? { "x-amz-request-payer": "requester" } : {};
     const unsigned = { method: "GET", path, query, headers: { host, ...payer, ...headers } } as const;
     // The SDK learns from refusals how wrong the clock is.
     const nowMs = Date.now() + client.config.systemClockOffset;
