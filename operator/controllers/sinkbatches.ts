@@ -8,6 +8,7 @@ import type { Clock, Ledger, Log, SinkTarget, SinkWindow } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
 import type { ReadWindow } from "./ledgerreads.ts";
 import type { SinkMetrics } from "./sinkmetrics.ts";
+import type { Others } from "./sinkothers.ts";
 
 export interface SinkDeps {
   readonly name: string;
@@ -21,7 +22,8 @@ export interface SinkDeps {
   readonly metrics: SinkMetrics;
 }
 
-export type Send = (records: readonly UsageRecord[], window: SinkWindow) => Promise<readonly Refusal[]>;
+/** `others` are asked for where all records are refused. */
+export type Send = (records: readonly UsageRecord[], window: SinkWindow, others: Others) => Promise<readonly Refusal[]>;
 
 export interface Refusal {
   readonly record: UsageRecord;
@@ -45,9 +47,9 @@ export function sinkWindowOf({ window, manifest }: ReadWindow): SinkWindow {
 export async function deliverBatch(
   { ledger, name, metrics, log }: SinkDeps,
   send: Send,
-  { key, batch, sealed }: OwedWindow & { readonly batch: readonly UsageRecord[] },
+  { key, batch, sealed, others }: OwedWindow & { readonly batch: readonly UsageRecord[]; readonly others: Others },
 ): Promise<string[]> {
-  const refusals = await send(batch, sinkWindowOf(sealed));
+  const refusals = await send(batch, sinkWindowOf(sealed), others);
   for (const { record, reason } of refusals) {
     const body = { sink: name, recordId: record.id, manifest: key, reason };
     const stored = quarantined.parse({ schema: "berth.dev/sink-quarantine.v1", ...body });
@@ -59,27 +61,36 @@ export async function deliverBatch(
   return refusals.map(({ record }) => record.id);
 }
 
-/** Halves a refused batch until the refused records stand alone. A sink that refuses all of several is broken itself. */
+/**
+ * Halves a refused batch until the refused records stand alone. Where all of it is refused, the records are at fault only if the sink
+ * takes another one now; one that takes none is broken itself, and nothing is set aside.
+ */
 export function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): Send {
   let everAccepted = false;
   let loneRefusals = 0;
-  async function halves(records: readonly UsageRecord[], window: SinkWindow): Promise<Refusal[]> {
+  async function takes(records: readonly UsageRecord[], window: SinkWindow): Promise<string | undefined> {
     const answer = await target.deliver(records, window);
-    if (answer.accepted) {
-      everAccepted = true;
-      return [];
-    }
+    everAccepted ||= answer.accepted;
+    return answer.accepted ? undefined : answer.refused.slice(0, 500);
+  }
+  async function halves(records: readonly UsageRecord[], window: SinkWindow): Promise<Refusal[]> {
+    const reason = await takes(records, window);
+    if (reason === undefined) return [];
     const [only] = records;
-    if (only && records.length === 1) return [{ record: only, reason: answer.refused.slice(0, 500) }];
+    if (only && records.length === 1) return [{ record: only, reason }];
     const middle = Math.ceil(records.length / 2);
     return [...(await halves(records.slice(0, middle), window)), ...(await halves(records.slice(middle), window))];
   }
-  return async (records, window) => {
+  return async (records, window, others) => {
     const refusals = await halves(records, window);
     if (refusals.length < records.length || records.length === 0) return refusals;
+    const isLone = records.length === 1;
+    if (isLone && everAccepted) return refusals;
+    for (const other of await others(records)) {
+      if ((await takes([other.record], other.window)) === undefined) return refusals;
+    }
     loneRefusals += 1;
-    const suspicious = records.length > 1 || (!everAccepted && loneRefusals < patientRefusals);
-    if (!suspicious) return refusals;
+    if (isLone && loneRefusals >= patientRefusals) return refusals;
     const why = `sink ${name} refuses every record (${refusals[0]?.reason ?? ""}): look at its address, credentials and meters`;
     throw new RetryError(new Error(why));
   };

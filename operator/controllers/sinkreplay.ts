@@ -7,8 +7,9 @@ import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { quarantineKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
-import { deliverBatch } from "./sinkbatches.ts";
+import { deliverBatch, sinkWindowOf } from "./sinkbatches.ts";
 import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
+import { othersIn } from "./sinkothers.ts";
 import { quarantinedRecords } from "./sinkstate.ts";
 
 /** Windows that were sent; each request runs once. */
@@ -50,13 +51,15 @@ async function again(
 ): Promise<number> {
   const { ledger, batchSize } = deps;
   let windows = 0;
-  for (const key of await sealedKeys(ledger, secondsOf(request.from), secondsOf(request.to))) {
+  const keys = await sealedKeys(ledger, secondsOf(request.from), secondsOf(request.to));
+  for (const [place, key] of keys.entries()) {
     if (ended()) return windows;
     const sealed = await readSealed(ledger, key);
+    const others = othersIn(ledger, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
     const { records } = sealed;
     for (let at = 0; at < records.length; at += batchSize) {
       const batch = records.slice(at, at + batchSize);
-      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed }));
+      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed, others }));
       await takeOut(
         deps,
         batch.filter(({ id }) => !refused.has(id)),
@@ -91,7 +94,7 @@ async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => bool
     const sealed = await readSealed(ledger, key);
     const wanted = new Set(set.map(({ recordId }) => recordId));
     const batch = sealed.records.filter(({ id }) => wanted.has(id));
-    const refused = new Set(await deliverBatch(deps, alone, { key, batch, sealed }));
+    const refused = new Set(await deliverBatch(deps, alone, { key, batch, sealed, others: () => Promise.resolve([]) }));
     await takeOut(
       deps,
       batch.filter(({ id }) => !refused.has(id)),

@@ -7,8 +7,10 @@ import { secondsOf } from "../plan/metering/windows.ts";
 import { ackKey, acksPrefix, partKey, rangeOfPartKey } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
-import { deliverBatch, newSender } from "./sinkbatches.ts";
+import { deliverBatch, newSender, sinkWindowOf } from "./sinkbatches.ts";
 import type { OwedWindow, Send, SinkDeps } from "./sinkbatches.ts";
+import { othersIn } from "./sinkothers.ts";
+import type { Others } from "./sinkothers.ts";
 import { replay } from "./sinkreplay.ts";
 
 export interface Sink {
@@ -81,11 +83,12 @@ function newDelivery(deps: SinkDeps) {
     async pass(ended: () => boolean): Promise<number> {
       let windows = 0;
       const keys = await owed();
-      for (const key of keys) {
+      for (const [at, key] of keys.entries()) {
         if (ended()) break;
         const sealed = await readSealed(ledger, key);
         oldestOwedEnd = sealed.window.end;
-        await deliverWindow(deps, send, { key, sealed });
+        const others = othersIn(ledger, sealed, { later: keys.slice(at + 1), windowOf: sinkWindowOf });
+        await deliverWindow(deps, send, { key, sealed, others });
         acked.add(ackKey(name, key));
         since = sealed.window.start;
         windows += 1;
@@ -99,7 +102,11 @@ function newDelivery(deps: SinkDeps) {
   };
 }
 
-async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWindow): Promise<void> {
+async function deliverWindow(
+  deps: SinkDeps,
+  send: Send,
+  { key, sealed, others }: OwedWindow & { readonly others: Others },
+): Promise<void> {
   const { ledger, name, batchSize } = deps;
   const { records, sha256 } = sealed;
   const done = (await ledger.list(ackKey(name, key).replace(/done\.json$/, ""))).flatMap(
@@ -111,7 +118,7 @@ async function deliverWindow(deps: SinkDeps, send: Send, { key, sealed }: OwedWi
     const end = Math.min(records.length, start + batchSize);
     const batch = records.slice(start, end).filter((_, i) => !isDone(start + i));
     if (batch.length === 0) continue;
-    kept.push(...(await deliverBatch(deps, send, { key, batch, sealed })));
+    kept.push(...(await deliverBatch(deps, send, { key, batch, sealed, others })));
     if (records.length > batchSize)
       await ledger.putOnce(partKey(name, key, { start, end }), canonicalBytes({ quarantined: kept }));
   }
