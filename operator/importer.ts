@@ -137,6 +137,7 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
   const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond });
   const ways = waysOf(settings);
   const copies = newSlots(settings.importConcurrency);
+  const inspections = newSlots(1);
   return {
     async importModel({ access, renew, owner, maxSizeBytes, copy, reimport, signal, observer }) {
       const signing = await signerFrom(settings.manifestSigningKeyFile);
@@ -155,7 +156,7 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
         reimport,
       };
       const job = { ...what, clock, signal, observer, serverSideCopy };
-      return importModel({ ...job, places, copies }).finally(() => source.close());
+      return importModel({ ...job, places, copies, inspections }).finally(() => source.close());
     },
     emptyModel: (owner) => emptyModel(store, owner),
   };

@@ -194,13 +194,17 @@ export interface CopyOrigin {
 /** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */
 export interface ObjectSource {
   /** One page of at most 1,000 objects; `next` is passed back for the following page and absent on the last. */
-  list(prefix: string, next?: string): Promise<{ readonly objects: readonly SourceObject[]; readonly next?: string }>;
+  list(
+    prefix: string,
+    next?: string,
+    signal?: AbortSignal,
+  ): Promise<{ readonly objects: readonly SourceObject[]; readonly next?: string }>;
   /** Exactly `lengthBytes` (> 0) bytes from `offset`; fails with reason SourceChanged where the content is not `object.etag` any more. */
   read(object: SourceObject, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Uint8Array>;
   /** The same into memory of the caller's, filled whole: the way of large reads. `read` serves where absent. */
   fill?(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled>;
   /** Costs a request; absent where a source states nothing beyond its listing. */
-  stated?(object: SourceObject): Promise<StatedChecksums>;
+  stated?(object: SourceObject, signal?: AbortSignal): Promise<StatedChecksums>;
   /** Of an S3 service, for its own copying; absent for other sources. */
   readonly service?: ObjectService;
   /** Where that service finds the object. */

@@ -4,6 +4,7 @@ import type { ObjectSource, ObjectStore, StatedChecksums } from "../ports.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { inTime } from "./deadline.ts";
 import { fillPart } from "./fill.ts";
 import { sha256Hex } from "./hash.ts";
 import type { HashThreads } from "./hashthreads.ts";
@@ -111,7 +112,9 @@ async function checksumsOf({ hashes }: FileCopy, bytes: Uint8Array): Promise<Che
 async function statedOf({ source, retry }: FileCopy, file: ModelFile): Promise<StatedChecksums> {
   const { stated } = source;
   if (!stated) return {};
-  return withRetries(retry, () => stated(file)).catch((error: unknown) => {
+  return withRetries(retry, () =>
+    inTime(retry, { what: `what is stated of ${file.path}`, lengthBytes: 0 }, (signal) => stated(file, signal)),
+  ).catch((error: unknown) => {
     if (error instanceof TerminalError) return {};
     throw error;
   });

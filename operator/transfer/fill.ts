@@ -1,15 +1,11 @@
 /** One part of a source in memory: allowed by the pace, held to a time, tried again elsewhere where it fails in a way that passes. */
 import type { Filled, ObjectSource } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
-import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { RetryError } from "../runtime/errors.ts";
+import { inTime } from "./deadline.ts";
 import type { PartPlaces } from "./places.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
-import { isAbort } from "./slots.ts";
-
-/** A source that brings less than this for a whole part is tried again on another connection. */
-const LEAST_BYTES_PER_SECOND = 64 << 10;
-const LEAST_DEADLINE_MS = 60_000;
 
 export interface Filling {
   readonly source: ObjectSource;
@@ -24,18 +20,16 @@ async function readInto(source: ObjectSource, file: ModelFile, offset: number, i
 }
 
 async function once({ source, retry }: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
-  const late = new AbortController();
-  const deadlineMs = Math.max(LEAST_DEADLINE_MS, (into.length * 1000) / LEAST_BYTES_PER_SECOND);
-  const cancel = retry.clock.after(deadlineMs, () => late.abort());
-  const signal = retry.signal ? AbortSignal.any([retry.signal, late.signal]) : late.signal;
+  const what = `${file.path.slice(0, 150)}: ${String(into.length)} bytes`;
+  let working: Promise<Filled> | undefined;
+  const work = (signal: AbortSignal): Promise<Filled> =>
+    (working = source.fill?.(file, offset, into, signal) ?? readInto(source, file, offset, into, signal));
   try {
-    return await (source.fill?.(file, offset, into, signal) ?? readInto(source, file, offset, into, signal));
+    return await inTime(retry, { what, lengthBytes: into.length }, work);
   } catch (error) {
-    if (!late.signal.aborted || retry.signal?.aborted || !(isAbort(error) || error instanceof RetryError)) throw error;
-    const message = `${file.path.slice(0, 200)}: ${String(into.length)} bytes did not come in ${String(deadlineMs / 1000)} s`;
-    throw new RetryError(new TerminalError("SourceUnreachable", message));
-  } finally {
-    cancel();
+    // The memory is another try's only when nothing writes to it any more.
+    await working?.catch(() => undefined);
+    throw error;
   }
 }
 

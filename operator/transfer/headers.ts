@@ -1,30 +1,40 @@
 /** Reads what inspection needs, and no more: small configuration files and the headers of the safetensors files. */
+import { setImmediate } from "node:timers/promises";
 import type { ObjectSource } from "../ports.ts";
 import { GGUF_HEAD_BYTES, ggufFault } from "../plan/model/gguf.ts";
 import { inspect, inspectConfig, isInspected, oversized } from "../plan/model/inspect.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
 import { extensionOf } from "../plan/model/listing.ts";
-import { isProblem, printable } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
-import { headerLength, parseHeader } from "../plan/model/safetensors.ts";
+import { MAX_HEADERS_BYTES, MAX_MODEL_TENSORS, headerLength, parseHeader, tooMuch } from "../plan/model/safetensors.ts";
 import type { Tensor } from "../plan/model/safetensors.ts";
+import { inTime } from "./deadline.ts";
 import type { Inspected } from "./inspected.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import { newSlots } from "./slots.ts";
+import type { Slots } from "./slots.ts";
 
 /** One request of this size covers the header of most shards. */
-const firstReadBytes = 64 * 1024;
-const readsAtOnce = 8;
-/** Headers of all files together, so that ten thousand of them do not fill the memory. */
-const maxHeadersBytes = 512 << 20;
+const FIRST_READ_BYTES = 64 * 1024;
+const FIRST_READS_AT_ONCE = 8;
+/** Of those, what is kept until the header is read. */
+const MOST_KEPT_BYTES = 4 << 20;
+/** Headers that are in memory as bytes at once. */
+const HEADERS_AT_ONCE = 2;
+/** A longer header comes in pieces. */
+const PIECE_BYTES = 8 << 20;
+/** Models whose headers and configuration have more bytes than this take some ten times as much memory: one after the other. */
+const LARGE_BYTES = 4 << 20;
 
 export interface Reading {
   readonly source: ObjectSource;
   readonly retry: RetryOptions;
   /** Told of what was read, so that the copy can be held to it. */
   readonly inspected?: Pick<Inspected, "note">;
+  /** Places for models with much to inspect, shared by all imports of the process. */
+  readonly large?: Slots | undefined;
 }
 
 function readRange(
@@ -34,61 +44,85 @@ function readRange(
   lengthBytes: number,
 ): Promise<Uint8Array> {
   if (lengthBytes === 0) return Promise.resolve(new Uint8Array(0));
-  return withRetries(retry, () => source.read(file, offset, lengthBytes, retry.signal));
+  const what = `the beginning of ${file.path}`;
+  return withRetries(retry, () =>
+    inTime(retry, { what, lengthBytes }, (signal) => source.read(file, offset, lengthBytes, signal)),
+  );
 }
 
-async function readTexts(reading: Reading, listing: Listing): Promise<Map<string, string>> {
-  const wanted = listing.files.filter((file) => isInspected(file.path));
+/** The first `lengthBytes`, of which `first` has come already. */
+async function readBeginning(
+  reading: Reading,
+  file: ModelFile,
+  lengthBytes: number,
+  first: Uint8Array,
+): Promise<Uint8Array> {
+  if (first.length >= lengthBytes) return first.subarray(0, lengthBytes);
+  const bytes = new Uint8Array(lengthBytes);
+  bytes.set(first);
+  for (let at = first.length; at < lengthBytes; at += PIECE_BYTES)
+    bytes.set(await readRange(reading, file, at, Math.min(PIECE_BYTES, lengthBytes - at)), at);
+  return bytes;
+}
+
+async function readTexts(reading: Reading, files: readonly ModelFile[]): Promise<Map<string, string>> {
   const decoder = new TextDecoder();
   const read = async (file: ModelFile): Promise<[string, string]> => {
-    const bytes = await readRange(reading, file, 0, file.sizeBytes);
+    const bytes = await readBeginning(reading, file, file.sizeBytes, new Uint8Array(0));
     reading.inspected?.note(file, bytes);
     return [file.path, decoder.decode(bytes)];
   };
-  return new Map(await Promise.all(wanted.map(read)));
+  return new Map(await Promise.all(files.map(read)));
 }
 
-interface HeaderBytes {
-  readonly bytes: Uint8Array;
+interface Header {
+  readonly file: ModelFile;
+  /** Up to the end of the header: 8 bytes more than its own length. */
+  readonly endBytes: number;
+  /** What is known of it. */
+  readonly first: Uint8Array;
 }
 
-async function readHeader(reading: Reading, file: ModelFile): Promise<HeaderBytes | ModelProblem> {
-  const first = await readRange(reading, file, 0, Math.min(firstReadBytes, file.sizeBytes));
-  const length = headerLength(file.path, first, file.sizeBytes);
-  if (typeof length !== "number") return length;
-  const end = 8 + length;
-  const rest = await readRange(reading, file, first.length, Math.max(0, end - first.length));
-  const bytes = Buffer.concat([first.subarray(0, end), rest]);
-  reading.inspected?.note(file, bytes);
-  return { bytes: bytes.subarray(8) };
-}
-
-async function readHeaders(reading: Reading, listing: Listing): Promise<Map<string, readonly Tensor[]> | ModelProblem> {
-  const files = listing.files.filter((file) => extensionOf(file.path) === "safetensors");
-  const headers = new Map<string, readonly Tensor[]>();
-  const slots = newSlots(readsAtOnce);
+/** Calls `work` for all, some at once; the first problem ends it. */
+async function forAll<T>(
+  all: readonly T[],
+  atOnce: number,
+  signal: AbortSignal | undefined,
+  work: (one: T) => Promise<ModelProblem | undefined>,
+): Promise<ModelProblem | undefined> {
+  const slots = newSlots(atOnce);
   let problem: ModelProblem | undefined;
-  let total = 0;
-  const readOne = async (file: ModelFile): Promise<void> => {
-    const release = await slots.take(reading.retry.signal);
+  const run = async (one: T): Promise<void> => {
+    const release = await slots.take(signal);
     try {
       if (problem) return;
-      const header = await readHeader(reading, file);
-      if (isProblem(header)) return void (problem ??= header);
-      total += header.bytes.length;
-      const tooMuch: ModelProblem = {
-        reason: "SafetensorsInvalid",
-        message: `the safetensors headers together, ${printable(file.path)} the last, are too large to be real: upload the weights again`,
-        retryable: false,
-      };
-      const tensors = total > maxHeadersBytes ? tooMuch : parseHeader(file.path, header.bytes, file.sizeBytes);
-      if ("reason" in tensors) return void (problem ??= tensors);
-      headers.set(file.path, tensors);
+      const found = await work(one);
+      problem ??= found;
     } finally {
       release();
     }
   };
-  await Promise.all(files.map(readOne));
+  await Promise.all(all.map(run));
+  return problem;
+}
+
+/** How long each header is, counted together before any is taken into memory. */
+async function readLengths(reading: Reading, files: readonly ModelFile[]): Promise<Header[] | ModelProblem> {
+  const headers: Header[] = [];
+  let total = 0;
+  let kept = 0;
+  const problem = await forAll(files, FIRST_READS_AT_ONCE, reading.retry.signal, async (file) => {
+    const first = await readRange(reading, file, 0, Math.min(FIRST_READ_BYTES, file.sizeBytes));
+    const length = headerLength(file.path, first, file.sizeBytes);
+    if (typeof length !== "number") return length;
+    total += length;
+    if (total > MAX_HEADERS_BYTES) return tooMuch(file.path, `${String(MAX_HEADERS_BYTES)} bytes`);
+    const endBytes = 8 + length;
+    const keep = kept < MOST_KEPT_BYTES ? first.slice(0, endBytes) : new Uint8Array(0);
+    kept += keep.length;
+    headers.push({ file, endBytes, first: keep });
+    return undefined;
+  });
   return problem ?? headers;
 }
 
@@ -103,13 +137,48 @@ async function ggufProblem(reading: Reading, listing: Listing): Promise<ModelPro
   return undefined;
 }
 
+async function readHeaders(
+  reading: Reading,
+  headers: readonly Header[],
+): Promise<Map<string, readonly Tensor[]> | ModelProblem> {
+  const found = new Map<string, readonly Tensor[]>();
+  let count = 0;
+  const problem = await forAll(headers, HEADERS_AT_ONCE, reading.retry.signal, async ({ file, endBytes, first }) => {
+    const bytes = await readBeginning(reading, file, endBytes, first);
+    reading.inspected?.note(file, bytes);
+    // What is parsed here holds the event loop: others have their turn between two headers.
+    await setImmediate();
+    const tensors = parseHeader(file.path, bytes.subarray(8), file.sizeBytes);
+    if ("reason" in tensors) return tensors;
+    count += tensors.length;
+    if (count > MAX_MODEL_TENSORS) return tooMuch(file.path, `${String(MAX_MODEL_TENSORS)} tensors`);
+    found.set(file.path, tensors);
+    return undefined;
+  });
+  return problem ?? found;
+}
+
+const bytesOf = (files: readonly { readonly sizeBytes: number }[]): number =>
+  files.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+
 /** Facts of the model by its headers, or the first reason to refuse it. Reads kilobytes, whatever the model's size. */
 export async function inspectSource(reading: Reading, listing: Listing): Promise<ModelFacts | ModelProblem> {
   const large = oversized(listing);
   if (large) return large;
-  const texts = await readTexts(reading, listing);
-  const early = inspectConfig(texts) ?? (await ggufProblem(reading, listing));
-  if (early) return early;
-  const headers = await readHeaders(reading, listing);
-  return headers instanceof Map ? inspect(listing, texts, headers) : headers;
+  const wanted = listing.files.filter(({ path }) => isInspected(path));
+  const enter = async (bytes: number) => (bytes > LARGE_BYTES ? reading.large?.take(reading.retry.signal) : undefined);
+  let leave = await enter(bytesOf(wanted));
+  try {
+    const texts = await readTexts(reading, wanted);
+    const early = inspectConfig(texts) ?? (await ggufProblem(reading, listing));
+    if (early) return early;
+    const weights = listing.files.filter(({ path }) => extensionOf(path) === "safetensors");
+    const lengths = await readLengths(reading, weights);
+    if (!Array.isArray(lengths)) return lengths;
+    leave ??= await enter(lengths.reduce((sum, { endBytes }) => sum + endBytes, 0));
+    const headers = await readHeaders(reading, lengths);
+    return headers instanceof Map ? inspect(listing, texts, headers) : headers;
+  } finally {
+    leave?.();
+  }
 }

@@ -56,8 +56,12 @@ export interface ImportJob {
   readonly places: PartPlaces;
   /** Places for imports that copy; inspection waits for none. */
   readonly copies: Slots;
+  /** Places for models with much to inspect; none waits where absent. */
+  readonly inspections?: Slots;
   readonly signal?: AbortSignal;
   readonly observer: ImportObserver;
+  /** Milliseconds that any answer of the source may take, however short; 60 s by default. */
+  readonly leastDeadlineMs?: number | undefined;
   /** First pause between two tries of one request; 200 ms by default. */
   readonly retryBaseMs?: number;
 }
@@ -201,6 +205,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
     tries: 8,
     baseMs: job.retryBaseMs ?? 200,
     onRetry: job.observer.retried,
+    leastDeadlineMs: job.leastDeadlineMs,
   };
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";
   const kind = "commit" in job.origin ? "repository" : "bucket";
@@ -209,7 +214,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const inspected = newInspected();
-  const facts = await inspectSource({ source, retry, inspected }, listing);
+  const facts = await inspectSource({ source, retry, inspected, large: job.inspections }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
   job.observer.inspected(facts);
   const stored = await findRevisions(store, owner);

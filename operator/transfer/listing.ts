@@ -2,10 +2,12 @@
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
 import { MAX_OBJECTS, folderOf } from "../plan/model/listing.ts";
+import { inTime } from "./deadline.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 
 const maxPages = 100;
+const aPage = { what: "a page of the listing", lengthBytes: 0 };
 
 /** At most MAX_OBJECTS + 1 objects below the prefix's folder; one more than allowed tells the caller that there are too many. */
 export async function listSource(source: ObjectSource, prefix: string, retry: RetryOptions): Promise<SourceObject[]> {
@@ -13,7 +15,9 @@ export async function listSource(source: ObjectSource, prefix: string, retry: Re
   const tokens = new Set<string>();
   let next: string | undefined;
   for (let pages = 0; pages < maxPages; pages++) {
-    const page = await withRetries(retry, () => source.list(folderOf(prefix), next));
+    const page = await withRetries(retry, () =>
+      inTime(retry, aPage, (signal) => source.list(folderOf(prefix), next, signal)),
+    );
     objects.push(...page.objects.slice(0, MAX_OBJECTS + 1 - objects.length));
     if (page.next === undefined || objects.length > MAX_OBJECTS) return objects;
     if (tokens.has(page.next)) break;

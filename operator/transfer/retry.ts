@@ -11,6 +11,8 @@ export interface RetryOptions {
   readonly tries: number;
   /** First pause, doubled each time up to 20 s, with full jitter. */
   readonly baseMs: number;
+  /** Milliseconds that any one answer of the source may take, however short it is: 60 s where absent. */
+  readonly leastDeadlineMs?: number | undefined;
   /** Called before each further try. */
   readonly onRetry?: () => void;
 }

@@ -181,13 +181,13 @@ async function serve(t: TestContext, answer: Answer): Promise<string> {
   return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
 }
 
-async function outcomeOf(t: TestContext, answer: Answer, silenceMs = 20_000) {
+async function outcomeOf(t: TestContext, answer: Answer, leastDeadlineMs?: number) {
   const endpoint = await serve(t, answer);
-  const bulk = newRawClient({ silenceMs });
-  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk, idleTimeoutMs: silenceMs });
+  const bulk = newRawClient({ silenceMs: 20_000 });
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk });
   t.after(() => source.close());
   const store = await newStore(t, s3, "file");
-  return importModel(jobFor({ source, store, prefix: "m", retryBaseMs: 1 })).then(
+  return importModel(jobFor({ source, store, prefix: "m", retryBaseMs: 1, leastDeadlineMs })).then(
     (result) => (result.kind === "refused" ? result.problem : assert.fail(`it was ${result.kind}`)),
     (error: unknown) => problemOf(error) ?? assert.fail(String(error)),
   );
@@ -219,4 +219,38 @@ describe("an answer without an end", () => {
       assert.ok(sentBytes < 64 << 20, `${String(sentBytes)} bytes were taken`);
     });
   }
+});
+
+describe("a source that sends a byte now and then", () => {
+  const page = (size: number): string =>
+    ["config.json", "tokenizer.json", "model.safetensors"]
+      .map((path) => `<Contents><Key>m/${path}</Key><Size>${String(size)}</Size><ETag>&quot;e&quot;</ETag></Contents>`)
+      .join("");
+  const listing = `<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>${page(500)}</ListBucketResult>`;
+  const drip = (response: ServerResponse): void => {
+    const more = setInterval(() => response.write(" "), 50);
+    response.on("close", () => clearInterval(more));
+  };
+  test("is given up while it lists", async (t) => {
+    const { reason, message, retryable } = await outcomeOf(
+      t,
+      (_request, response) => drip(response.writeHead(200)),
+      200,
+    );
+    assert.deepEqual([reason, retryable], ["SourceUnreachable", true]);
+    assert.match(message, /a page of the listing did not come in/);
+  });
+
+  test("is given up while it is inspected", async (t) => {
+    const { reason, message, retryable } = await outcomeOf(
+      t,
+      (request, response) => {
+        if (request.url?.includes("list-type")) return void response.end(listing);
+        drip(response.writeHead(200, { etag: '"e"', "content-length": 500 }));
+      },
+      200,
+    );
+    assert.deepEqual([reason, retryable], ["SourceUnreachable", true]);
+    assert.match(message, /the beginning of config\.json did not come in/);
+  });
 });

@@ -191,7 +191,12 @@ export interface S3SourceOptions extends S3Access {
   readonly renew?: () => Promise<S3Credentials | undefined>;
 }
 
-async function listPage(client: S3Client, bucket: string, prefix: string, next: string | undefined) {
+async function listPage(
+  { client, bucket }: Reading,
+  prefix: string,
+  next: string | undefined,
+  abortSignal?: AbortSignal,
+) {
   const request = {
     Bucket: bucket,
     Prefix: prefix,
@@ -199,7 +204,7 @@ async function listPage(client: S3Client, bucket: string, prefix: string, next: 
     EncodingType: "url" as const,
     ContinuationToken: next,
   };
-  const page = await client.send(new ListObjectsV2Command(request));
+  const page = await client.send(new ListObjectsV2Command(request), abortSignal && { abortSignal });
   const objects = (page.Contents ?? []).map((o) => ({
     key: decodedKey(o.Key ?? "", page.EncodingType),
     sizeBytes: o.Size ?? 0,
@@ -209,7 +214,11 @@ async function listPage(client: S3Client, bucket: string, prefix: string, next: 
   return more === undefined ? { objects } : { objects, next: more };
 }
 
-async function stated({ client, bucket, versions }: Reading, object: SourceObject): Promise<StatedChecksums> {
+async function stated(
+  { client, bucket, versions }: Reading,
+  object: SourceObject,
+  abortSignal: AbortSignal | undefined,
+): Promise<StatedChecksums> {
   const pinned = versions.get(pinOf(object));
   const answer = await client.send(
     new HeadObjectCommand({
@@ -219,6 +228,7 @@ async function stated({ client, bucket, versions }: Reading, object: SourceObjec
       ChecksumMode: "ENABLED",
       ...(pinned === undefined ? {} : { VersionId: pinned }),
     }),
+    abortSignal && { abortSignal },
   );
   return statedOf(object, {
     type: answer.ChecksumType,
@@ -272,14 +282,14 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
     return { stated: statedOf(object, target.headers) };
   };
   return {
-    list: (prefix, next) => guarded({}, () => listPage(client, bucket, prefix, next)),
+    list: (prefix, next, signal) => guarded({}, () => listPage(reading, prefix, next, signal)),
     async read(object, offset, lengthBytes, signal) {
       const bytes = Buffer.allocUnsafe(lengthBytes);
       await filled(object, offset, bytes, signal);
       return bytes;
     },
     fill: filled,
-    stated: (object) => guarded({ reading: true }, () => stated(reading, object)),
+    stated: (object, signal) => guarded({ reading: true }, () => stated(reading, object, signal)),
     service: serviceOf(options),
     originOf: (object) => copyOrigin(reading, object),
     close: () => client.destroy(),

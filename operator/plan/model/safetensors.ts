@@ -11,6 +11,12 @@ import type { JsonFault } from "./strictjson.ts";
 /** The format's own limit for the JSON header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
 const maxTensors = 200_000;
+/** Of one header: a tensor has some ten (its name, three keys, the numbers of two lists). */
+const maxValues = 16 * maxTensors;
+/** Of all headers of a model together: the largest that are known have some 20 MB. */
+export const MAX_HEADERS_BYTES = 48 << 20;
+/** The largest models that are known have some 150,000. */
+export const MAX_MODEL_TENSORS = 400_000;
 const maxDimensions = 16;
 
 /** Bits of one element by data type. */
@@ -29,6 +35,12 @@ export interface Tensor {
 
 const broken = (path: string, what: string): ModelProblem =>
   refusal("SafetensorsInvalid", `${printable(path)} is not a valid safetensors file, upload it again: ${what}`);
+
+/** The headers of a model together are beyond what one has. */
+export function tooMuch(path: string, most: string): ModelProblem {
+  const what = `the safetensors headers of the model have more than ${most} together, ${printable(path)} the last`;
+  return refusal("SafetensorsInvalid", `${what}: no real model has, upload the weights again`);
+}
 
 /** What stands in place of weights where an upload took a link for the file. */
 function standInOf(path: string, first: Uint8Array): ModelProblem | undefined {
@@ -92,6 +104,7 @@ const maxDepth = 4;
 
 function faultText({ what, under, word }: JsonFault): string {
   const place = under === undefined ? "its header" : `tensor '${printable(under)}'`;
+  if (what === "many") return `its header lists more than ${String(maxTensors)} tensors, or more than tensors have`;
   if (what === "deep") return `${place} is nested deeper than ${word} levels`;
   if (what === "notFinite") return `${place} holds ${word}, which is no number`;
   return word === under ? `${place} is listed twice` : `${place} has the key '${printable(word)}' twice`;
@@ -102,7 +115,7 @@ function parseJson(header: Uint8Array): Record<string, unknown> | string {
   if (header[0] !== 0x7b) return "its header is not a JSON object";
   try {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(header);
-    const fault = jsonFault(text, maxDepth);
+    const fault = jsonFault(text, maxDepth, maxValues);
     if (fault) return faultText(fault);
     const json: unknown = JSON.parse(text);
     return isRecord(json) ? json : "its header is not a JSON object";

@@ -4,7 +4,7 @@
  */
 
 export interface JsonFault {
-  readonly what: "twice" | "deep" | "notFinite";
+  readonly what: "twice" | "deep" | "notFinite" | "many";
   /** Key of the outermost object in which it lies; absent at the very top. */
   readonly under: string | undefined;
   /** The repeated key, or the word. */
@@ -35,9 +35,10 @@ function keyOf(literal: string): string {
 const notFinite = /-?(?:NaN|Infinity)/y;
 
 /** First fault of a JSON text; undefined where there is none. Syntax is JSON.parse's business. */
-export function jsonFault(text: string, maxDepth: number): JsonFault | undefined {
+export function jsonFault(text: string, maxDepth: number, maxValues = Infinity): JsonFault | undefined {
   const levels: Level[] = [];
   let under: string | undefined;
+  let values = 0;
   for (let at = 0; at < text.length; at += 1) {
     const char = text[at];
     const level = levels.at(-1);
@@ -52,11 +53,15 @@ export function jsonFault(text: string, maxDepth: number): JsonFault | undefined
       }
       at = end - 1;
     } else if (char === "{" || char === "[") {
+      values += 1;
       if (levels.length >= maxDepth) return { what: "deep", under, word: String(maxDepth) };
       levels.push({ keys: char === "{" ? new Set() : undefined, expectsKey: char === "{" });
     } else if (char === "}" || char === "]") levels.pop();
-    else if (char === "," && level) level.expectsKey = level.keys !== undefined;
-    else if (char === "N" || char === "I") {
+    else if (char === "," && level) {
+      values += 1;
+      if (values > maxValues) return { what: "many", under, word: String(maxValues) };
+      level.expectsKey = level.keys !== undefined;
+    } else if (char === "N" || char === "I") {
       notFinite.lastIndex = at;
       const word = notFinite.exec(text)?.[0];
       if (word !== undefined) return { what: "notFinite", under, word };
