@@ -134,7 +134,7 @@ async function signerFrom(file: string | undefined): Promise<{ readonly signer?:
 
 function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSettings): ModelTransfer {
   const { bufferBytes, maxBytesPerSecond, serverSideCopy = false } = settings;
-  const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond });
+  const places = newPartPlaces({ clock, bufferBytes, maxBytesPerSecond, imports: settings.importConcurrency });
   const ways = waysOf(settings);
   const copies = newSlots(settings.importConcurrency);
   const inspections = newSlots(1);

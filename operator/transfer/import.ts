@@ -161,7 +161,7 @@ async function copyRevision(
     folder,
     files,
     retry,
-    places,
+    places: places.share(),
     serverCopy: way.serverCopy,
     onBytes: observer.bytes.bind(observer),
     onFile: observer.file.bind(observer),

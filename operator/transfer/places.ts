@@ -1,6 +1,7 @@
 /**
  * Memory for parts, shared by all imports of a process: a fixed number of buffers, each for one part from its request until it is in
- * the store. How many of them are used at once follows the pace (plan/model/pace.ts). Bytes a second may be limited besides.
+ * the store. Half of it is divided among them, so that none waits for another whose source sleeps; the rest is whoever asks first.
+ * How many of them an import uses at once follows its own pace (plan/model/pace.ts). Bytes a second may be limited besides.
  */
 import { firstPace, nextPace } from "../plan/model/pace.ts";
 import type { Pace } from "../plan/model/pace.ts";
@@ -23,6 +24,8 @@ export interface PlaceOptions {
   readonly maxBytesPerSecond?: number | undefined;
   /** Bytes of one buffer: PART_BYTES where absent. */
   readonly partBytes?: number;
+  /** Imports that copy at once: 1 where absent. */
+  readonly imports?: number;
 }
 
 /** Memory for one part. It is shared memory, so that threads can hash it. */
@@ -44,9 +47,18 @@ export interface PartPlaces {
   slowDown(): void;
   /** Parts at once, for those who want to know. */
   readonly limit: number;
+  /** The places of one import: of the same memory, with a pace of its own. */
+  share(): PartPlaces;
+}
+
+/** What one import has of the memory. */
+interface Share {
+  used: number;
+  readonly meter: ReturnType<typeof newMeter>;
 }
 
 interface Waiting {
+  readonly share: Share;
   readonly units: number;
   readonly enter: () => void;
 }
@@ -94,24 +106,64 @@ function newAllowance(clock: Clock, bytesPerSecond: number | undefined) {
   };
 }
 
+/** Who may have how many of `total` buffers. */
+function newRoom(total: number, imports: number) {
+  const own = Math.floor(total / (2 * imports));
+  const common = total - own * imports;
+  let used = 0;
+  let borrowed = 0;
+  const overOwn = (units: number): number => Math.max(0, units - own);
+  const change = (share: Share, units: number): void => {
+    borrowed += overOwn(share.used + units) - overOwn(share.used);
+    share.used += units;
+    used += units;
+  };
+  return {
+    /** The most that one part may have, whatever the others hold. */
+    most: total - own * (imports - 1),
+    used: (): number => used,
+    isPaced: (share: Share, units: number): boolean =>
+      share.used > 0 && share.used + units > Math.min(total, share.meter.limit()),
+    /** `isAfter`: somebody waits for what is common, and was first. */
+    has(share: Share, units: number, isAfter: boolean): boolean {
+      if (used === 0) return true;
+      if (used + units > total) return false;
+      const more = overOwn(share.used + units) - overOwn(share.used);
+      return more === 0 || (!isAfter && borrowed + more <= common);
+    },
+    enter: change,
+    leave: (share: Share, units: number): void => change(share, -units),
+  };
+}
+
 export function newPartPlaces(options: PlaceOptions): PartPlaces {
-  const { clock, partBytes = PART_BYTES, maxBytesPerSecond } = options;
+  const { clock, partBytes = PART_BYTES, maxBytesPerSecond, imports = 1 } = options;
   const total = Math.max(1, Math.floor(options.bufferBytes / partBytes));
-  const meter = newMeter(clock, total);
+  const room = newRoom(total, imports);
   const idle: Uint8Array[] = [];
   const idleSmall: Uint8Array[] = [];
   const waiting: Waiting[] = [];
-  let used = 0;
-  const fits = (units: number): boolean => used === 0 || used + units <= Math.min(total, meter.limit());
+  /** In the order of asking; who waits for its own pace holds up nobody else. */
   const admit = (): void => {
-    for (let next = waiting[0]; next && fits(next.units); next = waiting[0]) {
-      waiting.shift();
-      used += next.units;
-      next.enter();
+    const held = new Set<Share>();
+    let isAfter = false;
+    for (const next of [...waiting]) {
+      const { share, units } = next;
+      const isPaced = room.isPaced(share, units);
+      if (!held.has(share) && !isPaced && room.has(share, units, isAfter)) {
+        waiting.splice(waiting.indexOf(next), 1);
+        room.enter(share, units);
+        next.enter();
+        continue;
+      }
+      if (!isPaced) isAfter = true;
+      held.add(share);
+      share.meter.full();
     }
-    if (waiting.length > 0) meter.full();
   };
-  function place(units: number, lengthBytes: number): PartPlace {
+  function place(share: Share, units: number, lengthBytes: number): PartPlace {
+    // A larger one takes the room of idle ones: all together stay within the bound.
+    while (units > 1 && room.used() + idle.length > total && idle.length > 0) idle.pop();
     const [pool, bytes] = units < 1 ? [idleSmall, SMALL_BYTES] : [idle, partBytes];
     const whole = units > 1 ? newBuffer(lengthBytes) : (pool.pop() ?? newBuffer(bytes));
     let isHeld = true;
@@ -121,41 +173,50 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
         if (!isHeld) return;
         isHeld = false;
         if (units <= 1) pool.push(whole);
-        used -= units;
+        room.leave(share, units);
         admit();
       },
     };
   }
-  return {
-    partBytes,
-    take(lengthBytes, signal) {
-      if (signal?.aborted) return Promise.reject(abortError());
-      const isSmall = lengthBytes <= SMALL_BYTES && SMALL_BYTES <= partBytes * SMALL_UNITS;
-      const units = isSmall ? SMALL_UNITS : Math.min(total, Math.max(1, Math.ceil(lengthBytes / partBytes)));
-      const { promise, resolve, reject } = Promise.withResolvers<PartPlace>();
-      const leave = (): void => {
-        waiting.splice(waiting.indexOf(one), 1);
-        reject(abortError());
-      };
-      const one: Waiting = {
-        units,
-        enter: () => {
-          signal?.removeEventListener("abort", leave);
-          resolve(place(units, lengthBytes));
-        },
-      };
-      waiting.push(one);
-      signal?.addEventListener("abort", leave, { once: true });
+  function take(share: Share, lengthBytes: number, signal?: AbortSignal): Promise<PartPlace> {
+    if (signal?.aborted) return Promise.reject(abortError());
+    const isSmall = lengthBytes <= SMALL_BYTES && SMALL_BYTES <= partBytes * SMALL_UNITS;
+    const units = isSmall ? SMALL_UNITS : Math.min(room.most, Math.max(1, Math.ceil(lengthBytes / partBytes)));
+    const { promise, resolve, reject } = Promise.withResolvers<PartPlace>();
+    const leave = (): void => {
+      waiting.splice(waiting.indexOf(one), 1);
+      reject(abortError());
       admit();
-      return promise;
-    },
-    allow: newAllowance(clock, maxBytesPerSecond),
-    came: meter.came,
-    slowDown: meter.slowDown,
-    get limit() {
-      return meter.limit();
-    },
-  };
+    };
+    const one: Waiting = {
+      share,
+      units,
+      enter: () => {
+        signal?.removeEventListener("abort", leave);
+        resolve(place(share, units, lengthBytes));
+      },
+    };
+    waiting.push(one);
+    signal?.addEventListener("abort", leave, { once: true });
+    admit();
+    return promise;
+  }
+  const allow = newAllowance(clock, maxBytesPerSecond);
+  function newShare(): PartPlaces {
+    const share: Share = { used: 0, meter: newMeter(clock, total) };
+    return {
+      partBytes,
+      take: (lengthBytes, signal) => take(share, lengthBytes, signal),
+      allow,
+      came: share.meter.came,
+      slowDown: share.meter.slowDown,
+      get limit() {
+        return share.meter.limit();
+      },
+      share: newShare,
+    };
+  }
+  return newShare();
 }
 
 /** The one part of WebAssembly that is used, which Node's types leave out. */

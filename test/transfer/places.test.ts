@@ -118,3 +118,29 @@ test("bytes a second are no more than allowed", async () => {
   pass(500);
   await third;
 });
+
+test("an import whose places all wait leaves others their own, and slows down nobody but itself", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 8000, partBytes: 1000, imports: 2 });
+  const [asleep, awake] = [places.share(), places.share()];
+  for (let taken = 0; taken < 6; taken++) await asleep.take(1000);
+  assert.equal(await settled(asleep.take(1000)), false, "the last two are another's");
+  asleep.slowDown();
+  assert.deepEqual([asleep.limit, awake.limit], [4, 8]);
+  for (let parts = 0; parts < 5; parts++) {
+    const both = await Promise.all([awake.take(1000), awake.take(1000)]);
+    assert.equal(await settled(awake.take(1000, AbortSignal.abort()).catch(() => false)), true);
+    for (const one of both) one.release();
+  }
+});
+
+test("parts that are larger than a buffer stay within the memory after smaller ones", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 8000, partBytes: 1000 });
+  const small = await Promise.all(Array.from({ length: 8 }, () => places.take(1000)));
+  for (const one of small) one.release();
+  const large = await Promise.all(Array.from({ length: 4 }, () => places.take(2000)));
+  for (const one of large) one.release();
+  const held = new Set(large.map(({ buffer }) => buffer.buffer));
+  const again = await Promise.all(Array.from({ length: 8 }, () => places.take(1000)));
+  const kept = again.filter(({ buffer }) => small.some((one) => one.buffer.buffer === buffer.buffer));
+  assert.deepEqual([held.size, kept.length], [4, 0], "the idle ones made room");
+});

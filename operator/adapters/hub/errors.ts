@@ -23,15 +23,20 @@ export interface HubPlace {
   readonly hasToken: boolean;
 }
 
-const passing = (reason: string, message: string, afterMs?: number): RetryError =>
-  new RetryError(new TerminalError(reason, message), afterMs);
+const passing = (reason: string, message: string, afterMs?: number, isThrottled = false): RetryError =>
+  new RetryError(new TerminalError(reason, message), afterMs, isThrottled);
 
 /** A refusal of the hub itself, or of its content network, translated. */
 export function hubError({ status, code, words, retryAfterMs }: Refusal, place: HubPlace): TerminalError | RetryError {
   const { endpoint, repo, revision, hasToken } = place;
   const says = `${endpoint} says ${words}`;
   if (status === 429 || status >= 500 || status === 408)
-    return passing("SourceUnreachable", `${says} (HTTP ${String(status)})`, retryAfterMs);
+    return passing(
+      "SourceUnreachable",
+      `${says} (HTTP ${String(status)})`,
+      retryAfterMs,
+      status === 429 || status === 503,
+    );
   if (code === "RevisionNotFound")
     return new TerminalError("RevisionMissing", `${repo} has no revision ${revision}: ${says}`);
   if (code === "RepoNotFound" || (status === 404 && !place.reading)) {
@@ -65,7 +70,7 @@ export async function refusalOf(answer: Response, token: string | undefined): Pr
     status,
     code: headers.get("x-error-code") ?? "",
     words: quoted(said, token === undefined ? [] : [token]),
-    ...(seconds > 0 ? { retryAfterMs: Math.min(seconds, 300) * 1000 } : {}),
+    ...(seconds > 0 ? { retryAfterMs: Math.min(seconds, 60) * 1000 } : {}),
   };
 }
 

@@ -15,6 +15,9 @@ interface RawError {
   readonly retryAfterMs: number | undefined;
 }
 
+/** A server that asks for more is asked again all the same: what waits for it holds memory. */
+const LONGEST_PAUSE_MS = 60_000;
+
 function rawOf(error: unknown): RawError {
   const seen = error as {
     name?: string;
@@ -30,7 +33,8 @@ function rawOf(error: unknown): RawError {
     message: String(seen?.message ?? ""),
     status: seen?.$metadata?.httpStatusCode ?? seen?.$response?.statusCode,
     code: seen?.code ?? seen?.errors?.[0]?.code,
-    retryAfterMs: Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter * 1000, 300_000) : undefined,
+    retryAfterMs:
+      Number.isFinite(retryAfter) && retryAfter > 0 ? Math.min(retryAfter * 1000, LONGEST_PAUSE_MS) : undefined,
   };
 }
 
