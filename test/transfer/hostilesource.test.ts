@@ -193,6 +193,43 @@ async function outcomeOf(t: TestContext, answer: Answer, leastDeadlineMs?: numbe
   );
 }
 
+test("a server that answers with another range than was asked for gets none of its bytes in", async (t) => {
+  const endpoint = await serve(t, (request, response) => {
+    const [, first = 0, last = 0] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+    const length = Number(last) - Number(first) + 1;
+    const range = `bytes 0-${String(length - 1)}/4000`;
+    response.writeHead(206, { etag: '"e"', "content-length": length, "content-range": range });
+    response.end(Buffer.alloc(length));
+  });
+  for (const bulk of [undefined, newRawClient({ silenceMs: 20_000 })]) {
+    const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", ...(bulk ? { bulk } : {}) });
+    t.after(() => source.close());
+    const object = { key: "m/a", sizeBytes: 4000, etag: '"e"' };
+    assert.equal((await source.read(object, 0, 10)).length, 10);
+    await assert.rejects(source.read(object, 1000, 10), /answers from byte 0 where 1000 was asked for/);
+  }
+});
+
+test("a version goes on being asked for after a moment in which everything was refused", async (t) => {
+  let refuses = false;
+  const versions: (string | null)[] = [];
+  const endpoint = await serve(t, (request, response) => {
+    versions.push(new URL(request.url ?? "", "http://x").searchParams.get("versionId"));
+    if (refuses) return void response.writeHead(403).end();
+    response.writeHead(200, { etag: '"e"', "x-amz-version-id": "v1", "content-length": 10 }).end(Buffer.alloc(10));
+  });
+  const bulk = newRawClient({ silenceMs: 20_000 });
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk });
+  t.after(() => source.close());
+  const read = () => source.read({ key: "m/a", sizeBytes: 10, etag: '"e"' }, 0, 10);
+  await read();
+  refuses = true;
+  await assert.rejects(read(), { reason: "AccessDenied" });
+  refuses = false;
+  await read();
+  assert.equal(versions.at(-1), "v1");
+});
+
 describe("an answer without an end", () => {
   const head = '<?xml version="1.0"?><ListBucketResult><IsTruncated>false</IsTruncated>';
   const entry = "<Contents><Key>m/a</Key><Size>1</Size><ETag>e</ETag></Contents>";

@@ -31,6 +31,22 @@ export interface HubAnswer {
   readonly place: URL;
   /** Headers of the hub's own answer: what it says of the file, before the redirect. */
   readonly own: Headers;
+  readonly silence: Silence;
+}
+
+/** Aborts after a time without a byte: a large part over a slow line may take as long as it needs. */
+interface Silence {
+  readonly signal: AbortSignal;
+  /** Something has come. */
+  broken(): void;
+}
+
+function newSilence(timeoutMs: number): Silence {
+  const end = new AbortController();
+  const timer = setTimeout(() => end.abort(new DOMException("no byte came", "TimeoutError")), timeoutMs);
+  // An answer whose body nobody reads keeps no process alive.
+  timer.unref();
+  return { signal: end.signal, broken: () => void timer.refresh() };
 }
 
 /** A chain longer than this is a loop. */
@@ -45,11 +61,11 @@ export async function request(hub: Hub, { url, headers, reading, signal }: HubRe
     const isHome = place.origin === home.origin;
     const token: Record<string, string> =
       isHome && hub.token !== undefined ? { Authorization: `Bearer ${hub.token}` } : {};
-    const answer = await once(hub, place, { ...headers, ...token }, signal);
+    const { answer, silence } = await once(hub, place, { ...headers, ...token }, signal);
     if (isHome) own = answer.headers;
     const target = answer.status >= 300 && answer.status < 400 ? answer.headers.get("location") : null;
     if (target === null) {
-      if (answer.status === 200 || answer.status === 206) return { answer, place, own: own ?? new Headers() };
+      if (answer.status === 200 || answer.status === 206) return { answer, place, own: own ?? new Headers(), silence };
       const { endpoint, repo, revision } = hub;
       const about = { endpoint: isHome ? endpoint : place.origin, repo, revision, reading };
       throw hubError(await refusalOf(answer, hub.token), { ...about, hasToken: hub.token !== undefined });
@@ -82,14 +98,16 @@ async function once(
   place: URL,
   headers: Readonly<Record<string, string>>,
   signal: AbortSignal | undefined,
-): Promise<Response> {
-  const patience = AbortSignal.timeout(hub.timeoutMs);
+): Promise<{ readonly answer: Response; readonly silence: Silence }> {
+  const silence = newSilence(hub.timeoutMs);
   try {
-    return await (hub.fetch ?? fetch)(place, {
+    const answer = await (hub.fetch ?? fetch)(place, {
       headers: { ...headers, "Accept-Encoding": "identity" },
       redirect: "manual",
-      signal: signal ? AbortSignal.any([signal, patience]) : patience,
+      signal: signal ? AbortSignal.any([signal, silence.signal]) : silence.signal,
     });
+    silence.broken();
+    return { answer, silence };
   } catch (error) {
     if (signal?.aborted) throw error;
     throw unreachable(place.origin, error);
@@ -98,13 +116,14 @@ async function once(
 
 /** The body, at most `mostBytes`; where it must be exactly so many, a shorter one is a fault that passes. */
 export async function collect(
-  { answer, place }: HubAnswer,
+  { answer, place, silence }: HubAnswer,
   { mostBytes, exactly }: { readonly mostBytes: number; readonly exactly: boolean },
 ): Promise<Uint8Array> {
   const parts: Uint8Array[] = [];
   let size = 0;
   try {
     for await (const part of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
+      silence.broken();
       size += part.length;
       if (size > mostBytes) throw new TerminalError("SourceError", `${place.origin} sends more than was asked for`);
       parts.push(part);

@@ -20,7 +20,7 @@ export interface HubOptions {
   readonly revision?: string;
   /** Sent to the endpoint's own origin only. */
   readonly token?: string;
-  /** Milliseconds for one answer, head and body. */
+  /** Milliseconds without a byte after which a request fails. */
   readonly timeoutMs?: number;
   /** Hosts that files may come from besides the endpoint's own; those of the public hub where absent. */
   readonly redirectHosts?: readonly string[];
@@ -62,7 +62,7 @@ export async function openHub(options: HubOptions): Promise<HubSource> {
   const reader = newReader(hub, commit);
   return {
     commit,
-    list: (prefix, next) => list(hub, commit, prefix, next),
+    list: (prefix, next, signal) => list(hub, commit, prefix, { next, signal }),
     read: reader,
     close: () => undefined,
   };
@@ -72,12 +72,12 @@ async function list(
   hub: Hub,
   commit: string,
   prefix: string,
-  next: string | undefined,
+  { next, signal }: { readonly next: string | undefined; readonly signal: AbortSignal | undefined },
 ): ReturnType<ObjectSource["list"]> {
   const first = `${hub.endpoint}/api/models/${hub.repo}/tree/${commit}?recursive=true&limit=1000`;
   if (next !== undefined && new URL(next).origin !== new URL(hub.endpoint).origin)
     throw new TerminalError("SourceError", `${hub.endpoint} continues its list at another place`);
-  const { body, link } = await json(hub, next ?? first);
+  const { body, link } = await json(hub, next ?? first, signal);
   if (!Array.isArray(body)) throw new TerminalError("SourceError", `${hub.endpoint} answered with no list of files`);
   const objects = body.map(fileOf).filter((file) => file !== undefined);
   const more = /<([^>]+)>;\s*rel="next"/.exec(link ?? "")?.[1];
@@ -161,8 +161,12 @@ function faultOf(object: SourceObject, commit: string, own: Headers): string | u
   return isComparable && etag !== object.etag ? `has ETag ${etag} instead of ${object.etag}` : undefined;
 }
 
-async function json(hub: Hub, url: string): Promise<{ readonly body: unknown; readonly link: string | null }> {
-  const found = await request(hub, { url: new URL(url), headers: {}, reading: false });
+async function json(
+  hub: Hub,
+  url: string,
+  signal?: AbortSignal,
+): Promise<{ readonly body: unknown; readonly link: string | null }> {
+  const found = await request(hub, { url: new URL(url), headers: {}, reading: false, signal });
   const bytes = await collect(found, { mostBytes: MOST_JSON_BYTES, exactly: false });
   try {
     const body = JSON.parse(Buffer.from(bytes).toString("utf8")) as unknown;

@@ -26,10 +26,10 @@ function decodedKey(key: string, encoding: string | undefined): string {
   }
 }
 
-/** Total size out of `bytes 0-9/100`; undefined where the server does not tell. */
-function totalOf(contentRange: string | undefined): number | undefined {
-  const total = /^bytes \d+-\d+\/(\d+)$/.exec(contentRange ?? "")?.[1];
-  return total === undefined ? undefined : Number(total);
+/** First byte and total size out of `bytes 0-9/100`; undefined where the server does not tell. */
+function rangeOf(contentRange: string | undefined): { readonly from: number; readonly total: number } | undefined {
+  const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(contentRange ?? "") ?? [];
+  return from === undefined ? undefined : { from: Number(from), total: Number(total) };
 }
 
 const changed = (object: SourceObject, what: string): RetryError =>
@@ -61,9 +61,11 @@ interface Said {
   readonly versionId: string | undefined;
 }
 
-function checkRange(object: SourceObject, lengthBytes: number, said: Said): void {
-  const total = totalOf(said.range);
+function checkRange(object: SourceObject, offset: number, lengthBytes: number, said: Said): void {
+  const { from, total } = rangeOf(said.range) ?? {};
   if (total === undefined && lengthBytes !== object.sizeBytes) throw new Error("the server ignores ranges");
+  if (from !== undefined && from !== offset)
+    throw new Error(`the server answers from byte ${String(from)} where ${String(offset)} was asked for`);
   const told = total ?? said.lengthBytes;
   if (told !== undefined && told !== object.sizeBytes) throw changed(object, "changed its size");
 }
@@ -84,6 +86,7 @@ const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
 /** Some bytes of an object, and the memory that they go to. */
 interface Wanted {
   readonly object: SourceObject;
+  readonly offset: number;
   /** The whole of an object is asked for without a range: servers state checksums only then. */
   readonly range: string | undefined;
   readonly versionId: string | undefined;
@@ -101,7 +104,7 @@ function wantedOf(
   const lengthBytes = target.into.length;
   const isWhole = offset === 0 && lengthBytes === object.sizeBytes;
   const range = isWhole ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
-  return { object, range, versionId: versions.get(pinOf(object)), target, signal };
+  return { object, offset, range, versionId: versions.get(pinOf(object)), target, signal };
 }
 
 function getCommand({ bucket }: Reading, { object, range, versionId }: Wanted): GetObjectCommand {
@@ -146,7 +149,7 @@ async function getBySdk(reading: Reading, wanted: Wanted): Promise<Said> {
   const body = answer.Body as Readable | undefined;
   if (!body) throw new Error("the answer has no body");
   try {
-    checkRange(object, target.into.length, said);
+    checkRange(object, wanted.offset, target.into.length, said);
   } catch (error) {
     body.destroy();
     throw error;
@@ -165,9 +168,11 @@ async function send(reading: Reading, wanted: Wanted): Promise<Said> {
   } catch (error) {
     const isRefused = [400, 403, 404, 405, 501].includes(statusOf(error) ?? 0);
     if (wanted.versionId === undefined || !isRefused) throw error;
+    const answer = await once({ ...wanted, versionId: undefined });
+    // Only now is it known that the version was what was refused: credentials may have run out.
     reading.pinsVersions = false;
     reading.versions.clear();
-    return once({ ...wanted, versionId: undefined });
+    return answer;
   }
 }
 
@@ -177,7 +182,7 @@ async function fill(reading: Reading, object: SourceObject, offset: number, targ
   const said = await send(reading, wantedOf(reading, object, offset, target, signal)).catch((error: unknown) => {
     throw isOtherLength(object, lengthBytes, target) ? changed(object, "changed its size") : error;
   });
-  checkRange(object, lengthBytes, said);
+  checkRange(object, offset, lengthBytes, said);
   if (target.at < lengthBytes)
     throw new Error(`the answer ended after ${String(target.at)} of ${String(lengthBytes)} bytes`);
   const { versionId } = said;
