@@ -7,6 +7,7 @@ import {
   CHECKPOINTS_PREFIX,
   checkpointKey,
   dayOf,
+  endOfDay,
   secondsOf,
   signatureKeyOf,
   startOfManifestKey,
@@ -46,11 +47,9 @@ export async function planRetention(
   const manifests = keys.filter((key) => startOfManifestKey(key) !== undefined);
   const newest = startOfManifestKey(manifests.at(-1) ?? "");
   const limit = Math.min(before, newest === undefined ? 0 : startOfDay(dayOf({ start: newest })));
-  const goes = (key: string): boolean => {
-    const day = /^v1\/dt=(\d{4}-\d{2}-\d{2})\//.exec(key)?.[1];
-    return day !== undefined && startOfDay(day) + 86_400 <= limit;
-  };
-  const going = manifests.filter(goes);
+  const going = manifests.filter((key) => isOfDaysBefore(key, limit));
+  // No further than the checkpoint reaches: a day without a window may hold pointers to adjustments that stay.
+  const daysEnd = endOfDay(startOfManifestKey(going.at(-1) ?? "") ?? -Infinity);
   const known = await ledger.list(SINKS_PREFIX);
   const names = new Set([...sinks, ...known.flatMap((key) => key.split("/")[1] ?? [])]);
   const acknowledged = new Set(known);
@@ -62,10 +61,15 @@ export async function planRetention(
   return {
     days: [...new Set(going.map((key) => key.slice(6, 16)))],
     manifests: going,
-    keys: keys.filter(goes),
+    keys: keys.filter((key) => isOfDaysBefore(key, daysEnd)),
     undelivered: Object.fromEntries(undelivered),
     signed: manifests.some((key) => present.has(signatureKeyOf(key))),
   };
+}
+
+function isOfDaysBefore(key: string, end: number): boolean {
+  const day = /^v1\/dt=(\d{4}-\d{2}-\d{2})\//.exec(key)?.[1];
+  return day !== undefined && startOfDay(day) + 86_400 <= end;
 }
 
 function startOfDay(day: string): number {

@@ -73,7 +73,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const signatures = newSignatureCheck(ledger, all, noted.trust);
   const days = newDayRootCheck(ledger, all);
   const checkSegment = newSegmentCheck(ledger, async (record) =>
-    record.windowStart < (checkpoints.removedThrough ?? "") ? undefined : linesBefore(ledger, record, current),
+    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
   );
   findings.push(...checkpoints.findings);
   const seen = new Map<string, string>();
@@ -89,7 +89,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
     findings.push(...linkProblems(key, link, before));
     if (before && link.manifest.previousManifestSha256 === undefined) unchained += 1;
     findings.push(...(await signatures.look(link, before !== undefined)));
-    const checked = await checkSegments(checkSegment, link, all);
+    const checked = await checkSegments(checkSegment, link, { keys: all, isGone: checkpoints.isGone });
     findings.push(...checked.findings, ...(await days.look(link)));
     windows += 1;
     records += checked.records;
@@ -191,7 +191,13 @@ function linkProblems(key: string, { manifest }: Link, before: Before | undefine
   return problems.map((problem) => ({ key, problem }));
 }
 
-async function checkSegments(check: SegmentCheck, { key, manifest }: Link, keys: ReadonlySet<string>) {
+interface Present {
+  readonly keys: ReadonlySet<string>;
+  /** Whether retention removed a window that begins there, and the pointers in its folder with it. */
+  readonly isGone: (windowStart: string) => boolean;
+}
+
+async function checkSegments(check: SegmentCheck, { key, manifest }: Link, { keys, isGone }: Present) {
   const findings: Finding[] = [];
   let [records, unproven] = [0, 0];
   const adjusts = new Set<string>();
@@ -211,7 +217,7 @@ async function checkSegments(check: SegmentCheck, { key, manifest }: Link, keys:
   for (const one of adjusts) {
     const [start = "", end = ""] = one.split("/");
     const pointer = adjustedKey({ start: secondsOf(start), end: secondsOf(end) }, windowOf(manifest));
-    if (!keys.has(pointer))
+    if (!keys.has(pointer) && !isGone(start))
       findings.push({ key: pointer, problem: "is missing: readers of that window miss its adjustments" });
   }
   return { findings, records, unproven };

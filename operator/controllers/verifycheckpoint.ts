@@ -5,6 +5,7 @@ import { canonicalBytes } from "../plan/metering/canonical.ts";
 import {
   CHECKPOINTS_PREFIX,
   checkpointKey,
+  endOfDay,
   secondsOf,
   signatureKeyOf,
   startOfManifestKey,
@@ -41,12 +42,15 @@ export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | un
   const findings: Finding[] = [];
   if (typeof found === "string") findings.push({ key: found, problem: "is no checkpoint of Berth's" });
   if (found === undefined || typeof found === "string")
-    return { findings, before: undefined, removedThrough: undefined, removed: () => false };
+    return { findings, before: undefined, removedThrough: undefined, removed: () => false, isGone: () => false };
   const problem = trust && (await signatureProblem(ledger, found, trust));
   if (problem !== undefined) findings.push({ key: signatureKeyOf(found.key), problem });
   const { removedThrough, lastManifestSha256 } = found.checkpoint;
   const end = secondsOf(removedThrough);
   const before: Before = { windowEnd: removedThrough, sha256: lastManifestSha256, chains: undefined, chained: true };
   const removed = (key: string): boolean => (startOfManifestKey(key) ?? Infinity) < end;
-  return { findings, before, removedThrough, removed };
+  // Whole days go, with what later windows say of the hours in them.
+  const daysEnd = endOfDay(end - 1);
+  const isGone = (windowStart: string): boolean => secondsOf(windowStart) < daysEnd;
+  return { findings, before, removedThrough, removed, isGone };
 }

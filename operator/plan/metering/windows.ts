@@ -73,6 +73,11 @@ export function dayOf(window: Pick<Window, "start">): string {
   return instantOfSeconds(window.start).slice(0, 10);
 }
 
+/** End of the UTC day that holds the second `at`. */
+export function endOfDay(at: number): number {
+  return (Math.floor(at / 86_400) + 1) * 86_400;
+}
+
 export function dayRootKey(day: string): string {
   return `v1/dt=${day}/root.json`;
 }

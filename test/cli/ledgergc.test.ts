@@ -1,0 +1,91 @@
+/** `berth ledger gc` over a directory: what it must not break. */
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { pathToFileURL } from "node:url";
+
+import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { ledgerCommand } from "../../operator/cli/ledger.ts";
+import type { MeteredObjects } from "../../operator/controllers/facts.ts";
+import { verifyLedger } from "../../operator/controllers/verify.ts";
+import { claim, pool } from "../controllers/meteringobjects.ts";
+import { sealerAt } from "../controllers/sealerrig.ts";
+
+let root = "";
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), "berth-gc-"));
+});
+after(() => rm(root, { recursive: true, force: true }));
+
+const at = (name: string) => join(root, name);
+const open = (place: string) => openLedger({ url: pathToFileURL(at(place)).href });
+
+async function berth(sub: string, place: string, ...args: string[]) {
+  let [code, out, err] = [-1, "", ""];
+  const io = { env: {}, write: (text: string) => void (out += text), complain: (text: string) => void (err += text) };
+  const command = ledgerCommand(io, (ended) => (code = ended));
+  await command.parseAsync([sub, "--ledger-url", pathToFileURL(at(place)).href, ...args], { from: "user" });
+  return { code, out, err };
+}
+
+/** So many whole days that the day itself stays and the one before it goes. */
+function keepFrom(day: string): string[] {
+  return ["--keep-days", String(Math.floor((Date.now() - Date.parse(`${day}T00:00:00Z`)) / 86_400_000))];
+}
+
+const pools = [pool({ deployment: "a", sizes: [["22:00:00", 1]] })];
+const held = claim({ id: "c-a", deployment: "a", claimed: "22:00:00" });
+const objects = (...claims: MeteredObjects["claims"]): MeteredObjects => ({ deployments: [], pools, claims });
+
+test("gc: a day that a later one corrected goes, and the ledger verifies; so does the next day's gc", async () => {
+  const ledger = open("adjusted");
+  await sealerAt({ ledger, at: "2026-11-22T02:06:00Z", objects: objects() }).sealer.pass();
+  await sealerAt({ ledger, at: "2026-11-22T03:06:00Z", objects: objects(held) }).sealer.pass();
+  const pointers = (await ledger.list("v1/dt=2026-11-21/")).filter((key) => key.includes("adjusted-by"));
+  assert.equal(pointers.length, 2);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+  assert.equal((await berth("gc", "adjusted", ...keepFrom("2026-11-22"))).code, 0);
+  assert.deepEqual(await ledger.list("v1/dt=2026-11-21/"), []);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+  const marked = { ...held, status: { ...held.status, sealedThrough: "2026-11-22T03:00:00Z" } };
+  await sealerAt({ ledger, at: "2026-11-23T03:06:00Z", objects: objects(marked) }).sealer.pass();
+  const next = await berth("gc", "adjusted", ...keepFrom("2026-11-23"));
+  assert.equal(next.code, 0, next.err);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
+test("gc: an hour that was taken for empty and corrected later goes with its day, though no checkpoint reaches it", async () => {
+  const ledger = open("gap");
+  const times = (claimed: string, released: string, sealedThrough?: string) => ({
+    claimedAt: { time: claimed, evidence: "Node/x" },
+    releasedAt: { time: released, evidence: "Node/x" },
+    ...(sealedThrough !== undefined && { sealedThrough }),
+  });
+  const first = { ...held, status: times("2026-11-21T10:00:00Z", "2026-11-21T10:30:00Z", "2026-11-21T10:30:00Z") };
+  const second = claim({ id: "c-z", deployment: "z" });
+  const nextDay = { ...second, status: times("2026-11-22T02:00:00Z", "2026-11-22T02:30:00Z", "2026-11-22T02:30:00Z") };
+  const brief = (name: string, from: string, to: string) => pool({ deployment: name, sizes: [[from, 1]], deleted: to });
+  const bare = pool({ deployment: "z", sizes: [] });
+  const z: typeof bare = {
+    ...bare,
+    metadata: { ...bare.metadata, deletionTimestamp: "2026-11-22T02:10:00Z" },
+    status: { sizeLog: [{ since: "2026-11-22T02:00:00Z", size: 1, account: "team-a" }] },
+  };
+  const known = { deployments: [], pools: [brief("a", "10:00:00", "10:30:00"), z], claims: [first, nextDay] };
+  await sealerAt({ ledger, at: "2026-11-22T03:06:00Z", objects: known }).sealer.pass();
+  const late = {
+    ...claim({ id: "c-b", deployment: "b" }),
+    status: times("2026-11-21T20:00:00Z", "2026-11-21T20:30:00Z"),
+  };
+  const pools = [...known.pools, brief("b", "20:00:00", "20:30:00")];
+  const objectsThen = { ...known, pools, claims: [first, nextDay, late] };
+  await sealerAt({ ledger, at: "2026-11-22T04:06:00Z", objects: objectsThen }).sealer.pass();
+  assert.deepEqual(await ledger.list("v1/dt=2026-11-21/hr=20/"), [
+    "v1/dt=2026-11-21/hr=20/adjusted-by=1795316400-3600.json",
+  ]);
+  const done = await berth("gc", "gap", ...keepFrom("2026-11-22"));
+  assert.equal(done.code, 0, done.err);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
