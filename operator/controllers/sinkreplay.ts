@@ -12,10 +12,11 @@ import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
 import { quarantinedRecords } from "./sinkstate.ts";
 
-/** Windows that were sent; each request runs once. */
+/** Windows that were sent; each request runs once. One that fails stays and holds up no other; its error is thrown at the end. */
 export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): Promise<number> {
   const { ledger, name } = deps;
   let windows = 0;
+  const errors: unknown[] = [];
   const requests = await ledger.list(replayPrefix(name));
   const done = new Set(requests.length === 0 ? [] : await ledger.list(replayedPrefix(name)));
   for (const key of requests.filter((one) => !done.has(replayedKey(name, one)))) {
@@ -24,12 +25,18 @@ export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): 
     if (!request) continue;
     // A sink of whole windows refuses no single record, and a part of a window would be a wrong file.
     const single = request.only !== undefined && Number.isFinite(deps.batchSize);
-    const sent = single ? await retry(deps, request, ended) : await again(deps, send, { request, ended });
-    windows += sent;
-    if (ended()) return windows;
-    await ledger.putOnce(replayedKey(name, key), canonicalBytes(request));
-    deps.log.info({ sink: name, ...request, windows: sent }, "windows were sent again");
+    try {
+      const sent = single ? await retry(deps, request, ended) : await again(deps, send, { request, ended });
+      windows += sent;
+      if (ended()) return windows;
+      await ledger.putOnce(replayedKey(name, key), canonicalBytes(request));
+      deps.log.info({ sink: name, ...request, windows: sent }, "windows were sent again");
+    } catch (error) {
+      deps.log.warn({ sink: name, key, error: messageOf(error) }, "this replay failed and stays");
+      errors.push(error);
+    }
   }
+  if (errors.length > 0) throw errors[0];
   return windows;
 }
 
@@ -91,6 +98,14 @@ async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => bool
   let windows = 0;
   for (const [key, set] of Map.groupBy(inRange, ({ manifest }) => manifest)) {
     if (ended()) return windows;
+    if (!(await ledger.get(key))) {
+      // Retention counts what is set aside as delivered. Nothing is left to send; the note stays for whoever has to know.
+      deps.log.error(
+        { sink: name, key, records: set.length },
+        "these records are not in the ledger any more, not sent",
+      );
+      continue;
+    }
     const sealed = await readSealed(ledger, key);
     const wanted = new Set(set.map(({ recordId }) => recordId));
     const batch = sealed.records.filter(({ id }) => wanted.has(id));

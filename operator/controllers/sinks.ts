@@ -70,6 +70,7 @@ function newDelivery(deps: SinkDeps) {
   const acked = new Set<string>();
   let listed = false;
   let oldestOwedEnd: number | undefined;
+  const replays = newReplays(deps, send);
   /** Windows that begin before are delivered or not owed; grows, so that a look does not list the whole ledger. */
   let since = deps.startAt === undefined ? 0 : secondsOf(deps.startAt);
 
@@ -95,10 +96,31 @@ function newDelivery(deps: SinkDeps) {
       }
       if (!ended()) oldestOwedEnd = undefined;
       // After what is owed, so that the lag is known while a broken sink holds up both.
-      return windows + (await replay(deps, send, ended));
+      return windows + (await replays(ended));
     },
     lagSeconds: () =>
       oldestOwedEnd === undefined ? 0 : Math.max(0, Math.floor(deps.clock.now() / 1000) - oldestOwedEnd),
+  };
+}
+
+/** Replays back off by themselves: one that fails must not slow down what is owed. */
+function newReplays(deps: SinkDeps, send: Send): (ended: () => boolean) => Promise<number> {
+  const { clock, metrics, name } = deps;
+  let failures = 0;
+  let notBeforeMs = 0;
+  return async (ended) => {
+    if (clock.now() < notBeforeMs) return 0;
+    try {
+      const windows = await replay(deps, send, ended);
+      failures = 0;
+      return windows;
+    } catch {
+      // Told in the log, request by request.
+      failures += 1;
+      metrics.failures.inc({ sink: name });
+      notBeforeMs = clock.now() + Math.min(longestRetryMs, lookEveryMs * 2 ** Math.min(failures - 1, 10));
+      return 0;
+    }
   };
 }
 

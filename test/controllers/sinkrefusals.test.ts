@@ -2,11 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { quarantinedRecords } from "../../operator/controllers/sinkstate.ts";
-import { acksPrefix } from "../../operator/plan/sinks/keys.ts";
+import { askForReplay, quarantinedRecords } from "../../operator/controllers/sinkstate.ts";
+import { secondsOf } from "../../operator/plan/metering/windows.ts";
+import { acksPrefix, replayedPrefix } from "../../operator/plan/sinks/keys.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { receiver } from "./sinkbed.ts";
-import { sealHour, sealed, sinkOn } from "./sinkrig.ts";
+import { idOf, sealHour, sealed, sinkOn } from "./sinkrig.ts";
 
 for (const [what, hours] of [
   ["in the middle", [10, 11, 12]],
@@ -57,4 +58,49 @@ test("hours whose every record is refused wait until the sink takes one again: t
   await sealHour(ledger, 12);
   assert.equal(await sink.pass(), 2);
   assert.equal((await quarantinedRecords(ledger, "billing")).length, 2);
+});
+
+test("a retry whose record was removed with its hour sends the others, and holds up neither later replays nor what is owed", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 11);
+  const [gone, present] = [10, 11].map((hour) => idOf("d00", hour));
+  await there.behave({ refuse: [gone, present] });
+  const { sink } = sinkOn(ledger, { type: "cloudevents", url: there.url });
+  await sink.pass();
+  for (const key of await ledger.list("v1/dt=2026-11-21/hr=10/")) await ledger.remove(key);
+  await there.behave({});
+  const at = (hour: number) => secondsOf(aRecord({ hour }).windowStart);
+  await askForReplay(ledger, "billing", { name: "r1", from: at(10), to: at(12), only: "quarantined" });
+  await askForReplay(ledger, "billing", { name: "r2", from: at(11), to: at(12) });
+  assert.equal(await sink.pass(), 2);
+  assert.equal((await ledger.list(replayedPrefix("billing"))).length, 2);
+  assert.deepEqual(
+    (await quarantinedRecords(ledger, "billing")).map(({ recordId }) => recordId),
+    [gone],
+  );
+});
+
+test("a replay that fails is tried again at growing pauses, and holds up neither another one nor what is owed", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 11);
+  const { sink, clock, registry } = sinkOn(ledger, { type: "cloudevents", url: there.url });
+  await sink.pass();
+  const at = (hour: number) => secondsOf(aRecord({ hour }).windowStart);
+  await askForReplay(ledger, "billing", { name: "r1", from: at(10), to: at(11) });
+  await askForReplay(ledger, "billing", { name: "r2", from: at(11), to: at(12) });
+  await ledger.remove("v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz");
+  await sealHour(ledger, 12);
+  assert.equal(await sink.pass(), 1, "what is owed");
+  assert.deepEqual(await ledger.list(replayedPrefix("billing")), ["sinks/billing/replayed/r2.json"]);
+  const failed = async () =>
+    Number(/^berth_sink_failures_total\{sink="billing"\} (\d+)$/m.exec(await registry.metrics())?.[1] ?? 0);
+  for (const pauseMs of [15_000, 30_000]) {
+    const before = await failed();
+    clock.advance(pauseMs - 1);
+    await sink.pass();
+    assert.equal(await failed(), before);
+    clock.advance(1);
+    await sink.pass();
+    assert.equal(await failed(), before + 1);
+  }
 });
