@@ -33,7 +33,7 @@ export interface RatedLine {
 }
 
 export interface RatingState {
-  /** Seconds by UTC month (like 2026-11), and in it by account, SKU and version. */
+  /** Node- and GPU-seconds by UTC month (like 2026-11), and in it by account, SKU and which of the two; versions of the list share them. */
   readonly used: ReadonlyMap<string, ReadonlyMap<string, number>>;
   /** Seconds charged to sessions that have not ended. */
   readonly sessions: ReadonlyMap<string, number>;
@@ -72,24 +72,38 @@ export function rateWindow(before: RatingState, records: readonly UsageRecord[],
     const month = record.windowStart.slice(0, 7);
     const counted = used.get(month) ?? new Map<string, number>();
     used.set(month, counted);
-    const key = JSON.stringify([record.account, record.sku, found.version.version]);
     for (const [kind, seconds] of [
       ["usage", basisSeconds(record, found.price)],
       ["minimum", extra],
     ] as const) {
       if (kind === "minimum" && seconds === 0) continue;
-      const start = counted.get(key) ?? 0;
+      const start = counted.get(countKey(record, isByGpu(found.price))) ?? 0;
       for (const slice of tierSlices(found.price, start, seconds)) lines.push(lineOf(record, kind, slice, found, list));
-      counted.set(key, start + seconds);
+      const nodes = isByGpu(found.price) ? seconds / record.gpus : seconds;
+      add(counted, countKey(record, false), nodes);
+      add(counted, countKey(record, true), nodes * record.gpus);
     }
   }
   return { lines, unpriced, state: { used, sessions } };
 }
 
+function isByGpu({ unit }: Pick<SkuPrice, "unit">): boolean {
+  return unit.startsWith("gpu");
+}
+
+/** Both are counted, so that a version with the other unit goes on in the tier that the month has reached. */
+function countKey({ account, sku }: UsageRecord, byGpu: boolean): string {
+  return JSON.stringify([account, sku, byGpu ? "gpu" : "node"]);
+}
+
+function add(counted: Map<string, number>, key: string, seconds: number): void {
+  counted.set(key, (counted.get(key) ?? 0) + seconds);
+}
+
 /** Seconds of the record by the price's basis: nodes, or GPUs where the unit says so. */
 export function basisSeconds(record: UsageRecord, { basis, unit }: Pick<SkuPrice, "basis" | "unit">): number {
   const nodes = record[`${basis}NodeSeconds`];
-  return unit.startsWith("gpu") ? nodes * record.gpus : nodes;
+  return isByGpu({ unit }) ? nodes * record.gpus : nodes;
 }
 
 /**

@@ -92,6 +92,32 @@ test("tiers of a month: a record over a tier's end gives a line for each, and th
   ]);
 });
 
+test("tiers of a month go on where a version of the list begins in it, also in another unit", () => {
+  const tiers = [{ upTo: "2", unitPrice: "3" }, { unitPrice: "1" }];
+  const list = aPriceList({ unitPrice: undefined, tiers });
+  const [first] = list.versions;
+  const [price] = first?.prices ?? [];
+  assert.ok(first && price);
+  const until = "2026-11-21T13:00:00Z";
+  const byGpu = { ...price, unit: "gpu-hour", tiers: [{ upTo: "16", unitPrice: "3" }, { unitPrice: "1" }] };
+  for (const [prices, gpus] of [
+    [[price], 1],
+    [[byGpu], 8],
+  ] as const) {
+    const versions = [
+      { ...first, validUntil: until },
+      { ...first, version: "b", validFrom: until, prices },
+    ];
+    const { list: two } = parsePriceList({ ...list, versions });
+    assert.ok(two);
+    const hours = [10, 11, 12, 13, 14].map((hour) => [aRecord({ hour, gpus })]);
+    assert.deepEqual(
+      rate(hours, two).map(({ tier, priceVersion }) => [tier, priceVersion]),
+      [0, 0, 1, 1, 1].map((tier, i) => [tier, i < 3 ? "2026-11" : "b"]),
+    );
+  }
+});
+
 test("basis and GPU units are the price's choice", () => {
   const record = aRecord({ billable: 100, claimed: 400, ready: 50, desired: 200, gpus: 8 });
   for (const [basis, seconds] of [
