@@ -1,21 +1,19 @@
 /** `berth ledger …`: reads a ledger itself, without Berth's server. Exit codes: 0 done and intact, 1 not read, 2 flags, 3 damaged, 4 refused. */
-import { readFile } from "node:fs/promises";
-
 import { Command, InvalidArgumentError, Option } from "commander";
 
 import { openLedger } from "../adapters/ledger/open.ts";
-import { trustedKeysOf } from "../adapters/ledger/signing.ts";
 import { recordedWindows } from "../controllers/ledgerreads.ts";
 import { recompute } from "../controllers/recompute.ts";
 import { verifyLedger } from "../controllers/verify.ts";
 import { secondsOf } from "../plan/metering/windows.ts";
-import type { Ledger, TrustedKeys } from "../ports.ts";
+import type { Ledger } from "../ports.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { lookAtCluster } from "./ledgercluster.ts";
 import { gcCommand } from "./ledgergc.ts";
 import { sinkCommands } from "./ledgersinks.ts";
 import { exportCommand, showCommand, tailCommand } from "./ledgerprint.ts";
 import { recomputedText, verificationText } from "./ledgertext.ts";
+import { trustOf } from "./ledgertrust.ts";
 import type { UsageIO } from "./usageclient.ts";
 
 export const EXIT_UNREAD = 1;
@@ -148,12 +146,6 @@ export function secondsOfFlag(text: string): number {
   } catch {
     throw new InvalidArgumentError("write a UTC day like 2026-11-21 or an instant like 2026-11-21T10:00:00Z");
   }
-}
-
-async function trustOf(files: readonly string[] | undefined): Promise<TrustedKeys | undefined> {
-  if (!files) return undefined;
-  const keys = await Promise.all(files.map(async (file) => trustedKeysOf(await readFile(file, "utf8"), file)));
-  return new Map(keys.flatMap((found) => [...found]));
 }
 
 function withPlace(command: Command): Command {

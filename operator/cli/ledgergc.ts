@@ -1,20 +1,20 @@
 /** `berth ledger gc`: removes old days behind a checkpoint; the only command here that writes. */
-import { readFile } from "node:fs/promises";
-
 import { Command, InvalidArgumentError } from "commander";
 
-import { signerOf } from "../adapters/ledger/signing.ts";
 import { planRetention, retain } from "../controllers/retention.ts";
 import type { RetentionPlan } from "../controllers/retention.ts";
 import { verifyLedger } from "../controllers/verify.ts";
 import { EXIT_DAMAGED, EXIT_REFUSED, outputOption } from "./ledger.ts";
 import type { LedgerIO, Run } from "./ledger.ts";
+import { TRUSTED_KEYS_VARIABLE, signerAndTrust } from "./ledgertrust.ts";
 
 interface Flags {
   readonly keepDays: number;
   readonly sink: readonly string[];
   readonly ignoreSink: readonly string[];
   readonly signingKey?: string;
+  readonly trust?: readonly string[];
+  readonly head?: string;
   readonly dryRun?: boolean;
   readonly output: "text" | "json";
 }
@@ -39,6 +39,11 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
       "--signing-key <file>",
       "private Ed25519 key in PEM that signs the checkpoint; needed where windows are signed",
     )
+    .option(
+      "--trust <files...>",
+      `public keys in PEM that may have signed windows, besides the half of --signing-key: earlier ones after a rotation (or ${TRUSTED_KEYS_VARIABLE})`,
+    )
+    .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
     .option("--dry-run", "say what would go")
     .addOption(outputOption())
     .addHelpText(
@@ -64,15 +69,15 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
           say(plan.keys.length === 0);
           return 0;
         }
-        // What stands in a checkpoint can never be checked again.
-        const { findings } = await verifyLedger(ledger);
+        // What stands in a checkpoint can never be checked again, and the key must not vouch for what it did not sign.
+        const { signer, trust } = await signerAndTrust(flags, io.env);
+        const { head } = flags;
+        const { findings } = await verifyLedger(ledger, { ...(trust && { trust }), ...(head && { head }) });
         const [first] = findings;
         if (first) {
           io.complain?.(`berth ledger: ${first.key} ${first.problem}: run berth ledger verify; nothing was removed\n`);
           return EXIT_DAMAGED;
         }
-        const { signingKey } = flags;
-        const signer = signingKey === undefined ? undefined : signerOf(await readFile(signingKey, "utf8"), signingKey);
         const { removedThrough } = await retain(ledger, plan, signer);
         say(true, removedThrough);
         return 0;

@@ -493,14 +493,24 @@ test("objects of Berth's own kinds are not in the release, and its CRDs survive 
 test("retention is off by default; its job names every sink, and reads a bucket with the ledger's keys", async () => {
   assert.ok((await objects()).every(({ kind }) => kind !== "CronJob"));
   const sinks = ["meter", "other"].map((name) => ({ name, type: "cloudevents", url: "https://meter.example.com" }));
+  const earlierKeys = ["A", "B"].map(
+    (one) => `-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA${one.repeat(43)}=\n-----END PUBLIC KEY-----\n`,
+  );
   const { spec } = await found("CronJob", "berth-retention", {
     ledger: { ...bucket, endpoint: "https://s3.example.com" },
-    metering: { sinks, retention: { enabled: true, keepDays: 30, ignoredSinks: ["old"], existingSecret: "trimmer" } },
+    metering: {
+      sinks,
+      signing: { existingSecret: "seal", earlierKeys },
+      retention: { enabled: true, keepDays: 30, ignoredSinks: ["old"], existingSecret: "trimmer" },
+    },
   });
   const [container] = spec?.jobTemplate?.spec.template.spec.containers ?? [];
   const flags = ["keep-days=30", "sink=meter", "sink=other", "ignore-sink=old"].map((flag) => `--${flag}`);
   const place = ["--ledger-url=s3://ledger/berth", "--endpoint=https://s3.example.com", "--region=us-east-1"];
-  assert.deepEqual(container?.args, ["ledger", "gc", ...place, ...flags]);
+  const signing = "--signing-key=/etc/berth/signing/key.pem";
+  assert.deepEqual(container?.args, ["ledger", "gc", ...place, ...flags, signing]);
+  const trusted = JSON.stringify({ name: "BERTH_LEDGER_TRUSTED_KEYS", value: earlierKeys.join("\n") });
+  assert.ok(JSON.stringify(container).includes(trusted), JSON.stringify(container));
   assert.match(JSON.stringify(container), /"valueFrom":\{"secretKeyRef":\{"name":"trimmer","key":"accessKeyId"\}\}/);
 });
 

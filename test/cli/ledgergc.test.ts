@@ -1,12 +1,14 @@
-/** `berth ledger gc` over a directory: what it must not break. */
+/** `berth ledger gc` over a directory: what it must not break, and what it must not put its signature under. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { signerOf } from "../../operator/adapters/ledger/signing.ts";
 import { ledgerCommand } from "../../operator/cli/ledger.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
@@ -21,6 +23,14 @@ after(() => rm(root, { recursive: true, force: true }));
 
 const at = (name: string) => join(root, name);
 const open = (place: string) => openLedger({ url: pathToFileURL(at(place)).href });
+
+async function keyPair(name: string) {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  await writeFile(at(`${name}.pem`), pem);
+  await writeFile(at(`${name}.pub`), publicKey.export({ type: "spki", format: "pem" }).toString());
+  return signerOf(pem, name);
+}
 
 async function berth(sub: string, place: string, ...args: string[]) {
   let [code, out, err] = [-1, "", ""];
@@ -88,4 +98,33 @@ test("gc: an hour that was taken for empty and corrected later goes with its day
   const done = await berth("gc", "gap", ...keepFrom("2026-11-22"));
   assert.equal(done.code, 0, done.err);
   assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
+test("gc: a ledger that somebody else sealed gets no checkpoint with our signature", async () => {
+  const ledger = open("forged");
+  await keyPair("operator");
+  const forger = await keyPair("forger");
+  await sealerAt({ ledger, at: "2026-11-22T02:06:00Z", objects: objects(held), signer: forger }).sealer.pass();
+  const keys = await ledger.list("v1/");
+  const told = await berth("gc", "forged", ...keepFrom("2026-11-22"), "--signing-key", at("operator.pem"));
+  assert.equal(told.code, 3, told.out);
+  assert.match(told.err, /manifest\.sig\.json .*; nothing was removed|manifest\.sig\.json .*run berth ledger verify/);
+  assert.deepEqual([await ledger.list("v1/"), await ledger.list("checkpoints/")], [keys, []]);
+});
+
+test("gc: after a rotation it trusts the keys that it is given; a head that was cut off is refused", async () => {
+  const ledger = open("rotated");
+  const [first, second] = [await keyPair("first"), await keyPair("second")];
+  await sealerAt({ ledger, at: "2026-11-22T01:06:00Z", objects: objects(held), signer: first }).sealer.pass();
+  const marked = { ...held, status: { ...held.status, sealedThrough: "2026-11-22T01:00:00Z" } };
+  await sealerAt({ ledger, at: "2026-11-22T02:06:00Z", objects: objects(marked), signer: second }).sealer.pass();
+  const command = ["gc", "rotated", ...keepFrom("2026-11-22"), "--signing-key", at("second.pem")] as const;
+  const refused = await berth(...command);
+  assert.equal(refused.code, 3, refused.out);
+  const cut = await berth(...command, "--trust", at("first.pub"), "--head", "0".repeat(64));
+  assert.deepEqual([cut.code, /the tail was cut off/.test(cut.err)], [3, true]);
+  const done = await berth(...command, "--trust", at("first.pub"));
+  assert.equal(done.code, 0, done.err);
+  const verified = await berth("verify", "rotated", "--trust", at("first.pub"), at("second.pub"));
+  assert.equal(verified.code, 0, verified.out);
 });

@@ -12,6 +12,12 @@ export function signerOf(pem: string, from: string): ManifestSigner {
   return { keyId, sign: (bytes) => sign(null, bytes, key) };
 }
 
+/** The public half of a private key, so that its holder can look at what it vouches for. */
+export function publicHalfOf(pem: string, from: string): TrustedKeys {
+  const key = createPublicKey(parsed(() => createPrivateKey(pem), `${from} holds no private key in PEM`));
+  return new Map([[keyIdOf(key, from), (bytes, signature) => verify(null, bytes, key, signature)]]);
+}
+
 /** Every public key of a file: several while a rotation goes on. Throws TerminalError for a file without any. */
 export function trustedKeysOf(pems: string, from: string): TrustedKeys {
   const blocks = pems.match(/-----BEGIN PUBLIC KEY-----[^-]+-----END PUBLIC KEY-----/g) ?? [];
