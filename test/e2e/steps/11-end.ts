@@ -9,6 +9,7 @@ import type { KubeObject } from "../../cluster/client.ts";
 import { eventually } from "../../cluster/eventually.ts";
 import { bind, serviceAccountIdentity } from "../../cluster/users.ts";
 import { labels } from "../../../operator/api/keys.ts";
+import { kinds } from "../../../operator/api/kinds.ts";
 import {
   berthRepository,
   buckets,
@@ -207,7 +208,7 @@ async function nothingIsLeft(stage: Stage): Promise<void> {
   client.destroy();
   // Where nothing served nothing was billed.
   const billed = kept.ledger > 0 || !canServe(stage);
-  if (crds.length !== 6 || kept.store === 0 || !billed)
+  if (crds.length !== kinds.length || kept.store === 0 || !billed)
     throw new Error(`kept are ${String(crds.length)} CRDs and ${JSON.stringify(kept)} objects`);
   tour.say(
     `after the deployments' deletion helm uninstall leaves ${String(crds.length)} CRDs, the imported models (${String(kept.store)} objects) and the ledger (${String(kept.ledger)} objects), and nothing else`,
