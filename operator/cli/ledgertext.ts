@@ -15,6 +15,8 @@ export function verificationText(result: Verification): string {
   lines.push(`${windows} windows, ${records} records, ${billableNodeSeconds} billable node-seconds`);
   if (removedThrough !== undefined)
     lines.push(`windows up to ${removedThrough} were removed; a checkpoint stands for them`);
+  if (removedThrough !== undefined && result.signed === undefined)
+    lines.push("WARNING: that checkpoint is believed without proof: only --trust shows whether the operator wrote it");
   if (unchained > 0) lines.push(`${unchained} windows are not chained: they were sealed by an older build`);
   if (unproven > 0) lines.push(`${unproven} records have no evidence: they were sealed by an older build`);
   if (result.signed === undefined)

@@ -75,14 +75,17 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const checkSegment = newSegmentCheck(ledger, async (record) =>
     checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
   );
-  findings.push(...checkpoints.findings);
+  const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);
+  const left = manifests.filter(checkpoints.removed);
+  const chained = manifests.slice(left.length);
+  findings.push(...checkpoints.findings, ...checkpoints.cutProblems(chained[0]));
+  findings.push(...(await leftBehind(ledger, left, { keys: all, look: checkpoints.left })));
   const seen = new Map<string, string>();
   let current = "";
   let before: Before | undefined = checkpoints.before;
   let last: Link | undefined;
   let [windows, records, unchained, unproven, billableNodeSeconds] = [0, 0, 0, 0, 0];
-  const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined && !checkpoints.removed(one));
-  for (const key of manifests) {
+  for (const key of chained) {
     current = key;
     const link = await readLink(ledger, key, findings);
     if (!link) continue;
@@ -98,7 +101,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
     seen.set(link.sha256, key);
     before = beforeOf(link);
     last = link;
-    noted.progress?.(windows, manifests.length);
+    noted.progress?.(windows, chained.length);
   }
   if (windows === 0) findings.push({ key: "v1/", problem: "holds no sealed window: is this the ledger's place?" });
   findings.push(...(await days.end()), ...notedProblems(seen, noted), ...signatures.end());
@@ -106,6 +109,24 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const { removedThrough } = checkpoints;
   const counts = { windows, records, unchained, unproven, billableNodeSeconds, ...signatures.counts() };
   return { ...counts, removedThrough, head, findings };
+}
+
+/** Windows that retention has not removed yet: readers still see them, so what is there of them is as it was sealed. */
+async function leftBehind(
+  ledger: Ledger,
+  manifests: readonly string[],
+  { keys, look }: { readonly keys: ReadonlySet<string>; readonly look: (link: Link) => readonly Finding[] },
+): Promise<Finding[]> {
+  const findings: Finding[] = [];
+  const check = newSegmentCheck(ledger, async () => undefined);
+  for (const key of manifests) {
+    const link = await readLink(ledger, key, findings);
+    if (!link) continue;
+    findings.push(...look(link));
+    for (const segment of link.manifest.segments.filter((one) => keys.has(one.key)))
+      findings.push(...(await check(link.manifest, segment)).findings);
+  }
+  return findings;
 }
 
 function beforeOf({ manifest, sha256 }: Link): Before {

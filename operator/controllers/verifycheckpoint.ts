@@ -12,7 +12,7 @@ import {
 } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { signatureProblem } from "./signatures.ts";
-import type { Before } from "./verify.ts";
+import type { Before, Link } from "./verify.ts";
 import type { Finding } from "./verifysegment.ts";
 
 export interface StoredCheckpoint {
@@ -36,13 +36,16 @@ export async function newestCheckpoint(ledger: Ledger): Promise<StoredCheckpoint
   }
 }
 
-/** The chain begins behind the newest checkpoint; what is left of windows before it, where removing was cut short, is not looked at. */
+/**
+ * The chain begins behind the newest checkpoint. What is left of windows before it, where removing was cut short, is still served
+ * to readers: it is looked at as far as it goes.
+ */
 export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | undefined) {
   const found = await newestCheckpoint(ledger);
   const findings: Finding[] = [];
   if (typeof found === "string") findings.push({ key: found, problem: "is no checkpoint of Berth's" });
   if (found === undefined || typeof found === "string")
-    return { findings, before: undefined, removedThrough: undefined, removed: () => false, isGone: () => false };
+    return { findings, before: undefined, removedThrough: undefined, ...nothingRemoved };
   const problem = trust && (await signatureProblem(ledger, found, trust));
   if (problem !== undefined) findings.push({ key: signatureKeyOf(found.key), problem });
   const { removedThrough, lastManifestSha256 } = found.checkpoint;
@@ -52,5 +55,32 @@ export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | un
   // Whole days go, with what later windows say of the hours in them.
   const daysEnd = endOfDay(end - 1);
   const isGone = (windowStart: string): boolean => secondsOf(windowStart) < daysEnd;
-  return { findings, before, removedThrough, removed, isGone };
+  const cutProblems = (firstKey: string | undefined): Finding[] =>
+    firstKey !== undefined && (startOfManifestKey(firstKey) ?? Infinity) < daysEnd
+      ? [{ key: found.key, problem: "stands for a part of a day, and retention removes whole days: it was put in" }]
+      : [];
+  const left = newLeftCheck(before);
+  return { findings, before, removedThrough, removed, isGone, cutProblems, left };
+}
+
+const nothingRemoved = {
+  removed: (): boolean => false,
+  isGone: (): boolean => false,
+  cutProblems: (): Finding[] => [],
+  left: (): Finding[] => [],
+};
+
+/** Windows before the checkpoint that are still there: chained to each other where no gap is, the last one to the checkpoint. */
+function newLeftCheck(checkpoint: Before) {
+  let before: Before | undefined;
+  return ({ key, manifest, sha256 }: Link): Finding[] => {
+    const { previousManifestSha256, previousWindowEnd, windowEnd } = manifest;
+    const problems: string[] = [];
+    if (previousWindowEnd === before?.windowEnd && previousManifestSha256 !== before?.sha256)
+      problems.push("is chained to another manifest than the one before it: that one was edited, replaced or removed");
+    if (windowEnd > checkpoint.windowEnd || (windowEnd === checkpoint.windowEnd && sha256 !== checkpoint.sha256))
+      problems.push("is not the last window that the checkpoint after it stands for");
+    before = { windowEnd, sha256, chains: undefined, chained: true };
+    return problems.map((problem) => ({ key, problem }));
+  };
 }
