@@ -25,6 +25,11 @@ export function verificationText(result: Verification): string {
     lines.push(
       `${result.signed} windows signed with a trusted key, ${result.beforeSignatures} before them by the chain`,
     );
+  if (result.unsigned.length > 0)
+    lines.push(
+      `${result.unsigned.length} windows have no signature of their own: the operator found other bytes than it computed, or somebody took theirs away; ` +
+        `signed windows after them are chained over them: ${result.unsigned.slice(0, 10).join(", ")}`,
+    );
   if (head)
     lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
   lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);

@@ -31,6 +31,8 @@ export interface Verification {
   readonly signed: number | undefined;
   /** Manifests from before the first signature, which vouches for them through the chain. */
   readonly beforeSignatures: number;
+  /** Manifests between signed ones that have no signature of their own: a later signed one is chained over them. */
+  readonly unsigned: readonly string[];
   /** End of the windows that retention removed behind a checkpoint. */
   readonly removedThrough: string | undefined;
   /** SHA-256 of the newest manifest's stored bytes: note it outside of the ledger. */

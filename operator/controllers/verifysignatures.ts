@@ -6,11 +6,14 @@ import type { Link } from "./verify.ts";
 import type { Finding } from "./verifysegment.ts";
 
 /**
- * From the first manifest that a trusted key vouches for, every one must be vouched for; those before it are held by the chain.
- * So neither taking signatures away nor adding windows without any goes unseen.
+ * Every manifest must be vouched for by a trusted key: its own signature, or that of a later one, which is chained over it. A window
+ * whose segment a process wrote that died, and whose next process knew more, never gets its own; it is counted apart. So neither
+ * taking signatures from the end nor adding windows without any goes unseen.
  */
 export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, trust: TrustedKeys | undefined) {
   let [signed, beforeSignatures] = [0, 0];
+  const unsigned: string[] = [];
+  let waiting: string[] = [];
   return {
     async look(link: Link, follows: boolean): Promise<Finding[]> {
       if (!trust) return [];
@@ -20,17 +23,21 @@ export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, tru
         findings.push({ key, problem: "is not chained, so no signature covers what was before it" });
       const signatureKey = signatureKeyOf(key);
       if (!keys.has(signatureKey)) {
-        if (signed > 0) findings.push({ key, problem: "has no signature, though a window before it has one" });
+        if (signed > 0) waiting.push(key);
         else beforeSignatures += 1;
         return findings;
       }
       const problem = await signatureProblem(ledger, link, trust);
-      if (problem === undefined) signed += 1;
-      else findings.push({ key: signatureKey, problem });
+      if (problem !== undefined) return [...findings, { key: signatureKey, problem }];
+      signed += 1;
+      unsigned.push(...waiting);
+      waiting = [];
       return findings;
     },
-    end: (): Finding[] =>
-      trust && signed === 0 ? [{ key: "v1/", problem: "no window is signed with a trusted key" }] : [],
-    counts: () => ({ signed: trust ? signed : undefined, beforeSignatures }),
+    end(): Finding[] {
+      if (trust && signed === 0) return [{ key: "v1/", problem: "no window is signed with a trusted key" }];
+      return waiting.map((key) => ({ key, problem: "has no signature, though a window before it has one" }));
+    },
+    counts: () => ({ signed: trust ? signed : undefined, beforeSignatures, unsigned }),
   };
 }
