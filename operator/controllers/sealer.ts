@@ -5,7 +5,7 @@
 import type { CapacityClaim } from "../api/capacityclaim.ts";
 import { historiesOf } from "../plan/metering/history.ts";
 import { spreadOffset } from "../plan/metering/identity.ts";
-import { dueThrough, nextDueAt } from "../plan/metering/windows.ts";
+import { dueThrough, nextDueAt, sealLag, secondsOf } from "../plan/metering/windows.ts";
 import type { SealTimes, Window } from "../plan/metering/windows.ts";
 import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts";
 import { RetryError, messageOf } from "../runtime/errors.ts";
@@ -125,9 +125,12 @@ function newPass(deps: SealerDeps) {
   /** Everything that ends by here was dealt with, in seconds; only saves looking twice. */
   let doneThrough: number | undefined;
   let newestSeal: number | undefined;
+  /** While the ledger never answered: the head kept in the cluster, else what was due at the first look. */
+  let presumed: number | undefined;
   return {
     async run(): Promise<PassResult> {
       const dueEnd = dueThrough(nowSeconds(), times);
+      presumed ??= (await keptEnd(deps).catch(() => undefined)) ?? dueEnd;
       if (doneThrough !== undefined && dueEnd <= doneThrough) return { sealed: [], sealedThrough: newestSeal };
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
       const facts = await withClosings(await deps.freshObjects(), deps.ledger);
@@ -135,8 +138,7 @@ function newPass(deps: SealerDeps) {
       newestSeal = head?.end;
       if (head) deps.noteSealed?.(head.end);
       const histories = historiesOf(facts);
-      const signer = await deps.signer?.();
-      const knowledge = { facts, histories, dueEnd, signer };
+      const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };
       await checkHead(deps, head, knowledge);
       if (head) await completeHead(deps, head, knowledge);
       const sealed: Window[] = [];
@@ -152,10 +154,12 @@ function newPass(deps: SealerDeps) {
       return { sealed, sealedThrough: newestSeal };
     },
     sleepMs: (): number => Math.max(1_000, nextDueAt(nowSeconds(), times) * 1000 - deps.clock.now()),
-    lagSeconds(): number {
-      const done = doneThrough ?? newestSeal;
-      if (done === undefined || dueThrough(nowSeconds(), times) <= done) return 0;
-      return Math.max(0, nowSeconds() - done - times.windowSeconds);
-    },
+    lagSeconds: (): number => sealLag(doneThrough ?? newestSeal ?? presumed, nowSeconds(), times),
   };
+}
+
+/** End in seconds of the window that this cluster sealed last. */
+async function keptEnd({ headKeeper }: SealerDeps): Promise<number | undefined> {
+  const windowEnd = (await headKeeper?.read())?.windowEnd;
+  return windowEnd ? secondsOf(windowEnd) : undefined;
 }

@@ -3,7 +3,7 @@
  * that the ledger does not say, so it may die anywhere; what was sent and not acknowledged is sent again under the same ids.
  */
 import { canonicalBytes } from "../plan/metering/canonical.ts";
-import { secondsOf } from "../plan/metering/windows.ts";
+import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { ackKey, acksPrefix, partKey, rangeOfPartKey } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
@@ -70,6 +70,8 @@ function newDelivery(deps: SinkDeps) {
   const acked = new Set<string>();
   let listed = false;
   let oldestOwedEnd: number | undefined;
+  let firstLook = Infinity;
+  const nowSeconds = (): number => Math.floor(deps.clock.now() / 1000);
   const replays = newReplays(deps, send);
   /** Windows that begin before are delivered or not owed; grows, so that a look does not list the whole ledger. */
   let since = deps.startAt === undefined ? 0 : secondsOf(deps.startAt);
@@ -83,7 +85,10 @@ function newDelivery(deps: SinkDeps) {
   return {
     async pass(ended: () => boolean): Promise<number> {
       let windows = 0;
+      firstLook = Math.min(firstLook, nowSeconds());
       const keys = await owed();
+      // Its begin until it is read, so that a window which cannot be read shows.
+      oldestOwedEnd = startOfManifestKey(keys[0] ?? "");
       for (const [at, key] of keys.entries()) {
         if (ended()) break;
         const sealed = await readSealed(ledger, key);
@@ -98,8 +103,10 @@ function newDelivery(deps: SinkDeps) {
       // After what is owed, so that the lag is known while a broken sink holds up both.
       return windows + (await replays(ended));
     },
-    lagSeconds: () =>
-      oldestOwedEnd === undefined ? 0 : Math.max(0, Math.floor(deps.clock.now() / 1000) - oldestOwedEnd),
+    lagSeconds(): number {
+      // A ledger that never answered may hold what is owed: at least since the first look nobody knows.
+      return Math.max(0, nowSeconds() - (oldestOwedEnd ?? (listed ? Infinity : firstLook)));
+    },
   };
 }
 

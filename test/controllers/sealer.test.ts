@@ -15,7 +15,7 @@ import { eventually } from "../cluster/eventually.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { claim, deployment, instant, pool } from "./meteringobjects.ts";
-import { dump, dyingAt, gone, running, sealerAt } from "./sealerrig.ts";
+import { awayLedger, dump, dyingAt, gone, running, sealerAt } from "./sealerrig.ts";
 
 let s3: S3Server;
 let places = 0;
@@ -222,6 +222,20 @@ test("a ledger that is away delays the hour and shows as lag; afterwards nothing
   assert.match(await registry.metrics(), /^berth_ledger_seal_lag_seconds 0$/m);
   assert.match(await registry.metrics(), /^berth_ledger_failures_total 1$/m);
   assert.deepEqual(await dump(ledger), expected);
+});
+
+test("a ledger that was never reached since the start shows as lag from the first window that became due", async () => {
+  const { sealer, registry, clock } = sealerAt({ ledger: awayLedger, at: "12:06:00" });
+  sealer.start();
+  await assert.rejects(sealer.pass(), /connection refused/);
+  assert.match(
+    await registry.metrics(),
+    /^berth_ledger_seal_lag_seconds 0$/m,
+    "nothing tells that 11:00 is not sealed",
+  );
+  clock.advance(3 * 3_600_000);
+  assert.match(await registry.metrics(), /^berth_ledger_seal_lag_seconds 7560$/m, "13:00 to 15:06");
+  await sealer.stop();
 });
 
 test("a closing object is written once: equal bytes are fine, later ones that know less are not taken", async () => {

@@ -16,7 +16,7 @@ import { verifyLedger } from "../../operator/controllers/verify.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { testCluster, testNamespace } from "../cluster/session.ts";
 import { newRig } from "../runtime/rig.ts";
-import { dyingAt, dump, gone, sealerAt } from "./sealerrig.ts";
+import { awayLedger, dyingAt, dump, gone, sealerAt } from "./sealerrig.ts";
 
 const manifest = (h: string) => `v1/dt=2026-11-21/hr=${h}/manifest.json`;
 
@@ -52,6 +52,17 @@ test("each sealed window is kept; an auditor's verify compares it", async (t) =>
     (await verifyLedger(ledger, { kept })).findings[0]?.problem ?? "",
     /that the cluster keeps as the head: the tail was cut off/,
   );
+});
+
+test("a process that never reached the ledger knows its lag from the head that the cluster keeps", async (t) => {
+  const { at } = await world(t);
+  await at("11:06:00").sealer.pass();
+  const { sealer, registry } = at("15:06:00", awayLedger);
+  sealer.start();
+  await assert.rejects(sealer.pass(), /connection refused/);
+  // The window from 11:00 ended at 12:00.
+  assert.match(await registry.metrics(), /^berth_ledger_seal_lag_seconds 11160$/m);
+  await sealer.stop();
 });
 
 test("a tail that was cut off holds sealing back, with the remedy in its message", async (t) => {

@@ -64,6 +64,7 @@ export function sealerAt({
   const metrics = newLedgerMetrics(registry);
   const counters = newCapacitySeries();
   metrics.followCapacity(counters.values);
+  const clock = newManualClock(at.includes("T") ? Date.parse(at) : epochMs(at));
   const deps: SealerDeps = {
     ledger,
     kube: {
@@ -73,7 +74,7 @@ export function sealerAt({
       },
       remove: async (resource, _namespace, name) => void writes.push(`delete ${resource.kind} ${name}`),
     },
-    clock: newManualClock(at.includes("T") ? Date.parse(at) : epochMs(at)),
+    clock,
     log,
     metrics,
     counters,
@@ -87,7 +88,7 @@ export function sealerAt({
     ...(headKeeper && { headKeeper }),
     caughtUp: () => caughtUp,
   };
-  return { sealer: newSealer(deps), writes, registry };
+  return { sealer: newSealer(deps), writes, registry, clock };
 }
 
 export async function dump(ledger: Ledger): Promise<Record<string, string>> {
@@ -95,6 +96,19 @@ export async function dump(ledger: Ledger): Promise<Record<string, string>> {
   const bodies = await Promise.all(keys.map(async (key) => Buffer.from((await ledger.get(key)) ?? []).toString()));
   return Object.fromEntries(keys.map((key, i) => [key, bodies[i] ?? ""]));
 }
+
+async function refused(): Promise<never> {
+  throw new Error("connection refused");
+}
+
+export const awayLedger: Ledger = {
+  list: refused,
+  get: refused,
+  read: refused,
+  putOnce: refused,
+  remove: refused,
+  probe: refused,
+};
 
 /** Dies before or after its n-th request; nothing that comes later gets through. */
 export function dyingAt(ledger: Ledger, n: number, when: "before" | "after") {

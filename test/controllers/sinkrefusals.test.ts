@@ -5,7 +5,10 @@ import { test } from "node:test";
 import { askForReplay, quarantinedRecords } from "../../operator/controllers/sinkstate.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { acksPrefix, replayedPrefix } from "../../operator/plan/sinks/keys.ts";
+import type { Ledger } from "../../operator/ports.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { aRecord } from "../plan/rating/samples.ts";
+import { awayLedger } from "./sealerrig.ts";
 import { receiver } from "./sinkbed.ts";
 import { idOf, sealHour, sealed, sinkOn } from "./sinkrig.ts";
 
@@ -103,4 +106,24 @@ test("a replay that fails is tried again at growing pauses, and holds up neither
     await sink.pass();
     assert.equal(await failed(), before + 1);
   }
+});
+
+test("the lag is told for a window that cannot be read, and for a ledger that never answered", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 10);
+  const lagOf = async (on: Ledger): Promise<string | undefined> => {
+    const { sink, registry, clock } = sinkOn(on, { type: "cloudevents", url: there.url });
+    sink.start();
+    const text = async () => registry.metrics();
+    await eventually(async () => /^berth_sink_failures_total\{sink="billing"\} 1$/m.test(await text()), {
+      what: "the first pass has failed",
+    });
+    clock.advance(3_600_000);
+    const lag = /^berth_sink_oldest_unacked_seconds\{sink="billing"\} (\d+)$/m.exec(await text())?.[1];
+    await sink.stop();
+    return lag;
+  };
+  assert.equal(await lagOf(awayLedger), "3600", "since the first look at 13:00");
+  await ledger.remove("v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz");
+  assert.equal(await lagOf(ledger), "14400", "since 10:00: when it ended was not read");
 });

@@ -122,3 +122,9 @@ export function dueThrough(now: number, times: SealTimes): number {
 export function nextDueAt(now: number, times: SealTimes): number {
   return dueThrough(now, times) + times.windowSeconds + times.graceSeconds + times.offsetSeconds;
 }
+
+/** Seconds since the end of the oldest window that is due and, `done` being the end of the newest dealt with, waits. */
+export function sealLag(done: number | undefined, now: number, times: SealTimes): number {
+  if (done === undefined || dueThrough(now, times) <= done) return 0;
+  return Math.max(0, now - done - times.windowSeconds);
+}
