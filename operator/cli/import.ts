@@ -18,6 +18,7 @@ import type { BucketFlags } from "./bucketoptions.ts";
 import { newBar } from "./importbar.ts";
 import { openPlace } from "./inspectplace.ts";
 import type { Place } from "./inspectplace.ts";
+import { storeKeysOf } from "./storekeys.ts";
 
 export interface ImportIO {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -49,8 +50,9 @@ const EXIT_REFUSED = 4;
 const BUFFER_BYTES = 256 << 20;
 
 const epilogue = `
-Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL_S3 of the source; BERTH_STORE_ACCESS_KEY_ID and
-BERTH_STORE_SECRET_ACCESS_KEY of the store (the source's where they are absent); HF_TOKEN of a hub. None may be given as a flag.
+Credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_ENDPOINT_URL_S3 of the source; BERTH_STORE_ACCESS_KEY_ID,
+BERTH_STORE_SECRET_ACCESS_KEY and BERTH_STORE_SESSION_TOKEN of the store (the source's where they are absent); HF_TOKEN of a hub. None may be
+given as a flag.
 
 Exit codes: 0 complete in the store, 1 failed in a way that may pass (run it again: finished files are not copied again),
 2 wrong flags, 4 refused: the message names the file and what to do.
@@ -118,12 +120,15 @@ function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigi
 }
 
 function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, env: ImportIO["env"]): ObjectStore {
-  const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
-  const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
-  const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
   if (!/^(s3|file):\/\/./.test(to))
     throw new TerminalError("PlaceInvalid", `--to is "${to.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
-  return openStore({ url: to, ...(endpoint === undefined ? {} : { endpoint }), region, addressing, ...credentials });
+  return openStore({
+    url: to,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    region,
+    addressing,
+    ...storeKeysOf(env),
+  });
 }
 
 async function run(flags: Flags, io: ImportIO): Promise<number> {

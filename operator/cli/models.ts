@@ -15,6 +15,7 @@ import { signatureCheck, verifyModels } from "../transfer/verify.ts";
 import { styleOption } from "./bucketoptions.ts";
 import { neededBy } from "./modelscluster.ts";
 import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
+import { storeKeysOf } from "./storekeys.ts";
 
 export interface ModelsIO {
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -49,7 +50,8 @@ interface GarbageFlags extends Place {
 }
 
 const credentialsHelp = `
-Credentials: BERTH_STORE_ACCESS_KEY_ID and BERTH_STORE_SECRET_ACCESS_KEY, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. None may be given as a flag.`;
+Credentials: BERTH_STORE_ACCESS_KEY_ID and BERTH_STORE_SECRET_ACCESS_KEY, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; temporary ones with
+BERTH_STORE_SESSION_TOKEN or AWS_SESSION_TOKEN. None may be given as a flag.`;
 
 const garbageHelp = `
 Garbage is what was never finished and not written to since --older-than (uploads too), what a complete revision left beside its files, and, only where
@@ -121,12 +123,15 @@ function durationOf(text: string): number {
 }
 
 function storeOf({ store, endpoint, region, addressingStyle: addressing }: Place, env: ModelsIO["env"]): ObjectStore {
-  const accessKeyId = env["BERTH_STORE_ACCESS_KEY_ID"] ?? env["AWS_ACCESS_KEY_ID"];
-  const secretAccessKey = env["BERTH_STORE_SECRET_ACCESS_KEY"] ?? env["AWS_SECRET_ACCESS_KEY"];
-  const credentials = accessKeyId && secretAccessKey ? { credentials: { accessKeyId, secretAccessKey } } : {};
   if (!/^(s3|file):\/\/./.test(store))
     throw new Error(`--store is "${store.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
-  return openStore({ url: store, ...(endpoint === undefined ? {} : { endpoint }), region, addressing, ...credentials });
+  return openStore({
+    url: store,
+    ...(endpoint === undefined ? {} : { endpoint }),
+    region,
+    addressing,
+    ...storeKeysOf(env),
+  });
 }
 
 /** A revision alone may name objects of earlier ones: its whole model is read. */

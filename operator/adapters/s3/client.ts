@@ -42,6 +42,11 @@ export interface S3Credentials {
   readonly sessionToken?: string;
 }
 
+/** Strings that no message may carry. */
+export function wordsOf({ accessKeyId, secretAccessKey, sessionToken }: S3Credentials): string[] {
+  return [accessKeyId, secretAccessKey, ...(sessionToken === undefined ? [] : [sessionToken])];
+}
+
 /** Long over, so that the SDK asks for them each time. */
 const expiration = new Date(0);
 

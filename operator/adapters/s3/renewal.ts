@@ -1,5 +1,6 @@
 /** Credentials that expire or are replaced in the middle: asked for anew where the server refuses them, by one request for all. */
 import { TerminalError } from "../../runtime/errors.ts";
+import { wordsOf } from "./client.ts";
 import type { S3Credentials } from "./client.ts";
 
 export interface Renewal {
@@ -19,9 +20,7 @@ export function newRenewal(
 ): Renewal {
   let current = first ?? { accessKeyId: "", secretAccessKey: "" };
   const hidden = new Set<string>();
-  const hide = ({ accessKeyId, secretAccessKey, sessionToken = "" }: S3Credentials): void => {
-    for (const text of [accessKeyId, secretAccessKey, sessionToken]) hidden.add(text);
-  };
+  const hide = (credentials: S3Credentials): void => wordsOf(credentials).forEach((word) => hidden.add(word));
   hide(current);
   let asking: Promise<boolean> | undefined;
 

@@ -9,7 +9,11 @@ export interface StorePlace {
   readonly url: string;
   readonly endpoint?: string;
   readonly region: string;
-  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string };
+  readonly credentials?: {
+    readonly accessKeyId: string;
+    readonly secretAccessKey: string;
+    readonly sessionToken?: string;
+  };
   /** S3 only: where the bucket's name stands with an endpoint. */
   readonly addressing?: "Path" | "VirtualHost" | undefined;
   /** S3 only: connections at once. */

@@ -10,7 +10,7 @@ import {
 } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
 import type { ListedObject, ObjectStore, StoredObject } from "../../ports.ts";
-import { newS3Client } from "../s3/client.ts";
+import { newS3Client, wordsOf } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
 import { copyError, statusOf, storeError } from "../s3/errors.ts";
 import { presignGet } from "../s3/presign.ts";
@@ -176,7 +176,7 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
   const trimmed = options.prefix.replace(/^\/+|\/+$/g, "");
   const place: Place = { client: newS3Client(options), bucket, prefix: trimmed === "" ? "" : `${trimmed}/` };
   const url = `s3://${bucket}/${trimmed}`;
-  const hidden = credentials ? [credentials.accessKeyId, credentials.secretAccessKey] : [];
+  const hidden = credentials ? wordsOf(credentials) : [];
   const guard: Guard = async (work, translate = storeError) => {
     try {
       return await work();

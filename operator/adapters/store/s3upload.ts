@@ -56,6 +56,8 @@ export interface Upload {
   readonly uploadId: string;
   /** Whether the server keeps a CRC-32 of each part, and compares it. */
   readonly isChecked: boolean;
+  /** Whether it keeps one of the whole object too, and not the checksum of checksums. */
+  readonly isWholeChecked: boolean;
   /** By S3's number, which begins with 1. */
   readonly parts: Map<number, CompletedPart>;
 }
@@ -79,6 +81,17 @@ async function readNote(
   }
 }
 
+interface Told {
+  readonly ChecksumAlgorithm?: string | undefined;
+  readonly ChecksumType?: string | undefined;
+}
+
+/** By what the server says of the upload, not by what was asked for: an upload of composite checksums cannot be completed by the object's. */
+function checksOf({ ChecksumAlgorithm, ChecksumType }: Told): Pick<Upload, "isChecked" | "isWholeChecked"> {
+  const isChecked = ChecksumAlgorithm === "CRC32" && ChecksumType !== undefined;
+  return { isChecked, isWholeChecked: isChecked && ChecksumType === "FULL_OBJECT" };
+}
+
 /** undefined where the server does not know the upload any more. */
 async function listParts(
   { client, bucket, prefix }: Place,
@@ -86,16 +99,16 @@ async function listParts(
   uploadId: string,
 ): Promise<Upload | undefined> {
   const parts = new Map<number, CompletedPart>();
-  let isChecked = false;
+  let checks = checksOf({});
   for (let marker: string | undefined; ;) {
     const request = { Bucket: bucket, Key: prefix + key, UploadId: uploadId, PartNumberMarker: marker };
     const page = await orUndefined(client.send(new ListPartsCommand(request)));
     if (!page) return undefined;
-    isChecked = page.ChecksumAlgorithm === "CRC32";
+    checks = checksOf(page);
     for (const { PartNumber = 0, ETag, ChecksumCRC32 } of page.Parts ?? [])
       parts.set(PartNumber, { PartNumber, ETag, ChecksumCRC32 });
     const next = page.IsTruncated ? page.NextPartNumberMarker : undefined;
-    if (next === undefined || next === marker) return { uploadId, isChecked, parts };
+    if (next === undefined || next === marker) return { uploadId, ...checks, parts };
     marker = next;
   }
 }
@@ -113,8 +126,7 @@ async function create({ client, bucket, prefix }: Place, key: string): Promise<U
     return client.send(new CreateMultipartUploadCommand(target));
   });
   if (answer.UploadId === undefined) throw new Error("the store begins no upload");
-  const isChecked = answer.ChecksumAlgorithm === "CRC32" && answer.ChecksumType === "FULL_OBJECT";
-  return { uploadId: answer.UploadId, isChecked, parts: new Map() };
+  return { uploadId: answer.UploadId, ...checksOf(answer), parts: new Map() };
 }
 
 const isOf = (note: Note | undefined, plan: UploadPlan): note is Note =>
@@ -162,7 +174,7 @@ async function sendPart(
 async function complete(place: Place, key: string, upload: Upload, crc32: number): Promise<void> {
   const Parts = [...upload.parts.values()].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
   const target = { Bucket: place.bucket, Key: place.prefix + key };
-  const whole = upload.isChecked ? { ChecksumCRC32: crc32Text(crc32), ChecksumType: "FULL_OBJECT" as const } : {};
+  const whole = upload.isWholeChecked ? { ChecksumCRC32: crc32Text(crc32), ChecksumType: "FULL_OBJECT" as const } : {};
   const command = { ...target, UploadId: upload.uploadId, MultipartUpload: { Parts }, IfNoneMatch: "*", ...whole };
   const { ChecksumCRC32, ChecksumType } = await place.client.send(new CompleteMultipartUploadCommand(command));
   const stored = statedBy({ type: ChecksumType, crc32: ChecksumCRC32, sha256: undefined }).crc32;
