@@ -2,15 +2,15 @@
 import { Command, InvalidArgumentError } from "commander";
 
 import { planRetention, retain } from "../controllers/retention.ts";
-import type { RetentionPlan } from "../controllers/retention.ts";
+import type { OwedSink, RetentionPlan } from "../controllers/retention.ts";
 import { verifyLedger } from "../controllers/verify.ts";
-import { EXIT_DAMAGED, EXIT_REFUSED, outputOption } from "./ledger.ts";
+import { EXIT_DAMAGED, EXIT_REFUSED, outputOption, secondsOfFlag } from "./ledger.ts";
 import type { LedgerIO, Run } from "./ledger.ts";
 import { TRUSTED_KEYS_VARIABLE, signerAndTrust } from "./ledgertrust.ts";
 
 interface Flags {
   readonly keepDays: number;
-  readonly sink: readonly string[];
+  readonly sink: readonly OwedSink[];
   readonly ignoreSink: readonly string[];
   readonly signingKey?: string;
   readonly trust?: readonly string[];
@@ -31,7 +31,8 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
     .option("--keep-days <days>", "days that stay", days, 400)
     .option(
       "--sink <names...>",
-      "sinks that must have taken every window; those that ever took one count by themselves",
+      "sinks that must have taken every window, or NAME=INSTANT: those since then; those that ever took one count by themselves since their first",
+      owedSink,
       [],
     )
     .option("--ignore-sink <names...>", "sinks that are not used any more", [])
@@ -85,11 +86,17 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
     );
 }
 
+function owedSink(text: string, before: readonly OwedSink[]): readonly OwedSink[] {
+  const [name = "", instant] = text.split("=");
+  if (name === "") throw new InvalidArgumentError("write a sink's name, or NAME=INSTANT with its startAt");
+  return [...before, { name, ...(instant !== undefined && { startAt: secondsOfFlag(instant) }) }];
+}
+
 function refusalOf(plan: RetentionPlan, { signingKey }: Flags): string | undefined {
   const [owed] = Object.entries(plan.undelivered);
   if (owed) {
     const [sink, windows] = owed;
-    return `sink ${sink} has not taken ${windows.length} windows, the first is ${windows[0] ?? ""}: deliver them, or give --ignore-sink ${sink}; nothing was removed`;
+    return `sink ${sink} has not taken ${windows.length} windows, the first is ${windows[0] ?? ""}: deliver them, say from when on it takes windows (--sink ${sink}=INSTANT), or give --ignore-sink ${sink}; nothing was removed`;
   }
   if (plan.keys.length > 0 && plan.signed && signingKey === undefined)
     return "windows of this ledger are signed: give --signing-key, or nobody would trust the checkpoint; nothing was removed";

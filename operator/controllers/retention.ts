@@ -12,7 +12,7 @@ import {
   signatureKeyOf,
   startOfManifestKey,
 } from "../plan/metering/windows.ts";
-import { SINKS_PREFIX, ackKey } from "../plan/sinks/keys.ts";
+import { SINKS_PREFIX, ackKey, acksPrefix } from "../plan/sinks/keys.ts";
 import type { Ledger, ManifestSigner } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
 import { inTurns } from "./closing.ts";
@@ -31,9 +31,16 @@ export interface RetentionPlan {
   readonly signed: boolean;
 }
 
+/** A sink that is configured, and the second from which windows are its own; all of them where it has none. */
+export interface OwedSink {
+  readonly name: string;
+  readonly startAt?: number;
+}
+
 /**
  * Days that end before `before` (seconds). The newest day with a window always stays, and so do days that a later window has adjusted
- * only if they are as young. `sinks` are those that are configured; every sink that ever acknowledged anything counts as well.
+ * only if they are as young. `sinks` are those that are configured; every sink that ever acknowledged
+ * anything counts as well, from the first window that it took.
  */
 export async function planRetention(
   ledger: Ledger,
@@ -41,7 +48,7 @@ export async function planRetention(
     before,
     sinks,
     ignored,
-  }: { readonly before: number; readonly sinks: readonly string[]; readonly ignored: readonly string[] },
+  }: { readonly before: number; readonly sinks: readonly OwedSink[]; readonly ignored: readonly string[] },
 ): Promise<RetentionPlan> {
   const keys = await ledger.list("v1/");
   const manifests = keys.filter((key) => startOfManifestKey(key) !== undefined);
@@ -51,11 +58,14 @@ export async function planRetention(
   // No further than the checkpoint reaches: a day without a window may hold pointers to adjustments that stay.
   const daysEnd = endOfDay(startOfManifestKey(going.at(-1) ?? "") ?? -Infinity);
   const known = await ledger.list(SINKS_PREFIX);
-  const names = new Set([...sinks, ...known.flatMap((key) => key.split("/")[1] ?? [])]);
+  const starts = new Map([...firstTaken(known), ...sinks.map(({ name, startAt = 0 }) => [name, startAt] as const)]);
   const acknowledged = new Set(known);
-  const undelivered = [...names]
-    .filter((name) => !ignored.includes(name))
-    .map((name) => [name, going.filter((key) => !acknowledged.has(ackKey(name, key)))] as const)
+  const undelivered = [...starts]
+    .filter(([name]) => !ignored.includes(name))
+    .map(([name, startAt]) => {
+      const own = going.filter((key) => (startOfManifestKey(key) ?? 0) >= startAt);
+      return [name, own.filter((key) => !acknowledged.has(ackKey(name, key)))] as const;
+    })
     .filter(([, owed]) => owed.length > 0);
   const present = new Set(keys);
   return {
@@ -65,6 +75,20 @@ export async function planRetention(
     undelivered: Object.fromEntries(undelivered),
     signed: manifests.some((key) => present.has(signatureKeyOf(key))),
   };
+}
+
+/** Sinks that ever wrote, and since when: windows are delivered in the order of time, so a sink never owed those before its first. */
+function firstTaken(keys: readonly string[]): ReadonlyMap<string, number> {
+  const starts = new Map<string, number>();
+  for (const key of keys) {
+    const name = key.split("/")[1];
+    if (name === undefined) continue;
+    const prefix = acksPrefix(name);
+    const folder = key.startsWith(prefix) ? key.slice(prefix.length).replace(/[^/]*$/, "") : "";
+    const start = startOfManifestKey(`${folder}manifest.json`) ?? Infinity;
+    starts.set(name, Math.min(start, starts.get(name) ?? Infinity));
+  }
+  return new Map([...starts].map(([name, start]) => [name, start === Infinity ? 0 : start]));
 }
 
 function isOfDaysBefore(key: string, end: number): boolean {

@@ -492,7 +492,12 @@ test("objects of Berth's own kinds are not in the release, and its CRDs survive 
 
 test("retention is off by default; its job names every sink, and reads a bucket with the ledger's keys", async () => {
   assert.ok((await objects()).every(({ kind }) => kind !== "CronJob"));
-  const sinks = ["meter", "other"].map((name) => ({ name, type: "cloudevents", url: "https://meter.example.com" }));
+  const startAt = "2026-11-22T00:00:00Z";
+  const sinks = [{ name: "meter" }, { name: "other", startAt }].map((sink) => ({
+    ...sink,
+    type: "cloudevents",
+    url: "https://meter.example.com",
+  }));
   const earlierKeys = ["A", "B"].map(
     (one) => `-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA${one.repeat(43)}=\n-----END PUBLIC KEY-----\n`,
   );
@@ -505,7 +510,7 @@ test("retention is off by default; its job names every sink, and reads a bucket 
     },
   });
   const [container] = spec?.jobTemplate?.spec.template.spec.containers ?? [];
-  const flags = ["keep-days=30", "sink=meter", "sink=other", "ignore-sink=old"].map((flag) => `--${flag}`);
+  const flags = ["keep-days=30", "sink=meter", `sink=other=${startAt}`, "ignore-sink=old"].map((flag) => `--${flag}`);
   const place = ["--ledger-url=s3://ledger/berth", "--endpoint=https://s3.example.com", "--region=us-east-1"];
   const signing = "--signing-key=/etc/berth/signing/key.pem";
   assert.deepEqual(container?.args, ["ledger", "gc", ...place, ...flags, signing]);

@@ -12,6 +12,7 @@ import { signerOf } from "../../operator/adapters/ledger/signing.ts";
 import { ledgerCommand } from "../../operator/cli/ledger.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
+import { ackKey } from "../../operator/plan/sinks/keys.ts";
 import { claim, pool } from "../controllers/meteringobjects.ts";
 import { sealerAt } from "../controllers/sealerrig.ts";
 
@@ -127,4 +128,22 @@ test("gc: after a rotation it trusts the keys that it is given; a head that was 
   assert.equal(done.code, 0, done.err);
   const verified = await berth("verify", "rotated", "--trust", at("first.pub"), at("second.pub"));
   assert.equal(verified.code, 0, verified.out);
+});
+
+test("gc: windows before a sink's first one hold nothing back, what it owes after it does", async () => {
+  const ledger = open("later");
+  await sealerAt({ ledger, at: "2026-11-22T02:06:00Z", objects: objects(held) }).sealer.pass();
+  const dry = (...more: string[]) => berth("gc", "later", ...keepFrom("2026-11-22"), "--dry-run", ...more);
+  // One that is configured and took nothing yet owes from its startAt on, else everything.
+  assert.equal((await dry("--sink", "fresh=2026-11-22T00:00:00Z")).code, 0);
+  const partly = await dry("--sink", "fresh=2026-11-21T23:00:00Z");
+  assert.match(partly.err, /sink fresh has not taken 1 windows, the first is v1\/dt=2026-11-21\/hr=23\//);
+  const whole = await dry("--sink", "fresh");
+  assert.deepEqual([whole.code, /has not taken 2 windows/.test(whole.err)], [4, true]);
+  await assert.rejects(dry("--sink", "fresh=soon"), /write a UTC day like|NAME=INSTANT/);
+  // One that is known by what it took alone owes from there on.
+  await ledger.putOnce(ackKey("known", "v1/dt=2026-11-22/hr=01/manifest.json"), Buffer.from("{}\n"));
+  assert.equal((await dry()).code, 0);
+  await ledger.putOnce(ackKey("known", "v1/dt=2026-11-21/hr=22/manifest.json"), Buffer.from("{}\n"));
+  assert.match((await dry()).err, /sink known has not taken 1 windows, the first is v1\/dt=2026-11-21\/hr=23\//);
 });
