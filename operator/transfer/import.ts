@@ -112,9 +112,16 @@ async function reusedOf(
   return new Map([...reused].filter(([path]) => !paths.has(path)));
 }
 
+/** By path, of those objects that the source read by their version. */
+function versionsOf({ source }: ImportJob, { files }: Listing): Readonly<Record<string, string>> {
+  const named = files.map((file) => [file.path, source.originOf?.(file).versionId] as const);
+  return Object.fromEntries(named.filter((one): one is readonly [string, string] => one[1] !== undefined));
+}
+
 /** What stands beside the manifest. */
 function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts, way: Way) {
   const { origin, clock, version } = job;
+  const versionIds = versionsOf(job, listing);
   return {
     fingerprint: sha256Digest(fingerprintText(listing.files)),
     source: origin,
@@ -124,6 +131,7 @@ function recordOf(job: ImportJob, listing: Listing, facts: ModelFacts, way: Way)
     ...(job.reimport === undefined ? {} : { reimport: job.reimport }),
     way,
     etags: Object.fromEntries(listing.files.map((file) => [file.path, file.etag])),
+    ...(Object.keys(versionIds).length === 0 ? {} : { versionIds }),
   };
 }
 

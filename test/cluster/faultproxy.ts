@@ -34,7 +34,9 @@ export type HttpFault =
   /** The body breaks off after so many bytes. */
   | { readonly kind: "cut"; readonly afterBytes: number }
   /** The body falls silent after so many bytes, connection open. */
-  | { readonly kind: "stall-after"; readonly afterBytes: number };
+  | { readonly kind: "stall-after"; readonly afterBytes: number }
+  /** The body comes byte by byte: never silent, and never over. `onByte` is told how many there were. */
+  | { readonly kind: "trickle"; readonly everyMs: number; readonly onByte?: (sent: number) => void };
 
 export interface SeenRequest {
   readonly method: string;
@@ -155,6 +157,21 @@ function copyBody(exchange: Exchange, upstream: http.IncomingMessage, fault: Htt
   upstream.on("end", () => answer.end());
 }
 
+function trickle({ answer }: Exchange, upstream: http.IncomingMessage, fault: HttpFault & { kind: "trickle" }): void {
+  upstream.once("data", (chunk: Buffer) => {
+    upstream.pause();
+    let sent = 0;
+    const timer = setInterval(() => {
+      answer.write(chunk.subarray(sent % chunk.length, (sent % chunk.length) + 1));
+      fault.onByte?.(++sent);
+    }, fault.everyMs);
+    answer.once("close", () => {
+      clearInterval(timer);
+      upstream.destroy();
+    });
+  });
+}
+
 /** Takes the whole answer and gives another; Content-Length follows the new body unless the fault names one. */
 function rewrite({ answer }: Exchange, upstream: http.IncomingMessage, fault: HttpFault & { kind: "rewrite" }): void {
   const chunks: Buffer[] = [];
@@ -186,6 +203,7 @@ function forward(exchange: Exchange, options: FaultProxyOptions, agent: http.Age
     // A watch must be seen to have begun before its first event.
     answer.flushHeaders();
     upstream.on("error", () => exchange.reset());
+    if (fault?.kind === "trickle") return trickle(exchange, upstream, fault);
     copyBody(exchange, upstream, fault);
   });
   outgoing.on("error", () => exchange.reset());
@@ -223,6 +241,7 @@ function act(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, 
     case "spoil-request":
     case "cut":
     case "stall-after":
+    case "trickle":
     case undefined:
       return forward(exchange, options, agent, fault);
   }

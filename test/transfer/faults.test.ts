@@ -161,6 +161,7 @@ const completions: readonly (readonly [string, HttpFault])[] = [
   ["a 500 with nothing behind it", { kind: "status", code: 500 }],
   ["a 500 with success behind it", { kind: "rewrite", status: 500, body: () => error }],
   ["a lost answer with success behind it", { kind: "lose-answer" }],
+  ["a 200 whose body is an error, with nothing behind it", { kind: "status", code: 200 }],
   ["a 200 whose body is an error, with success behind it", { kind: "rewrite", body: () => error }],
 ];
 describe("faults at CompleteMultipartUpload", () => {
@@ -271,6 +272,51 @@ describe("what stays is named, and mended it is imported", () => {
     });
   }
 });
+
+test("403 in the middle of a file: what had come before stays, and is not sent again", async (t) => {
+  const rig = await newRig(t);
+  const brought = Promise.withResolvers<void>();
+  const late = (request: SeenRequest): boolean => ofParts(rig)(request) && /^bytes=16777216-/.test(request.headers.range ?? ""); // prettier-ignore
+  const rule = proxy.add({ match: late, fault: { kind: "status", code: 403, message: "expired" } });
+  t.after(() => rule.remove());
+  const upload: ObjectStore["upload"] = async (at, plan) => {
+    const begun = await rig.store.upload(at, plan);
+    let sent = 0;
+    const part: typeof begun.part = async (...one) => {
+      await begun.part(...one);
+      if (++sent === 2) brought.resolve();
+    };
+    return { ...begun, part };
+  };
+  // The last part is asked for once the two before it are in the store.
+  const fill: ObjectSource["fill"] = async (object, offset, ...rest) => {
+    assert.ok(rig.source.fill);
+    if (object.key === key && offset === 16 * mib) await brought.promise;
+    return rig.source.fill(object, offset, ...rest);
+  };
+  const halting = { ...rig, store: { ...rig.store, upload }, source: { ...rig.source, fill } };
+  const problem = await attempt(halting);
+  assert.ok("reason" in problem, JSON.stringify(problem));
+  assert.equal(problem.reason, "AccessDenied", problem.message);
+  assert.ok(rule.hits > 0);
+  rule.remove();
+  const before = proxy.seen.length;
+  await assertWhole(rig, await attempt(rig));
+  const sent = proxy.seen.slice(before).filter(isPart(rig));
+  assert.deepEqual(sent.map(({ query }) => query.get("partNumber")), ["3"]); // prettier-ignore
+});
+
+for (const minutes of [-20, 20]) {
+  test(`a clock that is ${String(minutes)} minutes off is learned from the server, and the import ends whole`, async (t) => {
+    const rig = await newRig(t);
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + minutes * 60_000 });
+    const before = proxy.seen.length;
+    await assertWhole(rig, await attempt(rig));
+    const named = proxy.seen.slice(before).map(({ headers }) => String(headers["x-amz-date"]));
+    const there = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
+    assert.ok(named.includes(there), "the first request was signed by the wrong clock");
+  });
+}
 
 /** One other byte, the same length. */
 const flipped = (body: Buffer): Buffer => {

@@ -1,0 +1,67 @@
+// Buckets that keep versions, on the real S3 server: what was read first is read to the end, whatever is put over it meanwhile.
+import assert from "node:assert/strict";
+import { createHash, randomBytes } from "node:crypto";
+import { after, before, test } from "node:test";
+import { ListObjectVersionsCommand, PutBucketVersioningCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import type { ObjectSource } from "../../operator/ports.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy } from "../cluster/faultproxy.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
+import { jobFor, newSource, newStore } from "./bench.ts";
+
+const MIB = 1 << 20;
+const weightBytes = 20 * MIB;
+const weights = safetensors({ w: { dtype: "U8", shape: [weightBytes], data_offsets: [0, weightBytes] } }, weightBytes);
+randomBytes(weightBytes).copy(weights, weights.length - weightBytes);
+const files = tinyModel({ "model.safetensors": weights });
+const newer = Uint8Array.from(weights, (byte, at) => (at === weights.length - 1 ? byte ^ 1 : byte));
+const hashOf = (bytes: Uint8Array | undefined): string => createHash("sha256").update(bytes ?? "").digest("hex"); // prettier-ignore
+const folder = "models/ns-uid/model-uid/1/";
+
+let s3: S3Server;
+let proxy: FaultProxy;
+before(async () => {
+  s3 = await startS3({ isVersioning: true });
+  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
+});
+after(async () => {
+  await proxy.close();
+  await s3.stop();
+});
+
+test("the version that was read first is read to the end although a newer one stands over it, and the record names it", async (t) => {
+  await s3.createBucket("source");
+  const client = s3.client();
+  t.after(() => client.destroy());
+  const VersioningConfiguration = { Status: "Enabled" as const };
+  await client.send(new PutBucketVersioningCommand({ Bucket: "source", VersioningConfiguration }));
+  await uploadFiles(client, "source", "m/", files);
+  const { Versions: old = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: "source" }));
+  const versions = new Map(old.map(({ Key = "", VersionId = "" }) => [Key.replace("m/", ""), VersionId]));
+  const direct = newSource(t, s3, "source", proxy.url);
+  let putting: Promise<unknown> | undefined;
+  const put = () => client.send(new PutObjectCommand({ Bucket: "source", Key: "m/model.safetensors", Body: newer }));
+  // Every part after the first is read when the newer version is there.
+  const fill: ObjectSource["fill"] = async (object, offset, ...rest) => {
+    assert.ok(direct.fill);
+    if (object.key.endsWith(".safetensors") && offset > 0) await (putting ??= put());
+    return direct.fill(object, offset, ...rest);
+  };
+  const store = await newStore(t, s3, "s3");
+  const result = await importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m" }));
+  assert.ok(result.kind === "imported" && putting);
+  assert.equal(hashOf(await store.get(`${folder}model.safetensors`, 64 * MIB)), hashOf(weights));
+  const late = proxy.seen.filter(
+    ({ path, headers }) => path.endsWith(".safetensors") && /^bytes=(8388608|16777216)-/.test(headers.range ?? ""),
+  );
+  const named = late.map(({ query }) => query.get("versionId"));
+  assert.deepEqual(named, [versions.get("model.safetensors"), versions.get("model.safetensors")]);
+  const record = JSON.parse(Buffer.from((await store.get(`${folder}.berth/import.json`, MIB)) ?? []).toString()) as {
+    versionIds: Record<string, string>;
+  };
+  assert.deepEqual(new Map(Object.entries(record.versionIds)), versions);
+  assert.notEqual(hashOf(weights), hashOf(newer));
+});
