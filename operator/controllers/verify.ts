@@ -16,6 +16,7 @@ import { newDayRootCheck } from "./verifydays.ts";
 import { newSegmentCheck } from "./verifysegment.ts";
 import type { Finding, SegmentCheck } from "./verifysegment.ts";
 import { newSignatureCheck } from "./verifysignatures.ts";
+import { strayFindings } from "./verifystray.ts";
 
 export type { Finding } from "./verifysegment.ts";
 
@@ -73,14 +74,18 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const findings: Finding[] = [];
   const checkpoints = await newCheckpointCheck(ledger, noted.trust);
   const signatures = newSignatureCheck(ledger, all, noted.trust);
-  const days = newDayRootCheck(ledger, all);
+  const days = newDayRootCheck(ledger, all, noted.trust);
   const checkSegment = newSegmentCheck(ledger, async (record) =>
     checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
   );
   const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);
   const left = manifests.filter(checkpoints.removed);
   const chained = manifests.slice(left.length);
-  findings.push(...checkpoints.findings, ...checkpoints.cutProblems(chained[0]));
+  findings.push(
+    ...checkpoints.findings,
+    ...checkpoints.cutProblems(chained[0]),
+    ...strayFindings(keys, checkpoints.isGone),
+  );
   findings.push(...(await leftBehind(ledger, left, { keys: all, look: checkpoints.left })));
   const seen = new Map<string, string>();
   let current = "";
