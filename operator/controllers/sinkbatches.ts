@@ -43,20 +43,34 @@ export function sinkWindowOf({ window, manifest }: ReadWindow): SinkWindow {
   return { ...window, previousEnd: previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd) };
 }
 
+export interface Batch extends OwedWindow {
+  readonly batch: readonly UsageRecord[];
+  readonly others: Others;
+  /** Their window is acknowledged: each record was taken, or lies in quarantine already. */
+  readonly areKnown?: boolean;
+}
+
 /** Sends one batch; ids of the records that the sink will never take. They lie in the ledger when this resolves. */
 export async function deliverBatch(
   { ledger, name, metrics, log }: SinkDeps,
   send: Send,
-  { key, batch, sealed, others }: OwedWindow & { readonly batch: readonly UsageRecord[]; readonly others: Others },
+  { key, batch, sealed, others, areKnown = false }: Batch,
 ): Promise<string[]> {
   const refusals = await send(batch, sinkWindowOf(sealed), others);
+  metrics.records.inc({ sink: name, result: "delivered" }, batch.length - refusals.length);
+  if (areKnown) {
+    // Set aside they would be sent by a later retry, when the receiver has forgotten the ids that it counted.
+    for (const { record, reason } of refusals) {
+      log.warn({ sink: name, recordId: record.id, manifest: key, reason }, "sink refuses a record that it had before");
+    }
+    return refusals.map(({ record }) => record.id);
+  }
   for (const { record, reason } of refusals) {
     const body = { sink: name, recordId: record.id, manifest: key, reason };
     const stored = quarantined.parse({ schema: "berth.dev/sink-quarantine.v1", ...body });
     await ledger.putOnce(quarantineKey(name, record.id), canonicalBytes(stored));
     log.error({ ...body }, "sink refuses a record, which is set aside; the others go on");
   }
-  metrics.records.inc({ sink: name, result: "delivered" }, batch.length - refusals.length);
   metrics.records.inc({ sink: name, result: "quarantined" }, refusals.length);
   return refusals.map(({ record }) => record.id);
 }

@@ -4,7 +4,7 @@ import type { SinkReplay } from "../api/sinks.ts";
 import type { UsageRecord } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
-import { quarantineKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
+import { ackKey, quarantineKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
 import { deliverBatch, sinkWindowOf } from "./sinkbatches.ts";
@@ -64,9 +64,10 @@ async function again(
     const sealed = await readSealed(ledger, key);
     const others = othersIn(ledger, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
     const { records } = sealed;
+    const areKnown = (await ledger.get(ackKey(deps.name, key))) !== undefined;
     for (let at = 0; at < records.length; at += batchSize) {
       const batch = records.slice(at, at + batchSize);
-      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed, others }));
+      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed, others, areKnown }));
       await takeOut(
         deps,
         batch.filter(({ id }) => !refused.has(id)),

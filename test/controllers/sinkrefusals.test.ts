@@ -127,3 +127,20 @@ test("the lag is told for a window that cannot be read, and for a ledger that ne
   await ledger.remove("v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz");
   assert.equal(await lagOf(ledger), "14400", "since 10:00: when it ended was not read");
 });
+
+test("a replayed record that was taken and is now refused as too old is not set aside: a retry would count it again", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 10);
+  const never = idOf("d05");
+  await there.behave({ refuse: [never] });
+  const { sink } = sinkOn(ledger, { type: "cloudevents", url: there.url });
+  await sink.pass();
+  await there.behave({ refuse: [never, idOf("d03")] });
+  const from = secondsOf(aRecord({ hour: 10 }).windowStart);
+  await askForReplay(ledger, "billing", { name: "r1", from, to: from + 3600 });
+  assert.equal(await sink.pass(), 1);
+  assert.deepEqual(
+    (await quarantinedRecords(ledger, "billing")).map(({ recordId }) => recordId),
+    [never],
+  );
+});
