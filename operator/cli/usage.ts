@@ -63,17 +63,13 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
       try {
         const { url, namespace } = await questionOf(flags, io.env);
         const list = await priceListOf(flags);
-        if (flags.output === "focus") {
-          await printFocus(url, flags, list, io);
-          return end(0);
-        }
-        await printUsage(url, flags, list, io);
-        if (
-          namespace !== undefined &&
-          flags.namespace === undefined &&
-          ["table", "wide", "chart"].includes(flags.output)
-        ) {
-          io.complain?.(`only namespace ${namespace} of your kubeconfig is shown; --all-namespaces shows every one\n`);
+        await (flags.output === "focus" ? printFocus : printUsage)(url, flags, list, io);
+        // On standard error, so that files and programs are told, too.
+        if (namespace !== undefined && flags.namespace === undefined) {
+          const tiers = list ? "; tiers count its units alone" : "";
+          io.complain?.(
+            `only namespace ${namespace} of your kubeconfig is shown${tiers}; --all-namespaces shows every one\n`,
+          );
         }
         end(0);
       } catch (error) {
