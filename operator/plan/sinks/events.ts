@@ -21,7 +21,7 @@ export interface UsageEvent {
   readonly subject: string;
   /** Begin of the window: late deliveries still fall into the right hour. */
   readonly time: string;
-  /** Grows with each record of one source. */
+  /** Sorts windows, parts and revisions of one deployment and SKU; an adjustment sorts with the hour that it corrects. */
   readonly sequence: string;
   readonly datacontenttype: "application/json";
   readonly data: object;
