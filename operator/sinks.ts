@@ -88,8 +88,7 @@ export function openSinks(
     const target = config.type === "focus" ? focusTarget(config, ledger, prices) : openSink(config, eventForms, clock);
     return newSink({
       name,
-      // Tiers and minimums are those of a whole window.
-      batchSize: config.type === "focus" ? Infinity : config.batchSize,
+      batchSize: batchSizeOf(config),
       startAt,
       target,
       ledger,
@@ -98,6 +97,15 @@ export function openSinks(
       log: log.child({ controller: "sink" }),
     });
   });
+}
+
+/** Files of lines are named by their content: a size that could be changed would name the same records anew at a replay. */
+const recordsPerFile = 1_000;
+
+function batchSizeOf(config: SinkConfig): number {
+  if (config.type === "jsonl") return recordsPerFile;
+  // Tiers and minimums are those of a whole window.
+  return config.type === "focus" ? Infinity : config.batchSize;
 }
 
 function focusTarget(

@@ -129,7 +129,7 @@ test("a webhook's signature is that of Standard Webhooks, by each secret of the 
   assert.doesNotMatch(request?.body ?? "", /whsec_|old/);
 });
 
-test("a file of JSON lines is written once, also when it is delivered again", async (t) => {
+test("a file of JSON lines is written once, also when it is delivered again by another batchSize", async (t) => {
   const { ledger, folder } = await sealed(t, 11);
   const out = join(folder, "out");
   const given = {
@@ -143,6 +143,8 @@ test("a file of JSON lines is written once, also when it is delivered again", as
   const request = { schema: "berth.dev/sink-replay.v1", from: "2026-11-21T10:00:00Z", to: "2026-11-21T12:00:00Z" };
   await ledger.putOnce(`${replayPrefix("files")}one.json`, canonicalBytes(request));
   await sink.pass();
+  await ledger.putOnce(`${replayPrefix("files")}two.json`, canonicalBytes(request));
+  await sinkOn(ledger, { ...given, batchSize: 10 }).sink.pass();
   const files = await readdir(join(out, "dt=2026-11-21"));
   assert.equal(files.length, 2);
   const lines = (await readFile(join(out, "dt=2026-11-21", files[0] ?? ""), "utf8")).trimEnd().split("\n");
