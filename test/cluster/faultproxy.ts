@@ -67,6 +67,8 @@ export interface FaultProxy {
   readonly port: number;
   /** Adds a rule; the first that matches and is not spent acts. */
   add(rule: FaultRule): RuleHandle;
+  /** The same, before all others. */
+  addFirst(rule: FaultRule): RuleHandle;
   /** Drops all rules; stalled requests stay stalled. */
   clear(): void;
   /** Requests seen so far, newest last. */
@@ -290,20 +292,22 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     server.once("error", reject).listen(0, "127.0.0.1", resolve);
   });
   const { port } = server.address() as AddressInfo;
+  const enter = (rule: FaultRule, put: (active: ActiveRule) => unknown): RuleHandle => {
+    const active: ActiveRule = { ...rule, hits: 0 };
+    put(active);
+    return {
+      get hits() {
+        return active.hits;
+      },
+      remove: () => void rules.splice(rules.indexOf(active), rules.includes(active) ? 1 : 0),
+    };
+  };
   return {
     url: `${tls ? "https" : "http"}://127.0.0.1:${String(port)}`,
     port,
     seen,
-    add: (rule) => {
-      const active: ActiveRule = { ...rule, hits: 0 };
-      rules.push(active);
-      return {
-        get hits() {
-          return active.hits;
-        },
-        remove: () => void rules.splice(rules.indexOf(active), rules.includes(active) ? 1 : 0),
-      };
-    },
+    add: (rule) => enter(rule, (active) => rules.push(active)),
+    addFirst: (rule) => enter(rule, (active) => rules.unshift(active)),
     clear: () => void rules.splice(0),
     resetOpen: () => sockets.forEach((socket) => socket.resetAndDestroy()),
     close: async () => {

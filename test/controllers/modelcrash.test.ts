@@ -5,7 +5,7 @@ import { test, before, after } from "node:test";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
-import type { FaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { llamaFolder } from "../models/llama.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
 import { digestOf } from "../transfer/bench.ts";
@@ -161,19 +161,31 @@ test("kubectl get mdl -w is a progress display", async (t) => {
   assert.equal(told.at(-1), 100);
 });
 
-test("progress is told while it copies, and an importer that lost its Lease stops", async (t) => {
-  await importerHere(t, bed);
+test("progress is told while it copies, and an importer that lost its Lease stops at once, with no manifest", async (t) => {
+  const running = await importerHere(t, bed);
   const namespace = await slowTenant();
+  // The read of the last shard is not answered before the Lease is lost: only an importer that stops gives it up.
+  const isLast = ({ method, path, headers }: SeenRequest): boolean =>
+    method === "GET" && /model-00003-of-\d+\.safetensors$/.test(path) && headers.range !== "bytes=0-65535";
+  const held = slow.addFirst({ match: isLast, fault: { kind: "stall" } });
+  t.after(() => held.remove());
   const path = await putModel(bed, namespace, { endpoint: slow.url });
   const copying = await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
   assert.equal(copying.status?.phase, "Downloading");
   assert.equal(readyOf(copying.status)?.reason, "Copying");
   assert.ok((copying.status?.progress?.bytes ?? 0) <= (copying.status?.progress?.totalBytes ?? 0));
+  await eventually(() => held.hits > 0, { what: "the last shard is asked for", recheckMs: 10 });
   const lease = apiPath("coordination.k8s.io/v1", "leases", {
     namespace: operatorNamespace,
     name: `berth-import-${copying.metadata.uid ?? ""}`,
   });
+  const isStopped = async (): Promise<boolean> =>
+    /berth_import_seconds_count\{outcome="stopped"\} 1/.test(await running.base.metrics.registry.metrics());
   await bed.cluster.admin.patch(lease, { spec: { holderIdentity: "somebody-else" } });
+  await eventually(isStopped, { what: "the import is stopped while its read is still unanswered", deadlineMs: 15_000 });
+  const folder = await folderOf(path);
+  assert.ok(!(await keysBelow(folder)).some((key) => key.endsWith("MANIFEST.json")));
+  held.remove();
   const { status } = await untilReason(bed, path, "Imported", 60_000);
   assert.equal(status?.digest, wanted());
 });

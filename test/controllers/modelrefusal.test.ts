@@ -6,6 +6,7 @@ import { test, before, after } from "node:test";
 import { accessTo, bindingCommand } from "../../operator/controllers/modelcredentials.ts";
 import type { Model } from "../../operator/api/model.ts";
 import { apiPath } from "../cluster/client.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { freePort } from "../cluster/process.ts";
 import { safetensors, tinyConfig, tinyModel, uploadFiles } from "../models/tiny.ts";
 import {
@@ -195,6 +196,26 @@ test("each fault of credentials, bucket and endpoint is named, and no secret is 
     for (const secret of [bed.s3.secretAccessKey, "wrong-secret-key", "AKIAWRONG"])
       assert.ok(!told.includes(secret), name);
   }
+});
+
+test("a refusal is told by a Warning that names file and reason", async () => {
+  const namespace = await newTenant(bed);
+  await putSecret(bed, namespace);
+  const client = bed.s3.client();
+  await uploadFiles(client, "source", "warned/", tinyModel({ "pytorch_model.bin": "x" }));
+  client.destroy();
+  const path = await putModel(bed, namespace, { prefix: "warned" });
+  await assertRefused(path, "UnsafeFormat", /pytorch_model\.bin/);
+  const warned = await eventually(
+    async () => {
+      const events = apiPath("events.k8s.io/v1", "events", { namespace });
+      const { items } = await bed.cluster.admin.list<{ type: string; reason: string; note: string }>(events);
+      return items.find(({ type }) => type === "Warning");
+    },
+    { what: "the Warning of the refusal" },
+  );
+  assert.equal(warned.reason, "UnsafeFormat");
+  assert.match(warned.note, /pytorch_model\.bin/);
 });
 
 test("the command that the condition prints lets the importer in", async () => {
