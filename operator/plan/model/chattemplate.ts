@@ -14,6 +14,12 @@ export const MAX_TEMPLATE_BYTES = 256 * 1024;
 /** jinja2/sandbox.py MAX_RANGE. */
 const MAX_RANGE = 100_000;
 const MAX_NESTED_LOOPS = 8;
+/** Turns of loops over ranges inside of each other, and repetitions: written as numbers, no template needs more. */
+const MAX_TURNS = 1_000_000;
+/** What a range counts for whose end no number says. */
+const UNKNOWN_RANGE = 1_000;
+/** Macros that are looked at for calls of themselves; the longest templates have some ten. */
+const MAX_MACROS = 200;
 
 /** Whether a file of a model is a template by itself. */
 export function isTemplatePath(path: string): boolean {
@@ -110,9 +116,80 @@ function faultIn({ kind, code }: Block): string | undefined {
   const escape = escapes.exec(bare)?.[1];
   if (escape !== undefined) return `names ${escape}`;
   if (/[\w)\]]\s*\*\*/.test(bare)) return "raises to a power, which can take all memory";
-  const range = /\brange\s*\(([^)]*)\)/.exec(bare)?.[1] ?? "";
-  const far = [...range.matchAll(/\d[\d_]*/g)].find(([digits]) => Number(digits.replaceAll("_", "")) > MAX_RANGE);
-  return far && `counts to ${far[0].slice(0, 40)} (range allows ${String(MAX_RANGE)})`;
+  const far = rangesIn(bare)
+    .flatMap(numbersIn)
+    .find((number) => number > MAX_RANGE);
+  if (far !== undefined) return `counts to ${String(far)} (range allows ${String(MAX_RANGE)})`;
+  const most = Math.max(0, ...numbersIn(bare));
+  if (most > MAX_TURNS) return `holds the number ${String(most)}, so often may nothing be repeated`;
+  const factors = [...bare.matchAll(/\*\s*\(?\s*(\d[\d_]*)/g)].map(([, digits = ""]) => numberOf(digits));
+  const times = factors.reduce((product, factor) => product * Math.max(1, factor), 1);
+  return times > MAX_TURNS ? `repeats something ${String(times)} times` : undefined;
+}
+
+const numberOf = (digits: string): number => Number(digits.replaceAll("_", ""));
+const numbersIn = (code: string): number[] => [...code.matchAll(/(?<![\w.])\d[\d_]*/g)].map(([word]) => numberOf(word));
+const rangesIn = (code: string): string[] =>
+  [...code.matchAll(/\brange\s*\(([^)]*)\)/g)].map(([, inner = ""]) => inner);
+
+/** How often a loop turns, as far as its range says; loops over anything else follow the request's length. */
+function turnsOf(code: string): number {
+  const ranges = rangesIn(unquoted(code).bare);
+  return Math.max(
+    1,
+    ...ranges.map((range) => (/^[\s\d_,+-]*$/.test(range) ? Math.max(1, ...numbersIn(range)) : UNKNOWN_RANGE)),
+  );
+}
+
+/** The most turns that loops over ranges inside of each other have, as far as it can be told. */
+function mostTurns(blocks: readonly Block[]): number {
+  const open: number[] = [];
+  let most = 1;
+  for (const { kind, code } of blocks) {
+    const name = kind === "{%" ? statement(code) : "";
+    if (name === "for") open.push(turnsOf(code) * (open.at(-1) ?? 1));
+    else if (name === "endfor") open.pop();
+    most = Math.max(most, open.at(-1) ?? 1);
+  }
+  return most;
+}
+
+/** Which macros each macro calls whatever its arguments are: outside of conditions and loops. */
+function certainCalls(blocks: readonly Block[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const calls = new Map<string, Set<string>>();
+  let current = "";
+  let depth = 0;
+  for (const { kind, code } of blocks) {
+    const name = kind === "{%" ? statement(code) : "";
+    if (name === "macro") [current, depth] = [/macro\s+(\w+)/.exec(code)?.[1] ?? "", 0];
+    else if (name === "endmacro") current = "";
+    else if (name === "if" || name === "for") depth += 1;
+    else if (name === "endif" || name === "endfor") depth -= 1;
+    const { bare } = unquoted(code);
+    // A condition may also stand within an expression, and decide there.
+    if (current === "" || name === "macro" || depth > 0 || /\b(if|and|or)\b/.test(bare)) continue;
+    const called = calls.get(current) ?? new Set();
+    for (const [, word = ""] of bare.matchAll(/(?<![\w.])([A-Za-z]\w*)\s*\(/g)) called.add(word);
+    calls.set(current, called);
+  }
+  return calls;
+}
+
+/** A macro that always comes back to itself. */
+function endlessMacro(blocks: readonly Block[]): string | undefined {
+  const calls = certainCalls(blocks);
+  const comesBack = (start: string): boolean => {
+    const seen = new Set<string>();
+    const ahead = [...(calls.get(start) ?? [])];
+    for (let name = ahead.pop(); name !== undefined; name = ahead.pop()) {
+      if (name === start) return true;
+      if (seen.has(name)) continue;
+      seen.add(name);
+      ahead.push(...(calls.get(name) ?? []));
+    }
+    return false;
+  };
+  return [...calls.keys()].slice(0, MAX_MACROS).find(comesBack);
 }
 
 function loopsIn(blocks: readonly Block[]): number {
@@ -138,7 +215,11 @@ export function templateProblem(where: string, template: string): ModelProblem |
     if (fault !== undefined) return unsafe(where, fault);
   }
   const deepest = loopsIn(blocks);
-  return deepest > MAX_NESTED_LOOPS ? unsafe(where, `nests ${String(deepest)} loops`) : undefined;
+  if (deepest > MAX_NESTED_LOOPS) return unsafe(where, `nests ${String(deepest)} loops`);
+  const turns = mostTurns(blocks);
+  if (turns > MAX_TURNS) return unsafe(where, `turns loops inside of each other ${String(turns)} times`);
+  const endless = endlessMacro(blocks);
+  return endless === undefined ? undefined : unsafe(where, `has a macro that never ends (${printable(endless)})`);
 }
 
 /** Templates in a configuration's field: a text, or a list of {name, template}. */

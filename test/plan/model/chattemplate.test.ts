@@ -26,7 +26,31 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
   ["code behind raw text", "{% raw %}{{ fine }}{% endraw %}{{ x.__init__ }}", /__init__/],
   ["a quote that closes a block in a text", "{{ '}}' ~ x.__init__ }}", /__init__/],
   ["a power", "{{ 9 ** 9 ** 9 }}", /power/],
-  ["a range without end", "{% for i in range(10_000_000) %}{% endfor %}", /counts to 10_000_000/],
+  ["a range without end", "{% for i in range(10_000_000) %}{% endfor %}", /counts to 10000000 /],
+  [
+    "ranges in ranges",
+    "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
+    /turns loops inside of each other 9999800001 times/,
+  ],
+  [
+    "ranges in ranges whose ends nobody says",
+    "{% for a in range(n) %}".repeat(3) + "{% endfor %}".repeat(3),
+    /1000000000 times/,
+  ],
+  ["a second range that is far", "{% set a = range(3) | list + range(999999) | list %}", /counts to 999999/],
+  [
+    "a far number by a name",
+    "{% set n = 10000000000 %}{% for i in range(n) %}x{% endfor %}",
+    /holds the number 10000000000/,
+  ],
+  ["a text that is repeated", "{{ 'x' * 99999999999 }}", /holds the number 99999999999/],
+  ["a text that is repeated in steps", "{{ 'x' * 9999 * 9999 }}", /repeats something 99980001 times/],
+  ["a macro that calls itself", "{% macro f(x) %}a{{ f(x) }}{% endmacro %}{{ f(1) }}", /macro that never ends \(f\)/],
+  [
+    "macros that call each other",
+    "{% macro f() %}{{ g() }}{% endmacro %}{% macro g() %}{{ f() }}{% endmacro %}{{ g() }}",
+    /macro that never ends/,
+  ],
   ["nine loops in each other", "{% for a in b %}".repeat(9) + "{% endfor %}".repeat(9), /nests 9 loops/],
   ["a block that does not end", "{{ messages", /does not end/],
   ["a quote that does not end", "{{ 'messages }}", /does not end/],
@@ -52,6 +76,9 @@ const accepted: readonly (readonly [string, string])[] = [
   ["text that only looks like code", "{# x.__class__ #}{% raw %}{{ x.__class__ }}{% endraw %} __class__ and import os"],
   ["dictionaries in expressions", "{{ {'a': {'b': '}}'}} | tojson }}"],
   ["a range that ends", "{% for i in range(0, 100) %}{{ i }}{% endfor %}"],
+  ["a range over messages in a range", "{% for i in range(messages | length) %}{% for j in range(i, 4096) %}{{ i }}{% endfor %}{% endfor %}"],
+  ["a macro that follows a schema", "{% macro f(s) %}{% if s.items %}{{ f(s.items) }}{% endif %}{{ f(s.x) if s.x else '' }}{% endmacro %}{{ f(t) }}"],
+  ["numbers and indents", "{{ x | tojson(indent=4) }}{{ ' ' * 4 * depth }}{{ 1024 }}{{ 3.14159265358979 }}"],
   ["raising and dates", "{{ raise_exception('no') }}{{ strftime_now('%d %b %Y') }}"],
 ]; // prettier-ignore
 describe("templates as models have them", () => {
