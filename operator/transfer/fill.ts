@@ -36,7 +36,6 @@ async function once({ source, retry }: Filling, file: ModelFile, offset: number,
 /** Fills the memory; resolves with what the source says of it. */
 export async function fillPart(filling: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
   const { retry, places } = filling;
-  if (into.length === 0) return { stated: {} };
   return withRetries(retry, async () => {
     await places.allow(into.length, retry.signal);
     try {

@@ -210,6 +210,34 @@ test("a server that answers with another range than was asked for gets none of i
   }
 });
 
+test("a file that is listed with no bytes is asked for, and is none where it has some", async (t) => {
+  for (const [name, text, kind] of [
+    ["empty", "", "imported"],
+    ["full", "a licence", "SourceChanged"],
+  ] as const) {
+    const prefix = `listed-${name}/`;
+    await upload(t, prefix, tinyModel({ LICENSE: text }));
+    const listing = proxy.add({
+      match: ({ query }) => query.has("list-type") && query.get("prefix") === prefix,
+      fault: { kind: "rewrite", body: (body) => body.toString().replace("<Size>9</Size>", "<Size>0</Size>") },
+    });
+    const outcome = (await run(t, await newStore(t, s3, "file"), prefix)) as { kind?: string; reason?: string };
+    assert.equal(outcome.reason ?? outcome.kind, kind, JSON.stringify(outcome));
+    listing.remove();
+  }
+});
+
+test("what a HEAD says of another length is of another object", async (t) => {
+  const endpoint = await serve(t, (_request, response) =>
+    response.writeHead(200, { etag: '"e"', "content-length": 11 }).end(),
+  );
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source" });
+  t.after(() => source.close());
+  const stated = source.stated ?? assert.fail();
+  await assert.rejects(stated({ key: "m/a", sizeBytes: 10, etag: '"e"' }), /m\/a changed its size while it was read/);
+  await stated({ key: "m/a", sizeBytes: 11, etag: '"e"' });
+});
+
 test("a version goes on being asked for after a moment in which everything was refused", async (t) => {
   let refuses = false;
   const versions: (string | null)[] = [];

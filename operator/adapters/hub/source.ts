@@ -5,7 +5,7 @@
 import type { ObjectSource, SourceObject } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { quoted } from "../s3/errors.ts";
-import { collect, request, type Hub, type HubAnswer } from "./request.ts";
+import { collect, request, type Hub } from "./request.ts";
 
 export const PUBLIC_HUB = "https://huggingface.co";
 /** Hosts that the public hub sends files from (its LFS and Xet content networks). */
@@ -106,8 +106,8 @@ const PLACE_AGE_MS = 5 * 60_000;
 function newReader(hub: Hub, commit: string): ObjectSource["read"] {
   const places = new Map<string, { readonly place: URL; readonly until: number }>();
 
-  async function ask(object: SourceObject, range: string, signal: AbortSignal | undefined): Promise<HubAnswer> {
-    const headers = { Range: range };
+  async function ask(object: SourceObject, range: string | undefined, signal: AbortSignal | undefined) {
+    const headers: Record<string, string> = range === undefined ? {} : { Range: range };
     const known = places.get(object.key);
     if (known && known.until > performance.now()) {
       try {
@@ -132,7 +132,8 @@ function newReader(hub: Hub, commit: string): ObjectSource["read"] {
   }
 
   return async function read(object, offset, lengthBytes, signal) {
-    const range = `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
+    // There is no range of nothing: an empty file is asked for as a whole.
+    const range = lengthBytes === 0 ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
     const found = await ask(object, range, signal);
     const { status, headers, body } = found.answer;
     const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get("content-range") ?? "") ?? [];

@@ -235,6 +235,8 @@ async function stated(
     }),
     abortSignal && { abortSignal },
   );
+  if (answer.ContentLength !== undefined && answer.ContentLength !== object.sizeBytes)
+    throw changed(object, "changed its size");
   return statedOf(object, {
     type: answer.ChecksumType,
     crc32: answer.ChecksumCRC32,
