@@ -1,4 +1,4 @@
-// 10,000 mutated inputs for each parser of what strangers wrote (a million in `make soak`): an answer or a refusal in bounded words,
+// 10,000 mutated inputs for each parser of what strangers wrote (a million in `make soak`), and 500 (50,000) whole answers of a server: an answer or a refusal in bounded words,
 // never a crash, a hang or memory without bound. The seed is printed; SEED= repeats it.
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
@@ -153,8 +153,11 @@ test("answers to a listing that are no XML, or other XML, are refused or read", 
   });
   const retry = { clock: systemClock, tries: 1, baseMs: 1 };
   const count = fuzzRuns / 20;
+  const before = process.memoryUsage.rss();
+  let slowestMs = 0;
   let read = 0;
   for (let run = 0; run < count; run++) {
+    const beganMs = performance.now();
     try {
       filesOf(await listSource(source, "m", retry), "m", 1e12);
       read++;
@@ -165,8 +168,12 @@ test("answers to a listing that are no XML, or other XML, are refused or read", 
         `seed ${String(fuzzSeed)} run ${String(run)}: ${String(error)}`,
       );
     }
+    slowestMs = Math.max(slowestMs, performance.now() - beganMs);
   }
   t.diagnostic(`seed ${String(fuzzSeed)}: ${String(count)} answers, ${String(read)} read`);
+  const grownMiB = (process.memoryUsage.rss() - before) / 2 ** 20;
+  assert.ok(slowestMs < 5_000, `an answer took ${slowestMs.toFixed(0)} ms`);
+  assert.ok(grownMiB < 512, `memory grew by ${grownMiB.toFixed(0)} MiB`);
   assert.ok(read > 0 && read < count);
 });
 
