@@ -47,6 +47,11 @@ async function closeReopened(
   const closed = new Map<string, CapacityClaim>();
   for (const { claim, releasedAt } of reopenedClaims(claims, last)) {
     const { name } = claim.metadata;
+    if (claim.status?.releasedAt) {
+      // Its record has an end, which is written once; what is sealed goes by the one that the ledger knows.
+      closed.set(name, { ...claim, status: { ...claim.status, releasedAt } });
+      continue;
+    }
     const options = { manager: fieldManagers.status, subresource: "status" } as const;
     closed.set(name, await kube.mergePatch(capacityClaims, undefined, name, { status: { releasedAt } }, options));
     const message = `claim ${name} was over when the ledger was sealed through ${last.key} and is open again: the cluster's state is older than the ledger's, and nothing is billed for the time between`;

@@ -69,7 +69,7 @@ function sealing(t: TestContext, cluster: ControlPlane, namespace: string, ledge
     eventually(async () => ((await sealer.pass()).sealedThrough ?? 0) * 1000 >= instant, {
       what: "the window is sealed",
       recheckMs: 500,
-      deadlineMs: 60_000,
+      deadlineMs: 180_000,
     });
   return { through, told };
 }
@@ -95,7 +95,7 @@ async function restored(t: TestContext, provider: string, bed: typeof staticBed 
   const second = await at.start();
   await resizePool(cluster, pool, 0);
   const over = await eventually(async () => (await claimsOf(cluster, pool)).find(({ status }) => status?.releasedAt), {
-    deadlineMs: 60_000,
+    deadlineMs: 180_000,
   });
   const releasedMs = Date.parse(over.status?.releasedAt?.time ?? "");
   await sealing(t, cluster, at.namespace, at.ledger).through(releasedMs + 2_000 * WINDOW_SECONDS);
@@ -112,7 +112,8 @@ async function restored(t: TestContext, provider: string, bed: typeof staticBed 
   const later = sealing(t, cluster, at.namespace, at.ledger);
   await later.through(Date.now());
   const closed = (await claimsOf(cluster, pool)).find(({ metadata }) => metadata.name === over.metadata.name);
-  if (closed) assert.match(closed.status?.releasedAt?.evidence ?? "", /^ledger v1\//);
+  // Karpenter may be first to say that the instance is gone; its later end is in no record all the same, as is checked below.
+  if (closed) assert.match(closed.status?.releasedAt?.evidence ?? "", /^ledger v1\/|condition InstanceTerminating$/);
   assert.match(later.told.join(), /the cluster's state is older than the ledger's/);
   await untilReady(cluster, pool, 1);
   const taken = (await claimsOf(cluster, pool)).find(({ status }) => status?.claimedAt && !status.releasedAt);

@@ -93,7 +93,7 @@ test("a manifest without an end is not read to its end", async (t) => {
     more();
   });
   assert.equal(code, 1);
-  assert.match(message, /^ManifestDamaged: the manifest is longer than \d+ bytes/);
+  assert.match(message, /^ManifestDamaged: the store sends more than \d+ bytes where a model's manifest/);
 });
 
 test("bytes that differ from their digest never get the file's name", async (t) => {

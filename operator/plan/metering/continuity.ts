@@ -26,14 +26,18 @@ export interface Forgotten {
   readonly deploymentUID: string;
 }
 
-/** An open claim that every pass marks with the end of what is sealed, and that is marked with less. */
+/**
+ * A claim that had begun and was not over, as its record says, when the newest window ended: every pass marks it with that end, and it
+ * is marked with less. It may be over by now: a provider that lost the node long ago ends an older state's claim at once.
+ */
 export function isSuspicious({ status }: CapacityClaim, sealedThrough: number): boolean {
-  if (!status?.claimedAt || status.releasedAt || secondsOf(status.claimedAt.time) >= sealedThrough) return false;
+  if (!status?.claimedAt || secondsOf(status.claimedAt.time) >= sealedThrough) return false;
+  if (status.releasedAt && secondsOf(status.releasedAt.time) <= sealedThrough) return false;
   return status.sealedThrough === undefined || secondsOf(status.sealedThrough) < sealedThrough;
 }
 
 /**
- * Claims that are open again although they were over by the end of `last`. One that the window names ended when it says; one that
+ * Claims that are open again, or over later than they were, although they were over by the end of `last`. One that the window names ended when it says; one that
  * had begun before the window and is not in it ended before: no later than where it was last marked as held, in the customer's
  * favour. A record that was made anew since then is no older state but late knowledge, and stays.
  */

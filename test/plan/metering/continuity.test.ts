@@ -50,8 +50,24 @@ describe("claims that an older state opens again", () => {
     ["marked with this very window", undefined, { ...from("08:10:00"), sealedThrough: instant("11:00:00") }, undefined],
     ["begun after the window", undefined, from("11:00:00"), undefined],
     [
+      "ended by the provider as soon as the older state was back",
+      undefined,
+      {
+        ...from("08:10:00"),
+        sealedThrough: instant("09:00:00"),
+        releasedAt: { time: instant("11:30:00"), evidence },
+      },
+      "09:00:00",
+    ],
+    [
       "over in the cluster, too",
       undefined,
+      { ...from("08:10:00"), releasedAt: { time: instant("10:30:00"), evidence } },
+      undefined,
+    ],
+    [
+      "held through the window and over since",
+      from("08:10:00"),
       { ...from("08:10:00"), releasedAt: { time: instant("11:30:00"), evidence } },
       undefined,
     ],
