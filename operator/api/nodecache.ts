@@ -37,6 +37,11 @@ export function mayUseCache(node: KubeObject, namespaceUID: string | undefined):
   return owner === undefined || (owner !== "unreadable" && owner.namespaceUID === namespaceUID);
 }
 
+/** Where pods see the whole of a node's cache: the step that fills it and the one that empties it. */
+export const CACHE_ROOT = "/var/cache/berth";
+/** User that fills caches and empties them: that of serving pods, as the vLLM image has it (Dockerfile: vllm, UID 2000, group 0). */
+export const CACHE_USER = 2000;
+
 /** One claim a namespace and node type; a NodeType's name leaves room for the prefix. */
 export const cacheClaimName = (nodeType: string): string => `berth-cache-${nodeType}`.slice(0, 253);
 

@@ -1,7 +1,7 @@
 /** The serving pod's template: rendered once for a set of spec fields and a model revision, then pinned. */
 import { STORE_AUDIENCE, labels, MANAGED_BY, taints } from "../../api/keys.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
-import { cacheClaimName } from "../../api/nodecache.ts";
+import { CACHE_ROOT, CACHE_USER, cacheClaimName } from "../../api/nodecache.ts";
 import type { ModelStatus } from "../../api/model.ts";
 import type { NodeTypeSpec } from "../../api/nodetype.ts";
 import { MODEL_PATH, SERVING_PORT, engineEnv } from "../engine/args.ts";
@@ -73,9 +73,6 @@ export function shutdownSeconds(drainSeconds: number): number {
   return graceOf(drainSeconds) - PRE_STOP_SECONDS - TEARDOWN_SECONDS;
 }
 
-/** User of the vLLM image with a home of its own (Dockerfile: vllm, UID 2000, group 0). */
-const ENGINE_USER = 2000;
-
 export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemplate"] {
   const needs = needsOf(input);
   return {
@@ -100,7 +97,7 @@ export function renderPodTemplate(input: TemplateInput): PinnedTemplate["podTemp
       enableServiceLinks: false,
       securityContext: {
         runAsNonRoot: true,
-        runAsUser: ENGINE_USER,
+        runAsUser: CACHE_USER,
         runAsGroup: 0,
         fsGroup: 0,
         // A cache holds many files, and who made its root belongs to it already.
@@ -139,9 +136,6 @@ function placement(pool: GPUNodePool): Record<string, unknown> {
 }
 
 const CONFINED = { allowPrivilegeEscalation: false, capabilities: { drop: ["ALL"] }, readOnlyRootFilesystem: true };
-
-/** Where the step that fetches sees the node's cache. */
-const CACHE_ROOT = "/var/cache/berth";
 
 const hexOf = (digest: string | undefined): string => (digest ?? "").replace(/^sha256:/, "");
 

@@ -2,6 +2,7 @@
  * When a node's cache is emptied, by what, and what proves it. Models of one namespace lie in it; another one may claim the node only
  * after a pod that Berth made ended well on that very node, since its last claim ended. Without that proof the node stays.
  */
+import { CACHE_ROOT, CACHE_USER } from "../../api/nodecache.ts";
 import type { CacheOwner } from "../../api/nodecache.ts";
 import { MANAGED_BY, annotations, fieldManagers, labels } from "../../api/keys.ts";
 import { nodes, pods } from "../../api/kubernetes.ts";
@@ -10,12 +11,8 @@ import { lastClaimOf } from "../../api/lastclaim.ts";
 import { isFree } from "../../api/poolindexes.ts";
 import type { Plan, PlannedEvent, Write } from "../plan.ts";
 
-/** Where the pod that empties a cache sees it. */
-const CACHE_ROOT = "/var/cache/berth";
 /** On that pod: which claim of the node was the last one when it was made. */
 const SEQUENCE = "berth.dev/claim-sequence";
-/** User that writes into caches: that of the step that fetches. */
-const CACHE_USER = 2000;
 const RETRY_MS = 60_000;
 
 interface WipeContainer {
