@@ -43,6 +43,8 @@ export const annotations = {
   cacheOwner: "berth.dev/cache-owner",
   /** On a NodeClaim or CapacityClaim: its times repeated, for restore from backup. */
   claimTimes: "berth.dev/claim-times",
+  /** On a CapacityClaim that an older state of etcd opened again: JSON of the end that the ledger knows. It goes before the status'. */
+  sealedEnd: "berth.dev/sealed-end",
   /** On a ModelDeployment: any change renders the pod template anew. */
   rollout: "berth.dev/rollout",
   /** On a Secret of type berth.dev/source-credentials: the endpoints that it may be sent to, separated by commas or spaces. */

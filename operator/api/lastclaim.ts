@@ -1,10 +1,11 @@
 /**
  * What outlives a claim's record: annotation `berth.dev/last-claim` of a static Node (which claim it carries, or carried last; it
- * stays after a release) and `berth.dev/claim-times` of a CapacityClaim (its times; a restore from backup drops the status).
+ * stays after a release), `berth.dev/claim-times` of a CapacityClaim (its times; a restore from backup drops the status) and
+ * `berth.dev/sealed-end` of one that an older state of etcd opened again (the end that the ledger knows).
  */
 import { z } from "zod";
 import type { KubeObject } from "../ports.ts";
-import type { CapacityClaimStatus } from "./capacityclaim.ts";
+import type { CapacityClaim, CapacityClaimStatus, ClaimEvidence } from "./capacityclaim.ts";
 import { annotations } from "./keys.ts";
 
 const instant = z
@@ -64,6 +65,17 @@ export function claimTimesOf(claim: KubeObject): ClaimTimes | undefined {
 
 export function claimTimesText({ claimedAt, readyAt, releasedAt }: ClaimTimes): string {
   return JSON.stringify({ claimedAt, readyAt, releasedAt });
+}
+
+/** The end by which the ledger closed a claim that was opened again; undefined for all others. */
+export function sealedEndOf(claim: KubeObject): ClaimEvidence | undefined {
+  const parsed = evidence.safeParse(annotationOf(claim, annotations.sealedEnd));
+  return parsed.success ? parsed.data : undefined;
+}
+
+/** When the claim ended, for everything that counts: what is sealed goes before what the provider says of it since. */
+export function endOf(claim: Pick<CapacityClaim, "metadata" | "status">): ClaimEvidence | undefined {
+  return sealedEndOf(claim) ?? claim.status?.releasedAt;
 }
 
 function annotationOf(object: KubeObject, annotation: string): unknown {

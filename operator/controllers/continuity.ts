@@ -1,6 +1,6 @@
 /** Before anything is sealed: does the cluster still know what the ledger knows? Once a start, and when a claim's mark is behind. */
 import type { CapacityClaim } from "../api/capacityclaim.ts";
-import { fieldManagers } from "../api/keys.ts";
+import { annotations, fieldManagers } from "../api/keys.ts";
 import { capacityClaims, modelDeployments } from "../api/resources.ts";
 import { forgottenClaims, isSuspicious, reopenedClaims } from "../plan/metering/continuity.ts";
 import type { LastWindow } from "../plan/metering/continuity.ts";
@@ -47,11 +47,11 @@ async function closeReopened(
   const closed = new Map<string, CapacityClaim>();
   for (const { claim, releasedAt } of reopenedClaims(claims, last)) {
     const { name } = claim.metadata;
-    if (claim.status?.releasedAt) {
-      // Its record has an end, which is written once; what is sealed goes by the one that the ledger knows.
-      closed.set(name, { ...claim, status: { ...claim.status, releasedAt } });
-      continue;
-    }
+    const body = { metadata: { annotations: { [annotations.sealedEnd]: JSON.stringify(releasedAt) } } };
+    const marked = await kube.mergePatch(capacityClaims, undefined, name, body, { manager: fieldManagers.operator });
+    closed.set(name, marked);
+    // Its status has an end, which is written once; what counts is the one that the ledger knows.
+    if (marked.status?.releasedAt) continue;
     const options = { manager: fieldManagers.status, subresource: "status" } as const;
     closed.set(name, await kube.mergePatch(capacityClaims, undefined, name, { status: { releasedAt } }, options));
     const message = `claim ${name} was over when the ledger was sealed through ${last.key} and is open again: the cluster's state is older than the ledger's, and nothing is billed for the time between`;

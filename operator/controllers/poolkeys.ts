@@ -4,6 +4,7 @@ import type { GPUNodePool } from "../api/gpunodepool.ts";
 import { nodePoolOf } from "../api/karpenter.ts";
 import type { CoreEvent, NodeClaim, NodePool } from "../api/karpenter.ts";
 import { annotations, labels, taints } from "../api/keys.ts";
+import { sealedEndOf } from "../api/lastclaim.ts";
 import { BY_HOLDER, BY_HUNGRY } from "../api/poolindexes.ts";
 import type { Node, Pod } from "../api/kubernetes.ts";
 import type { KubeObject, Store } from "../ports.ts";
@@ -63,7 +64,7 @@ function nodeKeys(watches: PoolWatches, { type, object, old }: Change<Node>): st
   const concerned = [
     labelOf(object, labels.pool),
     old && labelOf(old, labels.pool),
-    ...holders.filter(({ status }) => !status?.releasedAt).map(({ spec }) => spec.poolUID),
+    ...holders.filter((claim) => !claim.status?.releasedAt || sealedEndOf(claim)).map(({ spec }) => spec.poolUID),
   ];
   const freed = type !== "deleted" && usable(object) && !(old && usable(old) && sameOffer(old, object));
   const hungry = freed ? pools.byIndex(BY_HUNGRY, "yes").map(keyOf) : [];

@@ -4,6 +4,7 @@
  */
 import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim.ts";
 import type { UsageRecord } from "../../api/ledger.ts";
+import { endOf } from "../../api/lastclaim.ts";
 import { instantOfSeconds, secondsOf } from "./windows.ts";
 import type { Window } from "./windows.ts";
 
@@ -30,9 +31,11 @@ export interface Forgotten {
  * A claim that had begun and was not over, as its record says, when the newest window ended: every pass marks it with that end, and it
  * is marked with less. It may be over by now: a provider that lost the node long ago ends an older state's claim at once.
  */
-export function isSuspicious({ status }: CapacityClaim, sealedThrough: number): boolean {
+export function isSuspicious(claim: CapacityClaim, sealedThrough: number): boolean {
+  const { status } = claim;
+  const releasedAt = endOf(claim);
   if (!status?.claimedAt || secondsOf(status.claimedAt.time) >= sealedThrough) return false;
-  if (status.releasedAt && secondsOf(status.releasedAt.time) <= sealedThrough) return false;
+  if (releasedAt && secondsOf(releasedAt.time) <= sealedThrough) return false;
   return status.sealedThrough === undefined || secondsOf(status.sealedThrough) < sealedThrough;
 }
 

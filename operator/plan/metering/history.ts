@@ -7,6 +7,7 @@ import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import type { Closing } from "../../api/ledger.ts";
 import type { ModelDeployment } from "../../api/modeldeployment.ts";
 import { unfoldedSizes } from "../../api/sizelog.ts";
+import { endOf } from "../../api/lastclaim.ts";
 import { sizeSetAt, sizesUntilNow } from "../pool/sizelog.ts";
 import { secondsOf } from "./windows.ts";
 
@@ -145,7 +146,9 @@ function orphanHistories(claims: readonly CapacityClaim[]): PoolHistory[] {
 /** Claims that were only intended (no `claimedAt`) are not there yet. Times never run backwards within a claim. */
 function intervals(claims: readonly CapacityClaim[]): ClaimInterval[] {
   return sorted(
-    claims.flatMap(({ metadata, spec, status }) => {
+    claims.flatMap((claim) => {
+      const { metadata, spec, status } = claim;
+      const releasedAt = endOf(claim);
       if (!status?.claimedAt) return [];
       const claimedAt = secondsOf(status.claimedAt.time);
       const later = (instant: string) => Math.max(claimedAt, secondsOf(instant));
@@ -153,14 +156,14 @@ function intervals(claims: readonly CapacityClaim[]): ClaimInterval[] {
         id: metadata.name,
         claimedAt,
         readyAt: status.readyAt && later(status.readyAt.time),
-        releasedAt: status.releasedAt && later(status.releasedAt.time),
+        releasedAt: releasedAt && later(releasedAt.time),
         estimatedStart: status.claimedAt.estimated === true,
-        estimatedEnd: status.releasedAt?.estimated === true,
+        estimatedEnd: releasedAt?.estimated === true,
         sources: {
           object: `${spec.providerRef.kind}/${spec.providerRef.name}/${spec.providerRef.uid}`,
           claimedAt: status.claimedAt.evidence,
           ...(status.readyAt && { readyAt: status.readyAt.evidence }),
-          ...(status.releasedAt && { releasedAt: status.releasedAt.evidence }),
+          ...(releasedAt && { releasedAt: releasedAt.evidence }),
         },
       };
     }),

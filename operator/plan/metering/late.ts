@@ -1,4 +1,5 @@
 /** Which sealed windows what is known now may not agree with: found by the marks that sealing leaves on claims. */
+import { endOf } from "../../api/lastclaim.ts";
 import type { Facts } from "./history.ts";
 import { secondsOf } from "./windows.ts";
 
@@ -15,8 +16,10 @@ export interface LateSpan {
  */
 export function lateSpans(facts: Facts, sealedThrough: number | undefined): LateSpan[] {
   if (sealedThrough === undefined) return [];
-  const ofClaims = facts.claims.flatMap(({ spec, status }): LateSpan[] => {
-    const { claimedAt, releasedAt, sealedThrough: marked } = status ?? {};
+  const ofClaims = facts.claims.flatMap((claim): LateSpan[] => {
+    const { spec, status } = claim;
+    const releasedAt = endOf(claim);
+    const { claimedAt, sealedThrough: marked } = status ?? {};
     if (!claimedAt) return [];
     const begin = secondsOf(claimedAt.time);
     const end = releasedAt ? secondsOf(releasedAt.time) : Infinity;

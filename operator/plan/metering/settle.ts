@@ -4,6 +4,7 @@ import type { CapacityClaim } from "../../api/capacityclaim.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { Closing } from "../../api/ledger.ts";
 import type { CapacityCounters, DeploymentMetering, ModelDeployment } from "../../api/modeldeployment.ts";
+import { sealedEndOf } from "../../api/lastclaim.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";
 import { historiesOf } from "./history.ts";
@@ -12,13 +13,14 @@ import { instantOfSeconds, secondsOf } from "./windows.ts";
 
 /**
  * Writes that are owed to one claim once everything before `sealedThrough` (seconds) is sealed: none where it is marked already,
- * one while it is open, and the two that let it go when its last second is sealed. They run in order.
+ * one while it is open, and the two that let it go when its last second is sealed. They run in order. One that the ledger closed goes
+ * with its node: without a record the node would look like one that was never recorded.
  */
 export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSeenAt: string | undefined): Write[] {
   const { name, uid, resourceVersion, finalizers: held = [] } = claim.metadata;
   const { claimedAt, releasedAt, sealedThrough: marked } = claim.status ?? {};
   const target = { resource: capacityClaims, name } as const;
-  if (!claimedAt || secondsOf(claimedAt.time) >= sealedThrough) return [];
+  if (!claimedAt || secondsOf(claimedAt.time) >= sealedThrough || sealedEndOf(claim)) return [];
   if (releasedAt && secondsOf(releasedAt.time) <= sealedThrough) {
     const rest = held.filter((finalizer) => finalizer !== finalizers.metering);
     const release: Write = {

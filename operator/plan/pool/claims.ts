@@ -3,7 +3,7 @@ import { capacityClaims } from "../../api/resources.ts";
 import type { CapacityClaim, CapacityClaimStatus } from "../../api/capacityclaim.ts";
 import type { GPUNodePool } from "../../api/gpunodepool.ts";
 import { annotations, fieldManagers, finalizers, labels, MANAGED_BY } from "../../api/keys.ts";
-import { claimTimesOf, claimTimesText } from "../../api/lastclaim.ts";
+import { claimTimesOf, claimTimesText, sealedEndOf } from "../../api/lastclaim.ts";
 import type { ClaimTimes } from "../../api/lastclaim.ts";
 import type { CapacityOffer, CapacityUnit, Evidence } from "../../ports.ts";
 import type { Write } from "../plan.ts";
@@ -119,6 +119,13 @@ export function removeClaims(claims: readonly CapacityClaim[]): readonly (readon
     .filter((claim) => !claim.metadata.deletionTimestamp)
     .map(({ metadata: { name, uid } }): Write => ({ op: "delete", resource: capacityClaims, name, uid }));
   return [unhold, remove];
+}
+
+/** Claims that the ledger closed, whose nodes have left: everything that they owe is sealed. */
+export function closedClaims(seen: PoolSnapshot): readonly CapacityClaim[] {
+  const present = seen.facts.units.filter(({ state, residue }) => state !== "ended" || residue);
+  const names = new Set(present.map(({ claimName }) => claimName));
+  return seen.claims.filter((claim) => sealedEndOf(claim) && !names.has(claim.metadata.name));
 }
 
 /** Claims of nodes that never came to belong to the pool: nothing happened, nothing is owed. */

@@ -1,7 +1,7 @@
 /** The plan of one pool. Same snapshot in, same plan out; `seen.now` is the only time. */
 import type { CapacityOffer, CapacityUnit } from "../../ports.ts";
 import type { Write } from "../plan.ts";
-import { claimDates, removeClaims, voidClaims } from "./claims.ts";
+import { claimDates, closedClaims, removeClaims, voidClaims } from "./claims.ts";
 import { karpenterActs } from "./karpenter.ts";
 import { planRemoval, planVanished } from "./remove.ts";
 import { isLiving, podsOn } from "./snapshot.ts";
@@ -38,7 +38,7 @@ function planLiving(seen: LivingSnapshot, acts: ProviderActs): PoolPlan {
     lost.flatMap((unit) => acts.release(unit, seen.poolUID)),
     ...acts.resize(seen, target),
     clearances(seen, acts),
-    ...removeClaims(voidClaims(seen, taken)),
+    ...removeClaims([...voidClaims(seen, taken), ...closedClaims(seen)]),
   ].filter((step) => step.length > 0);
   const state = livingState(seen);
   const again = offers.length > 0;

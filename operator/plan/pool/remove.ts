@@ -8,7 +8,7 @@ import { gpuNodePools } from "../../api/resources.ts";
 import { fieldManagers, finalizers } from "../../api/keys.ts";
 import type { CapacityUnit } from "../../ports.ts";
 import type { Write } from "../plan.ts";
-import { claimDates, removeClaims, voidClaims } from "./claims.ts";
+import { claimDates, closedClaims, removeClaims, voidClaims } from "./claims.ts";
 import { podsOn } from "./snapshot.ts";
 import type { LivingSnapshot, PoolPlan, PoolSnapshot, ProviderActs } from "./snapshot.ts";
 import { poolStatus, transitionEvents } from "./status.ts";
@@ -28,7 +28,7 @@ export function planRemoval(seen: LivingSnapshot, acts: ProviderActs): PoolPlan 
     acts.close(seen),
     present.filter((unit) => unit.state !== "leaving").flatMap((unit) => acts.release(unit, seen.poolUID)),
     clearances(seen, acts),
-    ...removeClaims(voidClaims(seen, new Set())),
+    ...removeClaims([...voidClaims(seen, new Set()), ...closedClaims(seen)]),
   ].filter((step) => step.length > 0);
   const owed = steps.length > 0 || present.length > 0 || seen.facts.order !== undefined;
   return owed || seen.claims.some((claim) => !claim.status?.releasedAt) ? releasing(seen, steps) : closing(seen);
@@ -101,7 +101,7 @@ export function planVanished(seen: PoolSnapshot, acts: ProviderActs): PoolPlan {
     acts.close(seen),
     present.flatMap((unit) => acts.release(unit, seen.poolUID)),
     clearances(seen, acts),
-    ...removeClaims(voidClaims(seen, new Set())),
+    ...removeClaims([...voidClaims(seen, new Set()), ...closedClaims(seen)]),
   ].filter((step) => step.length > 0);
   if (steps.length > 0 || !isSettled(seen)) {
     return { ...nothing("the pool has vanished"), steps, again: steps.length > 0 };

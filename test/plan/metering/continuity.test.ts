@@ -7,6 +7,7 @@ import { forgottenClaims, isSuspicious, reopenedClaims } from "../../../operator
 import type { LastWindow } from "../../../operator/plan/metering/continuity.ts";
 import { historyOfPool } from "../../../operator/plan/metering/history.ts";
 import { recordsOf } from "../../../operator/plan/metering/records.ts";
+import { settleClaim } from "../../../operator/plan/metering/settle.ts";
 import { instantOfSeconds, secondsOf } from "../../../operator/plan/metering/windows.ts";
 import { claim as claimObject, instant, pool } from "../../controllers/meteringobjects.ts";
 import { CLUSTER, hour } from "./histories.ts";
@@ -104,6 +105,21 @@ describe("claims that an older state opens again", () => {
       }),
     );
   });
+});
+
+test("a claim that the ledger closed counts by that end, whatever the provider said since, and stays until its node has left", () => {
+  const provider = { time: instant("11:30:00"), evidence: "NodeClaim/a condition InstanceTerminating" };
+  const reopened = claim("a", { ...from("08:10:00"), releasedAt: provider });
+  const end = JSON.stringify({ time: instant("09:00:00"), evidence: "ledger v1/x", estimated: true });
+  const closed = { ...reopened, metadata: { ...reopened.metadata, annotations: { "berth.dev/sealed-end": end } } };
+  assert.deepEqual(reopenedClaims([closed], sealed([])), []);
+  const { claims } = historyOfPool(pool({ deployment: "chat", sizes: [["08:00:00", 2]] }), undefined, [closed]);
+  assert.deepEqual(
+    claims.map(({ releasedAt, estimatedEnd }) => [releasedAt, estimatedEnd]),
+    [[secondsOf(instant("09:00:00")), true]],
+  );
+  assert.deepEqual(settleClaim(closed, secondsOf(instant("12:00:00")), undefined), []);
+  assert.equal(settleClaim(reopened, secondsOf(instant("12:00:00")), undefined).at(-1)?.op, "delete");
 });
 
 test("names what was held when the window was sealed and is known to nobody", () => {

@@ -198,6 +198,19 @@ describe("a pool of Karpenter's", () => {
   });
 });
 
+test("a claim that the ledger closed goes only when its node has left", () => {
+  const over = unit("a", { ready: false, unreadySince: 0 });
+  const releasedAt = { time: at(50), evidence: "ledger v1/x" };
+  const claim = claimOf(over, { claimedAt: over.claimedAt, releasedAt });
+  const annotations = { "berth.dev/sealed-end": JSON.stringify(releasedAt) };
+  const closed = { ...claim, metadata: { ...claim.metadata, annotations } };
+  const gone = [["patch CapacityClaim uid-a-1"], ["delete CapacityClaim uid-a-1"]];
+  assert.deepEqual(steps(planPool(snapshot({ units: [over], claims: [closed] }))), [["patch Node a"]]);
+  assert.deepEqual(steps(planPool(snapshot({ units: [unit("b")], claims: [closed, claimOf(unit("b"))] }))), gone);
+  const vanished = { ...snapshot({ units: [], claims: [closed] }), pool: undefined };
+  assert.deepEqual(steps(planPool(vanished)), gone);
+});
+
 describe("a pool that is deleted", () => {
   const deleted = poolOf({}, { deletionTimestamp: at(10) });
 
