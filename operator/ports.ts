@@ -337,6 +337,8 @@ export interface SinkWindow {
   readonly end: number;
   /** End of the window that was sealed before; undefined for the first one. */
   readonly previousEnd: number | undefined;
+  /** Where each of its records stands in it, by id, counted from 0 over all segments. */
+  readonly positions: ReadonlyMap<string, number>;
 }
 
 /** A receiver of sealed records. At least once: whoever receives tells repeats by their ids. */

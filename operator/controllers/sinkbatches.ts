@@ -38,12 +38,16 @@ export interface OwedWindow {
 /** A lone record that is refused by a sink which never took any is more likely a wrong address than a wrong record. */
 const patientRefusals = 10;
 
-export function sinkWindowOf({ window, manifest }: ReadWindow): SinkWindow {
+export function sinkWindowOf({ window, manifest, records }: ReadWindow): SinkWindow {
   const { previousWindowEnd } = manifest;
-  return { ...window, previousEnd: previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd) };
+  const previousEnd = previousWindowEnd === undefined ? undefined : secondsOf(previousWindowEnd);
+  return { ...window, previousEnd, positions: new Map(records.map(({ id }, position) => [id, position])) };
 }
 
-export interface Batch extends OwedWindow {
+export interface Batch {
+  /** Of the manifest. */
+  readonly key: string;
+  readonly window: SinkWindow;
   readonly batch: readonly UsageRecord[];
   readonly others: Others;
   /** Their window is acknowledged: each record was taken, or lies in quarantine already. */
@@ -54,9 +58,9 @@ export interface Batch extends OwedWindow {
 export async function deliverBatch(
   { ledger, name, metrics, log }: SinkDeps,
   send: Send,
-  { key, batch, sealed, others, areKnown = false }: Batch,
+  { key, batch, window, others, areKnown = false }: Batch,
 ): Promise<string[]> {
-  const refusals = await send(batch, sinkWindowOf(sealed), others);
+  const refusals = await send(batch, window, others);
   metrics.records.inc({ sink: name, result: "delivered" }, batch.length - refusals.length);
   if (areKnown) {
     // Set aside they would be sent by a later retry, when the receiver has forgotten the ids that it counted.

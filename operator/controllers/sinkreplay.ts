@@ -64,10 +64,11 @@ async function again(
     const sealed = await readSealed(ledger, key);
     const others = othersIn(ledger, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
     const { records } = sealed;
+    const window = sinkWindowOf(sealed);
     const areKnown = (await ledger.get(ackKey(deps.name, key))) !== undefined;
     for (let at = 0; at < records.length; at += batchSize) {
       const batch = records.slice(at, at + batchSize);
-      const refused = new Set(await deliverBatch(deps, send, { key, batch, sealed, others, areKnown }));
+      const refused = new Set(await deliverBatch(deps, send, { key, batch, window, others, areKnown }));
       await takeOut(
         deps,
         batch.filter(({ id }) => !refused.has(id)),
@@ -110,7 +111,8 @@ async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => bool
     const sealed = await readSealed(ledger, key);
     const wanted = new Set(set.map(({ recordId }) => recordId));
     const batch = sealed.records.filter(({ id }) => wanted.has(id));
-    const refused = new Set(await deliverBatch(deps, alone, { key, batch, sealed, others: () => Promise.resolve([]) }));
+    const window = sinkWindowOf(sealed);
+    const refused = new Set(await deliverBatch(deps, alone, { key, batch, window, others: () => Promise.resolve([]) }));
     await takeOut(
       deps,
       batch.filter(({ id }) => !refused.has(id)),

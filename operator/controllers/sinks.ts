@@ -138,6 +138,7 @@ async function deliverWindow(
 ): Promise<void> {
   const { ledger, name, batchSize } = deps;
   const { records, sha256 } = sealed;
+  const window = sinkWindowOf(sealed);
   const done = (await ledger.list(ackKey(name, key).replace(/done\.json$/, ""))).flatMap(
     (one) => rangeOfPartKey(one) ?? [],
   );
@@ -147,7 +148,7 @@ async function deliverWindow(
     const end = Math.min(records.length, start + batchSize);
     const batch = records.slice(start, end).filter((_, i) => !isDone(start + i));
     if (batch.length === 0) continue;
-    kept.push(...(await deliverBatch(deps, send, { key, batch, sealed, others })));
+    kept.push(...(await deliverBatch(deps, send, { key, batch, window, others })));
     if (records.length > batchSize)
       await ledger.putOnce(partKey(name, key, { start, end }), canonicalBytes({ quarantined: kept }));
   }

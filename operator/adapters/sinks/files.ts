@@ -2,16 +2,16 @@
 import { createHash } from "node:crypto";
 
 import type { UsageRecord } from "../../api/ledger.ts";
-import type { Ledger, SinkTarget } from "../../ports.ts";
+import type { Ledger, SinkTarget, SinkWindow } from "../../ports.ts";
 
 /** `folder` writes once and durably (the directory ledger does). */
 export function newFileSink(
   folder: Pick<Ledger, "putOnce">,
-  linesOf: (records: readonly UsageRecord[]) => string,
+  linesOf: (records: readonly UsageRecord[], window: SinkWindow) => string,
 ): SinkTarget<UsageRecord> {
   return {
-    async deliver(records) {
-      const body = linesOf(records);
+    async deliver(records, window) {
+      const body = linesOf(records, window);
       const [first] = records;
       if (!first) return { accepted: true };
       const digest = createHash("sha256").update(body).digest("hex").slice(0, 16);

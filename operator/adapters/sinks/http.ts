@@ -6,7 +6,7 @@ import { createHash, createHmac } from "node:crypto";
 import { readFile } from "node:fs/promises";
 
 import type { UsageRecord } from "../../api/ledger.ts";
-import type { SinkAnswer, SinkTarget } from "../../ports.ts";
+import type { SinkAnswer, SinkTarget, SinkWindow } from "../../ports.ts";
 import { RetryError, messageOf } from "../../runtime/errors.ts";
 
 export interface HttpSink {
@@ -14,7 +14,7 @@ export interface HttpSink {
   readonly url: string;
   readonly timeoutSeconds: number;
   readonly contentType: string;
-  readonly body: (records: readonly UsageRecord[]) => string;
+  readonly body: (records: readonly UsageRecord[], window: SinkWindow) => string;
   /** Headers that need the body or a file, asked for each delivery so that a rotated secret is taken up. */
   readonly headers: (body: string, records: readonly UsageRecord[]) => Promise<Record<string, string>>;
 }
@@ -25,8 +25,8 @@ const longestWords = 400;
 export function newHttpSink(sink: HttpSink): SinkTarget<UsageRecord> {
   const closing = new AbortController();
   return {
-    async deliver(records) {
-      const body = sink.body(records);
+    async deliver(records, window) {
+      const body = sink.body(records, window);
       const headers = { "content-type": sink.contentType, ...(await sink.headers(body, records)) };
       const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(sink.timeoutSeconds * 1000)]);
       try {

@@ -1,16 +1,17 @@
 /**
- * A sealed record as a CloudEvent 1.0 (JSON format). Everything is a function of the record, so that a second delivery carries
- * the same id and the same bytes: receivers that know an id forget the second.
+ * A sealed record as a CloudEvent 1.0 (JSON format). Everything is a function of the record and of its place in the ledger, so that
+ * a second delivery carries the same id and the same bytes: receivers that know an id forget the second.
  */
 import type { UsageRecord } from "../../api/ledger.ts";
+import type { SinkWindow } from "../../ports.ts";
 import { canonicalJson } from "../metering/canonical.ts";
-import { secondsOf } from "../metering/windows.ts";
 
 /** The batch's bare media type: OpenMeter compares it as a whole, so no charset may follow. */
 export const BATCH_CONTENT_TYPE = "application/cloudevents-batch+json";
 
 /** Intermediaries must forward events of this size (CloudEvents 1.0 §Size Limits); above it claims are left out. */
 const longestEventBytes = 64 * 1024;
+const highestPosition = 99_999_999;
 
 export interface UsageEvent {
   readonly specversion: "1.0";
@@ -21,13 +22,16 @@ export interface UsageEvent {
   readonly subject: string;
   /** Begin of the window: late deliveries still fall into the right hour. */
   readonly time: string;
-  /** Sorts windows, parts and revisions of one deployment and SKU; an adjustment sorts with the hour that it corrects. */
+  /** Sorts all events of a source in the order in which they were sealed; an adjustment stands in the window that brought it. */
   readonly sequence: string;
   readonly datacontenttype: "application/json";
   readonly data: object;
 }
 
-export function eventOf(record: UsageRecord): UsageEvent {
+/** What a window has to say of its records. */
+export type Places = Pick<SinkWindow, "start" | "positions">;
+
+export function eventOf(record: UsageRecord, places: Places): UsageEvent {
   const event = (data: object): UsageEvent => ({
     specversion: "1.0",
     type: `dev.berth.capacity.${record.kind}.v1`,
@@ -35,7 +39,7 @@ export function eventOf(record: UsageRecord): UsageEvent {
     id: record.id,
     subject: record.account,
     time: record.windowStart,
-    sequence: sequenceOf(record),
+    sequence: sequenceOf(record, places),
     datacontenttype: "application/json",
     data,
   });
@@ -45,20 +49,22 @@ export function eventOf(record: UsageRecord): UsageEvent {
   return event({ ...rest, claimsLeftOut: claims.length });
 }
 
-/** 12 digits of the window's begin in seconds, 4 of the part, 4 of the revision: text that sorts like them. */
-function sequenceOf({ windowStart, part, rev }: UsageRecord): string {
-  return [
-    String(secondsOf(windowStart)).padStart(12, "0"),
-    String(part).padStart(4, "0"),
-    String(rev).padStart(4, "0"),
-  ].join("");
+/**
+ * 12 digits of the begin of the window that carries the record, in seconds, and 8 of its position there: text that sorts like them.
+ * Windows are sealed in the order of time and never changed, so neither a replay nor another size of batches gives another one.
+ */
+function sequenceOf({ id }: UsageRecord, { start, positions }: Places): string {
+  const position = positions.get(id);
+  if (position === undefined || position > highestPosition)
+    throw new RangeError(`record ${id} has no place in its window`);
+  return `${String(start).padStart(12, "0")}${String(position).padStart(8, "0")}`;
 }
 
 /** A JSON array, as `BATCH_CONTENT_TYPE` asks for. */
-export function batchBody(records: readonly UsageRecord[]): string {
-  return `[${records.map((record) => canonicalJson(eventOf(record))).join(",")}]`;
+export function batchBody(records: readonly UsageRecord[], places: Places): string {
+  return `[${records.map((record) => canonicalJson(eventOf(record, places))).join(",")}]`;
 }
 
-export function jsonLines(records: readonly UsageRecord[]): string {
-  return records.map((record) => `${canonicalJson(eventOf(record))}\n`).join("");
+export function jsonLines(records: readonly UsageRecord[], places: Places): string {
+  return records.map((record) => `${canonicalJson(eventOf(record, places))}\n`).join("");
 }
