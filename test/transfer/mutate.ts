@@ -19,7 +19,10 @@ export const fuzzSeed = Number(process.env["SEED"] ?? Date.now() % 1_000_000_007
 /** Inputs of one fuzz test: 10,000, in `make soak` a million. */
 export const fuzzRuns = process.env["BERTH_SOAK"] === "1" ? 1_000_000 : 10_000;
 
-const words = [
+/** What mutations write into an input. */
+export type Words = readonly Uint8Array[];
+
+const jsonWords: Words = [
   "{", "}", "[", "]", ",", ":", '"', "\\", "\\u0000", "\\ud800", "null", "true", "NaN", "-Infinity", "1e999", "-1", "0.5", "9007199254740993",
   "18446744073709551616", '"__proto__":', '"constructor"', '"weight_map"', '"data_offsets":[0,4]', '"dtype":"F32"', '"shape":[]', "../", "/", "\0", "\u202e", "é", " ",
   "{}", "[[[[[[", '"a":{}', '"auto_map":{}', "model.safetensors", "\ufeff", "\n",
@@ -33,7 +36,7 @@ function splice(bytes: Uint8Array, at: number, remove: number, insert: Uint8Arra
   return result;
 }
 
-function step(bytes: Uint8Array, choose: Choose): Uint8Array {
+function step(bytes: Uint8Array, choose: Choose, words: Words): Uint8Array {
   const at = choose(bytes.length + 1);
   switch (choose(7)) {
     case 0: {
@@ -59,8 +62,8 @@ function step(bytes: Uint8Array, choose: Choose): Uint8Array {
 }
 
 /** One to three steps away from one of the seeds; at most 64 KiB. */
-export function mutated(seeds: readonly Uint8Array[], choose: Choose): Uint8Array {
+export function mutated(seeds: readonly Uint8Array[], choose: Choose, words = jsonWords): Uint8Array {
   let bytes = seeds[choose(seeds.length)] ?? new Uint8Array(0);
-  for (let steps = 1 + choose(3); steps > 0; steps -= 1) bytes = step(bytes, choose);
+  for (let steps = 1 + choose(3); steps > 0; steps -= 1) bytes = step(bytes, choose, words);
   return bytes.subarray(0, 64 * 1024);
 }

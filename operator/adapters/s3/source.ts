@@ -2,7 +2,7 @@
  * A tenant's bucket as an ObjectSource: bounded listing pages, and ranged reads pinned to an ETag and, where the bucket keeps versions,
  * to the version that was read first. Redirects are never followed.
  */
-import { GetObjectCommand, HeadObjectCommand, ListObjectsV2Command } from "@aws-sdk/client-s3";
+import { GetObjectCommand, HeadObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
 import type { CopyOrigin, Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
@@ -12,19 +12,10 @@ import type { BulkGetter } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
-import { newRenewal } from "./renewal.ts";
 import { sourceError, statusOf } from "./errors.ts";
+import { listPage } from "./listpage.ts";
+import { newRenewal } from "./renewal.ts";
 import { serviceOf } from "./service.ts";
-
-/** Keys come URL-encoded, so that one with a control character does not break the XML; not every server complies. */
-function decodedKey(key: string, encoding: string | undefined): string {
-  if (encoding !== "url") return key;
-  try {
-    return decodeURIComponent(key.replaceAll("+", " "));
-  } catch {
-    return key;
-  }
-}
 
 /** First byte and total size out of `bytes 0-9/100`; undefined where the server does not tell. */
 function rangeOf(contentRange: string | undefined): { readonly from: number; readonly total: number } | undefined {
@@ -194,29 +185,6 @@ export interface S3SourceOptions extends S3Access {
   readonly bucket: string;
   /** Reads the credentials anew where they are refused; undefined where there are none any more. */
   readonly renew?: () => Promise<S3Credentials | undefined>;
-}
-
-async function listPage(
-  { client, bucket }: Reading,
-  prefix: string,
-  next: string | undefined,
-  abortSignal?: AbortSignal,
-) {
-  const request = {
-    Bucket: bucket,
-    Prefix: prefix,
-    MaxKeys: 1000,
-    EncodingType: "url" as const,
-    ContinuationToken: next,
-  };
-  const page = await client.send(new ListObjectsV2Command(request), abortSignal && { abortSignal });
-  const objects = (page.Contents ?? []).map((o) => ({
-    key: decodedKey(o.Key ?? "", page.EncodingType),
-    sizeBytes: o.Size ?? 0,
-    etag: o.ETag ?? "",
-  }));
-  const more = page.IsTruncated ? page.NextContinuationToken : undefined;
-  return more === undefined ? { objects } : { objects, next: more };
 }
 
 async function stated(
