@@ -19,7 +19,7 @@ import type { AccessSettings, SourceAccess } from "./controllers/modelcredential
 import type { ModelTransfer } from "./controllers/modelimport.ts";
 import { newModelLeases } from "./controllers/modellease.ts";
 import { newImportMetrics } from "./controllers/modelmetrics.ts";
-import type { SourceOrigin } from "./plan/model/manifest.ts";
+import type { SourceOrigin } from "./plan/model/importrecord.ts";
 import type { Delays } from "./plan/model/plan.ts";
 import type { Clock, EventRecorder, ManifestSigner, ObjectSource, ObjectStore } from "./ports.ts";
 import { RetryError, TerminalError, messageOf } from "./runtime/errors.ts";

@@ -4,7 +4,7 @@
  */
 import { Command, InvalidArgumentError, Option } from "commander";
 import { openStore } from "../adapters/store/open.ts";
-import type { SourceOrigin } from "../plan/model/manifest.ts";
+import type { SourceOrigin } from "../plan/model/importrecord.ts";
 import type { ImportResult } from "../plan/model/importing.ts";
 import type { ObjectStore } from "../ports.ts";
 import { VERSION } from "../process.ts";

@@ -1,7 +1,7 @@
 /** What `berth models` prints, as text and as the rows of its JSON. */
 import { manifestOf, namedKeys, stateOf } from "../plan/store/inventory.ts";
 import type { Inventory, RevisionState } from "../plan/store/inventory.ts";
-import type { SourceOrigin } from "../plan/model/manifest.ts";
+import type { SourceOrigin } from "../plan/model/importrecord.ts";
 import type { Collection } from "../transfer/garbage.ts";
 import type { Verified } from "../transfer/verify.ts";
 import { sizeText } from "./importbar.ts";

@@ -6,11 +6,12 @@ import type { Clock, ManifestSigner, ObjectSource, ObjectStore, SourceObject } f
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
+import type { FoundRevision, SourceOrigin } from "../plan/model/importrecord.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf, folderOf } from "../plan/model/listing.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
 import { fingerprintText, modelFolder, revisionFolder } from "../plan/model/manifest.ts";
-import type { FileRecord, FoundRevision, SourceOrigin, StoreOwner } from "../plan/model/manifest.ts";
+import type { FileRecord, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
 import type { HeldFile } from "../plan/model/reuse.ts";
@@ -180,9 +181,8 @@ async function copyRevision(
   observer.committing();
   const stored = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
   const record = recordOf(job, listing, facts, way.choice.way);
-  const manifest = await commitRevision(store, folder, stored, record, job.signer);
-  await removeLeftovers(store, folder, manifest.files);
-  const revision = { number: next, manifest, record: { digest: manifest.digest, ...record } };
+  const revision = await commitRevision(store, folder, stored, record, job.signer);
+  await removeLeftovers(store, folder, revision);
   return { revision, way: way.choice };
 }
 
@@ -232,11 +232,9 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const same = isAnswered && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
   const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
-  if (newest && same) {
-    // Whoever wrote the manifest may have been killed before it took away what only the copying needed.
-    await removeLeftovers(store, revisionFolder(owner, newest.number), newest.manifest.files);
-    return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
-  }
+  // Whoever wrote the manifest, or came too late for it, may have been killed before it tidied up.
+  if (newest) await removeLeftovers(store, revisionFolder(owner, newest.number), newest);
+  if (same) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
   const copying = async (): Promise<Copied> => {

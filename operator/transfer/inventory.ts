@@ -1,18 +1,11 @@
 /** Reads what lies in a store: one listing, and every manifest in it. */
-import {
-  isRemoved,
-  parseImport,
-  parseManifest,
-  IMPORT_KEY,
-  MANIFEST,
-  MAX_MANIFEST_BYTES,
-  digestText,
-} from "../plan/model/manifest.ts";
+import { isRemoved, parseManifest, MANIFEST, MAX_MANIFEST_BYTES, digestText } from "../plan/model/manifest.ts";
 import { inventoryOf, manifestFolder } from "../plan/store/inventory.ts";
 import type { Inventory, ReadManifest } from "../plan/store/inventory.ts";
 import type { ListedObject, ObjectStore } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
-import { sha256Digest } from "./hash.ts";
+import { sha256Digest, sha256Hex } from "./hash.ts";
+import { readRecord } from "./revisions.ts";
 import { newSlots } from "./slots.ts";
 
 const readsAtOnce = 16;
@@ -25,11 +18,11 @@ async function readManifest(store: ObjectStore, folder: string): Promise<ReadMan
   if (isRemoved(text)) return { kind: "removed" };
   const manifest = parseManifest(text);
   if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) return { kind: "damaged" };
-  const beside = await store.get(folder + IMPORT_KEY, MAX_MANIFEST_BYTES).catch((error: unknown) => {
+  const record = await readRecord(store, folder, manifest).catch((error: unknown) => {
     if (error instanceof RetryError) return undefined;
     throw error;
   });
-  return { kind: "manifest", manifest, record: beside && parseImport(decode(beside), manifest.digest) };
+  return { kind: "manifest", manifest, textSha256: sha256Hex(bytes), record };
 }
 
 async function all(listing: AsyncIterable<ListedObject>): Promise<ListedObject[]> {

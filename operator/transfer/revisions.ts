@@ -1,24 +1,26 @@
 /** Complete revisions in the store: found by their manifests, committed by one, removed manifest first. */
 import type { ManifestSigner, ObjectStore } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { importKey, importText, parseImport } from "../plan/model/importrecord.ts";
+import type { FoundRevision, ImportRecord } from "../plan/model/importrecord.ts";
 import {
   CLAIM_KEY,
-  IMPORT_KEY,
   MANIFEST,
   MAX_MANIFEST_BYTES,
   digestText,
-  importText,
   isRemoved,
   manifestText,
   modelFolder,
   nextNumber,
+  numberOf,
   objectKey,
-  parseImport,
   parseManifest,
   revisionFolder,
 } from "../plan/model/manifest.ts";
-import type { FoundRevision, ImportRecord, Manifest, StoreOwner, StoredFile } from "../plan/model/manifest.ts";
-import { SIGNATURES, modelEnvelope, signatureKey } from "../plan/model/signature.ts";
+import type { Manifest, StoreOwner, StoredFile } from "../plan/model/manifest.ts";
+import { modelEnvelope, signatureKey } from "../plan/model/signature.ts";
+import { keptBeside } from "../plan/store/inventory.ts";
+import type { StandingManifest } from "../plan/store/inventory.ts";
 import { sha256Digest, sha256Hex } from "./hash.ts";
 
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
@@ -27,25 +29,35 @@ const encode = (text: string): Uint8Array => new TextEncoder().encode(text);
 const damaged = (what: string): RetryError =>
   new RetryError(new TerminalError("StoreError", `${what} in the store is damaged`));
 
-/** What stands in the folder of a revision: undefined where no manifest does. */
-async function readRevision(
+/** A revision with the manifest that stands. */
+export type StoredRevision = FoundRevision & StandingManifest;
+
+/** How a revision came to be; undefined where that cannot be told any more. */
+export async function readRecord(
   store: ObjectStore,
   folder: string,
-  number: number,
-): Promise<FoundRevision | "removed" | undefined> {
+  manifest: Manifest,
+): Promise<ImportRecord | undefined> {
+  const bytes = await store.get(folder + importKey(manifest), MAX_MANIFEST_BYTES);
+  if (!bytes || (manifest.record !== undefined && sha256Hex(bytes) !== manifest.record)) return undefined;
+  return parseImport(decode(bytes), manifest.digest);
+}
+
+/** What stands in the folder of a revision: undefined where no manifest does. */
+async function readRevision(store: ObjectStore, folder: string): Promise<StoredRevision | "removed" | undefined> {
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   if (!bytes) return undefined;
   const text = decode(bytes);
   if (isRemoved(text)) return "removed";
   const manifest = parseManifest(text);
   if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) throw damaged(folder + MANIFEST);
-  const beside = await store.get(folder + IMPORT_KEY, MAX_MANIFEST_BYTES);
-  return { number, manifest, record: beside && parseImport(decode(beside), manifest.digest) };
+  const record = await readRecord(store, folder, manifest);
+  return { number: numberOf(folder), manifest, textSha256: sha256Hex(bytes), record };
 }
 
 export interface StoredRevisions {
   /** All complete revisions, oldest first. */
-  readonly found: readonly FoundRevision[];
+  readonly found: readonly StoredRevision[];
   /** Number that the next import writes under. */
   readonly next: number;
 }
@@ -59,9 +71,9 @@ export async function findRevisions(store: ObjectStore, owner: StoreOwner): Prom
     if (number !== undefined) numbers.push(Number(number));
   }
   numbers.sort((a, b) => a - b);
-  const found: FoundRevision[] = [];
+  const found: StoredRevision[] = [];
   for (const number of numbers) {
-    const revision = await readRevision(store, revisionFolder(owner, number), number);
+    const revision = await readRevision(store, revisionFolder(owner, number));
     if (revision && revision !== "removed") found.push(revision);
   }
   return { found, next: nextNumber(numbers) };
@@ -87,8 +99,8 @@ const wasCompleted = (folder: string): RetryError =>
   new RetryError(new TerminalError("StoreError", `another import completed ${folder} meanwhile`));
 
 /**
- * Writes the manifest of a revision whose files are all in the store, and reads it back. Whoever is first wins; the same files in
- * other places are the same revision, other files are an error.
+ * Writes the manifest of a revision whose files are all in the store, and reads back what stands. Whoever is first wins; the same files in
+ * other places are the same revision, other files are an error. Who comes second takes its own words away again and has the winner's.
  */
 export async function commitRevision(
   store: ObjectStore,
@@ -96,32 +108,36 @@ export async function commitRevision(
   files: readonly StoredFile[],
   record: Omit<ImportRecord, "digest">,
   signer?: ManifestSigner,
-): Promise<Manifest> {
+): Promise<StoredRevision> {
   const digest = sha256Digest(digestText(files));
-  const text = manifestText({ digest, files });
-  await store.put(folder + IMPORT_KEY, encode(importText({ digest, ...record })), { ifAbsent: false });
+  const words = encode(importText({ digest, ...record }));
+  const manifest = { digest, files, record: sha256Hex(words) };
+  const text = encode(manifestText(manifest));
+  const own = { manifest, textSha256: sha256Hex(text) };
+  await store.put(folder + importKey(manifest), words);
   // Before the manifest: one that should be signed never stands without its signature.
-  if (signer) await store.put(folder + signatureKey(sha256Hex(text)), modelEnvelope(encode(text), signer));
-  const put = await store.put(folder + MANIFEST, encode(text), { ifAbsent: true });
-  const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
-  const stored = bytes && decode(bytes);
-  if (stored === text) return { digest, files };
+  if (signer) await store.put(folder + signatureKey(own.textSha256), modelEnvelope(text, signer));
+  const put = await store.put(folder + MANIFEST, text, { ifAbsent: true });
+  const stood = await readRevision(store, folder);
+  const isWhole = stood !== undefined && stood !== "removed";
+  if (isWhole && stood.textSha256 === own.textSha256) return stood;
   if (put === "written") throw damaged(`${folder}${MANIFEST}, as it was just written and read back,`);
-  const other = stored === undefined ? undefined : parseManifest(stored);
-  if (other?.digest === digest && sha256Digest(digestText(other.files)) === digest) return other;
+  const kept = isWhole ? keptBeside(folder, stood) : [folder + MANIFEST];
+  for (const key of keptBeside(folder, own)) if (!kept.includes(key)) await store.remove(key);
+  if (isWhole && stood.manifest.digest === digest) return stood;
   throw wasCompleted(folder);
 }
 
 /**
- * Removes what no manifest names from the folder of a complete revision: files and uploads of an abandoned attempt, and the records that
- * served the copy. Later revisions point only at objects that this one's manifest names, and no other import can be completed here.
+ * Removes what no manifest names from the folder of a complete revision: files and uploads of an abandoned attempt, words of imports that
+ * came second, and the records that served the copy. Later revisions point only at objects that this one's manifest names, and no other
+ * import can be completed here.
  */
-export async function removeLeftovers(store: ObjectStore, folder: string, files: readonly StoredFile[]): Promise<void> {
+export async function removeLeftovers(store: ObjectStore, folder: string, revision: StoredRevision): Promise<void> {
   await store.abortUploads(folder);
-  const kept = new Set([...files.map((file) => objectKey(folder, file)), folder + MANIFEST, folder + IMPORT_KEY]);
-  for await (const { key } of store.list(folder)) {
-    if (!kept.has(key) && !key.startsWith(folder + SIGNATURES)) await store.remove(key);
-  }
+  const named = revision.manifest.files.map((file) => objectKey(folder, file));
+  const kept = new Set([...named, ...keptBeside(folder, revision)]);
+  for await (const { key } of store.list(folder)) if (!kept.has(key)) await store.remove(key);
 }
 
 /** Requests that a dead importer had sent have arrived by the second look; who writes on after this many is alive. */

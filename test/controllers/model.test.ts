@@ -7,7 +7,7 @@ import { eventually } from "../cluster/eventually.ts";
 import { llamaFolder } from "../models/llama.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
-import { digestOf, hashesOf } from "../transfer/bench.ts";
+import { RECORD, digestOf, hashesOf, withoutHash } from "../transfer/bench.ts";
 import {
   importerHere,
   modelUntil,
@@ -60,7 +60,7 @@ async function namespaceUID(name: string): Promise<string> {
 
 async function keysBelow(prefix: string): Promise<string[]> {
   const keys: string[] = [];
-  for await (const object of bed.store.list(prefix)) keys.push(object.key.slice(prefix.length));
+  for await (const object of bed.store.list(prefix)) keys.push(withoutHash(object.key.slice(prefix.length)));
   return keys.sort();
 }
 
@@ -83,7 +83,7 @@ test("a Model becomes Ready with digest, facts and files, without a needless wri
   );
   assert.deepEqual([status?.architecture, status?.task, status?.dtype], ["LlamaForCausalLM", "Generate", "BF16"]);
   const prefix = `models/${await namespaceUID(namespace)}/${metadata.uid ?? ""}/1/`;
-  const kept = [...filesBelow(folder), "MANIFEST.json", ".berth/import.json"].sort();
+  const kept = [...filesBelow(folder), "MANIFEST.json", RECORD].sort();
   assert.deepEqual(await keysBelow(prefix), kept);
   for (const [file, sha256] of hashesOf(folder, ["config.json", "LICENSE"])) {
     const bytes = await bed.store.get(prefix + file, 1 << 20);
@@ -172,10 +172,7 @@ test("berth.dev/reimport reads every byte again beside the old revision, each ti
     });
     assert.equal(status?.digest, first.status?.digest, "equal bytes are an equal digest");
     const folder = `models/${await namespaceUID(namespace)}/${first.metadata.uid ?? ""}/${String(number)}/`;
-    assert.deepEqual(
-      await keysBelow(folder),
-      [...Object.keys(tinyModel()), "MANIFEST.json", ".berth/import.json"].sort(),
-    );
+    assert.deepEqual(await keysBelow(folder), [...Object.keys(tinyModel()), "MANIFEST.json", RECORD].sort());
   }
 });
 

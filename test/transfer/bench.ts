@@ -122,3 +122,7 @@ export function digestOf(folder: string, paths: readonly string[]): string {
   const rows = [...paths].sort().map((path) => [path, readFileSync(join(folder, path)).length, hashes.get(path)]);
   return `sha256:${createHash("sha256").update(JSON.stringify(rows)).digest("hex")}`;
 }
+
+/** How tests name the record beside a manifest, whose name is its own SHA-256. */
+export const RECORD = ".berth/imports/SHA-256.json";
+export const withoutHash = (key: string): string => key.replace(/\.berth\/imports\/[0-9a-f]{64}\.json$/, RECORD);

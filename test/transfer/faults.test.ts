@@ -27,7 +27,7 @@ import { newAuthority, newClientCertificate } from "../cluster/x509.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import type { Files } from "../models/tiny.ts";
 import { filesBelow } from "../models/upload.ts";
-import { jobFor, newObserver } from "./bench.ts";
+import { RECORD, jobFor, newObserver, withoutHash } from "./bench.ts";
 
 const mib = 2 ** 20;
 const weightBytes = 20 << 20;
@@ -113,8 +113,10 @@ async function assertWhole(rig: Rig, result: ImportResult | ModelProblem): Promi
   const client = s3.client();
   try {
     const found = await client.send(new ListObjectsV2Command({ Bucket: rig.storeBucket, Prefix: "platform/models/" }));
-    const keys = (found.Contents ?? []).map(({ Key = "" }) => Key.replace("platform/models/ns-uid/model-uid/1/", ""));
-    assert.deepEqual(keys.sort(), [...Object.keys(files), ".berth/import.json", "MANIFEST.json"].sort());
+    const keys = (found.Contents ?? []).map(({ Key = "" }) =>
+      withoutHash(Key.replace("platform/models/ns-uid/model-uid/1/", "")),
+    );
+    assert.deepEqual(keys.sort(), [...Object.keys(files), RECORD, "MANIFEST.json"].sort());
     const open = await client.send(new ListMultipartUploadsCommand({ Bucket: rig.storeBucket }));
     assert.deepEqual(open.Uploads ?? [], []);
     const key = "models/ns-uid/model-uid/1/model.safetensors";
@@ -466,7 +468,10 @@ for (const sizeBytes of [64 * 1024, 4 * mib, 12 * mib, 20 * mib]) {
     const result = await attempt({ ...rig, store });
     assert.ok("kind" in result && result.kind === "imported", JSON.stringify(result));
     assert.equal(result.revisions.at(-1)?.digest, digest);
-    const kept = [...Object.keys(files), ".berth/import.json", "MANIFEST.json"];
-    assert.deepEqual(filesBelow(folder), kept.map((path) => `models/ns-uid/model-uid/1/${path}`).sort());
+    const kept = [...Object.keys(files), RECORD, "MANIFEST.json"];
+    assert.deepEqual(
+      filesBelow(folder).map(withoutHash).sort(),
+      kept.map((path) => `models/ns-uid/model-uid/1/${path}`).sort(),
+    );
   });
 }

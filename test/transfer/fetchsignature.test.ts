@@ -62,8 +62,12 @@ async function storeRevision(
   await store.put(`${folder}weights.safetensors`, bytes);
   const files = [{ path: "weights.safetensors", sizeBytes: bytes.length, sha256: sha256Hex(bytes) }];
   const record = { fingerprint: "sha256:0", importedAt: "2026-01-01T00:00:00Z", version: "0" } as never;
-  const { digest } = await commitRevision(store, folder, files, record, signer);
-  return { folder, digest, manifest: (await store.get(folder + MANIFEST, 1 << 20)) ?? new Uint8Array() };
+  const { manifest } = await commitRevision(store, folder, files, record, signer);
+  return {
+    folder,
+    digest: manifest.digest,
+    manifest: (await store.get(folder + MANIFEST, 1 << 20)) ?? new Uint8Array(),
+  };
 }
 
 interface Rig {

@@ -5,13 +5,8 @@ import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { inspect } from "../../operator/plan/model/inspect.ts";
 import { filesOf, pathFault } from "../../operator/plan/model/listing.ts";
-import {
-  manifestProblem,
-  manifestText,
-  objectKey,
-  parseImport,
-  parseManifest,
-} from "../../operator/plan/model/manifest.ts";
+import { manifestProblem, manifestText, objectKey, parseManifest } from "../../operator/plan/model/manifest.ts";
+import { parseImport } from "../../operator/plan/model/importrecord.ts";
 import { modelEnvelope, signatureProblem } from "../../operator/plan/model/signature.ts";
 import { isProblem } from "../../operator/plan/model/problem.ts";
 import { headerLength, parseHeader } from "../../operator/plan/model/safetensors.ts";
@@ -134,7 +129,11 @@ test("the listing survives mutated keys and sizes, and serves no path that could
 const sound = { sizeBytes: 3, sha256: "ab".repeat(32) };
 const manifestSeeds = [
   manifestText({ digest: "sha256:x", files: [{ path: "config.json", ...sound }] }),
-  manifestText({ digest: "sha256:x", files: ["a", "b/c", "ü"].map((path) => ({ path, key: `1/${path}`, ...sound })) }),
+  manifestText({
+    digest: "sha256:x",
+    record: "cd".repeat(32),
+    files: ["a", "b/c", "ü"].map((path) => ({ path, key: `1/${path}`, ...sound })),
+  }),
 ].map(encode);
 
 test("the manifest parser survives mutated manifests, and no key of one leaves the model's folder", (t) => {

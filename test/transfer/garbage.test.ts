@@ -18,7 +18,7 @@ import { importModel } from "../../operator/transfer/import.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
-import { jobFor, kinds, newSource, newStore } from "./bench.ts";
+import { jobFor, kinds, newSource, newStore, withoutHash } from "./bench.ts";
 
 let s3: S3Server;
 before(async () => {
@@ -70,7 +70,7 @@ async function berth(store: ObjectStore, args: readonly string[], stdin = "") {
 
 async function keysOf(store: ObjectStore): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of store.list("")) keys.push(key.replace(model, ""));
+  for await (const { key } of store.list("")) keys.push(withoutHash(key.replace(model, "")));
   return keys.sort();
 }
 

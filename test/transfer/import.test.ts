@@ -22,7 +22,7 @@ import type { S3Server } from "../cluster/s3.ts";
 import { llamaFolder } from "../models/llama.ts";
 import { miniLmFolder } from "../models/minilm.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
-import { digestOf, hashesOf, jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+import { RECORD, digestOf, hashesOf, jobFor, kinds, newObserver, newSource, newStore, withoutHash } from "./bench.ts";
 
 let s3: S3Server;
 before(async () => {
@@ -40,7 +40,7 @@ async function stored(store: Awaited<ReturnType<typeof newStore>>, key: string):
 
 async function keysOf(store: ObjectStore, below: string): Promise<string[]> {
   const keys: string[] = [];
-  for await (const { key } of store.list(below)) keys.push(key.slice(below.length));
+  for await (const { key } of store.list(below)) keys.push(withoutHash(key.slice(below.length)));
   return keys.sort();
 }
 
@@ -219,7 +219,7 @@ for (const kind of kinds) {
     assert.deepEqual([observer.copiedBytes, observer.skippedBytes], [Body.length + "another".length, 0]);
     assert.equal(observer.reusedBytes + observer.copiedBytes, second.facts.sizeBytes);
     const folder = "models/ns-uid/model-uid/";
-    assert.deepEqual(await keysOf(store, `${folder}2/`), [".berth/import.json", "LICENSE", "MANIFEST.json"]);
+    assert.deepEqual(await keysOf(store, `${folder}2/`), [RECORD, "LICENSE", "MANIFEST.json"]);
     const manifest = parseManifest(await stored(store, `${folder}2/MANIFEST.json`));
     for (const file of manifest?.files ?? []) {
       assert.equal(file.key, file.path === "LICENSE" ? "2/LICENSE" : `1/${file.path}`);
@@ -287,7 +287,7 @@ for (const kind of kinds) {
     }
     await importModel(jobFor({ source, store: inner, prefix }));
     const named = manifest?.files.map(({ key = "" }) => key.slice(2)) ?? [];
-    assert.deepEqual(await keysOf(inner, folder), [...named, ".berth/import.json", "MANIFEST.json"].sort());
+    assert.deepEqual(await keysOf(inner, folder), [...named, RECORD, "MANIFEST.json"].sort());
   });
 }
 

@@ -10,6 +10,7 @@ import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
+import { findRevisions } from "../../operator/transfer/revisions.ts";
 import { jobFor, newSource, newStore } from "./bench.ts";
 
 const MIB = 1 << 20;
@@ -59,9 +60,8 @@ test("the version that was read first is read to the end although a newer one st
   );
   const named = late.map(({ query }) => query.get("versionId"));
   assert.deepEqual(named, [versions.get("model.safetensors"), versions.get("model.safetensors")]);
-  const record = JSON.parse(Buffer.from((await store.get(`${folder}.berth/import.json`, MIB)) ?? []).toString()) as {
-    versionIds: Record<string, string>;
-  };
-  assert.deepEqual(new Map(Object.entries(record.versionIds)), versions);
+  const owner = { namespaceUID: "ns-uid", modelUID: "model-uid" };
+  const record = (await findRevisions(store, owner)).found.at(-1)?.record;
+  assert.deepEqual(new Map(Object.entries(record?.versionIds ?? {})), versions);
   assert.notEqual(hashOf(weights), hashOf(newer));
 });

@@ -6,11 +6,9 @@
  * folder that no imported path can name.
  */
 import { canonicalJson } from "../metering/canonical.ts";
-import type { ModelFacts } from "./inspect.ts";
 import { isJson } from "./config.ts";
 import { MANIFEST_NAME, comparePaths } from "./listing.ts";
 import type { ModelFile } from "./listing.ts";
-import type { Way } from "./way.ts";
 
 export const MANIFEST = MANIFEST_NAME;
 export const MANIFEST_FORMAT = "berth.dev/manifest/v1";
@@ -48,7 +46,6 @@ export function recordKey(path: string): string {
 export const RECORDS = ".berth/files";
 /** Below it: records of files that came together, some in each object. */
 export const SHARED_RECORDS = ".berth/batches/";
-export const IMPORT_KEY = ".berth/import.json";
 /** Says that an import means to point at objects of earlier revisions: nobody may remove them while it runs. */
 export const CLAIM_KEY = ".berth/importing";
 
@@ -91,6 +88,8 @@ export interface Manifest {
   /** `sha256:` and 64 hex digits over `digestText(files)`. */
   readonly digest: string;
   readonly files: readonly StoredFile[];
+  /** SHA-256 of the text of the record beside it, as 64 hex digits; absent in manifests of before records were named. */
+  readonly record?: string | undefined;
 }
 
 const sorted = (files: readonly StoredFile[]): StoredFile[] => [...files].sort((a, b) => comparePaths(a.path, b.path));
@@ -108,7 +107,7 @@ export function fingerprintText(files: readonly ModelFile[]): string {
   return JSON.stringify(files.map((file) => [file.path, file.sizeBytes, file.etag]));
 }
 
-/** The manifest as canonical JSON: the same files in the same places give the same text, whoever writes it. */
+/** The manifest as canonical JSON: the same files in the same places with the same record give the same text, whoever writes it. */
 export function manifestText(manifest: Manifest): string {
   const files = sorted(manifest.files).map(({ path, sizeBytes, sha256, key }) => ({
     path,
@@ -116,7 +115,8 @@ export function manifestText(manifest: Manifest): string {
     sha256,
     key,
   }));
-  return `${canonicalJson({ format: MANIFEST_FORMAT, digest: manifest.digest, files })}\n`;
+  const { digest, record } = manifest;
+  return `${canonicalJson({ format: MANIFEST_FORMAT, digest, files, record })}\n`;
 }
 
 /** What takes a manifest's place for good, so that no number is used twice and no writer that slept can complete it. */
@@ -124,7 +124,7 @@ export function removedText(): string {
   return `${canonicalJson({ format: REMOVED_FORMAT })}\n`;
 }
 export function isRemoved(text: string): boolean {
-  return parse(text)?.["format"] === REMOVED_FORMAT;
+  return objectOf(text)?.["format"] === REMOVED_FORMAT;
 }
 
 /** `<n>/` and a path that stays below it. */
@@ -143,11 +143,13 @@ function storedFile(value: unknown): StoredFile | undefined {
 
 /** A manifest out of its text; undefined where it is none. Whether the digest fits the files is the caller's to check. */
 export function parseManifest(text: string): Manifest | undefined {
-  const json = parse(text);
+  const json = objectOf(text);
   if (json?.["format"] !== MANIFEST_FORMAT || !Array.isArray(json["files"])) return undefined;
   const files = json["files"].map(storedFile).filter((file) => file !== undefined);
-  const digest = json["digest"];
-  return typeof digest === "string" && files.length === json["files"].length ? { digest, files } : undefined;
+  const { digest, record } = json;
+  if (typeof digest !== "string" || files.length !== json["files"].length) return undefined;
+  if (record === undefined) return { digest, files };
+  return typeof record === "string" && /^[0-9a-f]{64}$/.test(record) ? { digest, files, record } : undefined;
 }
 
 /** Longest path and longest segment that file systems take, in bytes. */
@@ -202,7 +204,7 @@ export function recordText(record: FileRecord): string {
   return JSON.stringify(record);
 }
 export function parseRecord(text: string): FileRecord | undefined {
-  const json = parse(text);
+  const json = objectOf(text);
   const { path, sizeBytes, sha256, etag, key } = json ?? {};
   const sound = typeof path === "string" && typeof sha256 === "string" && typeof etag === "string" && isSoundKey(key);
   return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag, key } : undefined;
@@ -219,67 +221,14 @@ export function parseRecords(text: string): FileRecord[] {
     .filter((record) => record !== undefined);
 }
 
-/** Where a revision came from: a folder of a bucket, or a commit of a repository. */
-export type SourceOrigin =
-  | { readonly endpoint: string; readonly bucket: string; readonly prefix: string }
-  | { readonly endpoint: string; readonly repo: string; readonly commit: string };
-
-/** What lies beside a manifest: how the revision came to be, and what its headers said. */
-export interface ImportRecord {
-  /** Of the manifest that it belongs to: a record that an import left which did not come first counts for nothing. */
-  readonly digest: string;
-  /** SHA-256 of `fingerprintText`, with `sha256:` before it. */
-  readonly fingerprint: string;
-  readonly source: SourceOrigin;
-  /** RFC 3339, seconds. */
-  readonly importedAt: string;
-  /** Of the Berth that wrote it. */
-  readonly version: string;
-  readonly facts: ModelFacts;
-  /** The request to import anew that it answers. */
-  readonly reimport?: string;
-  /** How the bytes came. */
-  readonly way?: Way;
-  /** Of the source's objects, by path. */
-  readonly etags: Readonly<Record<string, string>>;
-  /** Of a versioned bucket's objects, by path. */
-  readonly versionIds?: Readonly<Record<string, string>>;
-}
-
-export function importText(record: ImportRecord): string {
-  return JSON.stringify(record);
-}
-
-function isOrigin(value: unknown): value is SourceOrigin {
-  if (!isJson(value) || typeof value["endpoint"] !== "string") return false;
-  const { bucket, prefix, repo, commit } = value;
-  const isBucket = typeof bucket === "string" && typeof prefix === "string";
-  return isBucket || (typeof repo === "string" && typeof commit === "string");
-}
-
-/** The record out of its text; undefined where it is none, or belongs to another manifest. */
-export function parseImport(text: string, digest: string): ImportRecord | undefined {
-  const json = parse(text);
-  const { fingerprint, importedAt, facts, source, etags } = json ?? {};
-  const sound = typeof fingerprint === "string" && typeof importedAt === "string" && isJson(facts) && isJson(etags);
-  if (!sound || !isOrigin(source) || json?.["digest"] !== digest) return undefined;
-  return json as unknown as ImportRecord;
-}
-
-function parse(text: string): Readonly<Record<string, unknown>> | undefined {
+/** An object out of its JSON; undefined where the text is none. */
+export function objectOf(text: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(text);
     return isJson(value) ? value : undefined;
   } catch {
     return undefined;
   }
-}
-
-/** A complete revision as it was found in the store. */
-export interface FoundRevision {
-  readonly number: number;
-  readonly manifest: Manifest;
-  readonly record?: ImportRecord | undefined;
 }
 
 /** Number of the revision that an import writes: above every one that was ever finished, so that a restart finds its own files. */

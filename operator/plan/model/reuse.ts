@@ -3,8 +3,9 @@
  * their bytes. Nothing is shared between models: an equal hash would tell one tenant what another one has.
  */
 import type { ModelFile } from "./listing.ts";
+import type { FoundRevision, SourceOrigin } from "./importrecord.ts";
 import { objectKeyBelow } from "./manifest.ts";
-import type { FoundRevision, SourceOrigin, StoredFile } from "./manifest.ts";
+import type { StoredFile } from "./manifest.ts";
 
 /** A file as an earlier revision holds it, under the key of its object below the model's folder. */
 export type HeldFile = StoredFile & { readonly key: string };

@@ -7,7 +7,7 @@
  * Where something cannot be known, it stays.
  */
 import { MANIFEST } from "../model/manifest.ts";
-import { isKeptBeside, manifestOf, namedKeys } from "./inventory.ts";
+import { keptBeside, manifestOf, namedKeys } from "./inventory.ts";
 import type { Inventory, StoredModel, StoredRevision } from "./inventory.ts";
 
 /** What is needed outside of the store. */
@@ -123,10 +123,11 @@ function removalOf(
   }: { readonly isImporting: boolean; readonly isGone: boolean; readonly clock: GarbageClock },
 ): Removal | undefined {
   const { folder, read, objects, uploads } = revision;
-  const isRemoved = read?.kind === "removed";
-  if (isRemoved ? isImporting : read?.kind !== "manifest" || isYoung(revision, clock)) return undefined;
-  const beside = (key: string): boolean => (isRemoved ? key === folder + MANIFEST : isKeptBeside(folder, key));
-  const left = objects.filter(({ key }) => !named.has(key) && !beside(key));
+  if (read === undefined || read.kind === "damaged") return undefined;
+  const isRemoved = read.kind === "removed";
+  if (isRemoved ? isImporting : isYoung(revision, clock)) return undefined;
+  const beside = read.kind === "removed" ? [folder + MANIFEST] : keptBeside(folder, read);
+  const left = objects.filter(({ key }) => !named.has(key) && !beside.includes(key));
   // The tombstone itself goes last and later, and only with the whole model.
   const isOver = isRemoved && isGone && left.length === 0 && uploads.length === 0 && objects.length === 1;
   const going = isOver && !isYoung(revision, clock) ? objects : left;

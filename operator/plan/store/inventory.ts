@@ -1,12 +1,20 @@
 /** What lies in a store, from one frozen listing and the manifests that were read: which models, which revisions, in which state. */
-import { IMPORT_KEY, MANIFEST, objectKey } from "../model/manifest.ts";
-import type { ImportRecord, Manifest } from "../model/manifest.ts";
-import { SIGNATURES } from "../model/signature.ts";
+import { importKey } from "../model/importrecord.ts";
+import type { ImportRecord } from "../model/importrecord.ts";
+import { MANIFEST, objectKey } from "../model/manifest.ts";
+import type { Manifest } from "../model/manifest.ts";
+import { signatureKey } from "../model/signature.ts";
 import type { ListedObject } from "../../ports.ts";
+
+/** A manifest, and the SHA-256 of its text as 64 hex digits. */
+export interface StandingManifest {
+  readonly manifest: Manifest;
+  readonly textSha256: string;
+}
 
 /** What stands under the name of a manifest: one whose digest fits its files, a tombstone, or neither. */
 export type ReadManifest =
-  | { readonly kind: "manifest"; readonly manifest: Manifest; readonly record: ImportRecord | undefined }
+  | ({ readonly kind: "manifest"; readonly record: ImportRecord | undefined } & StandingManifest)
   | { readonly kind: "removed" }
   | { readonly kind: "damaged" };
 
@@ -100,10 +108,9 @@ export function namedKeys({ folder }: StoredRevision, manifest: Manifest): strin
   return manifest.files.map((file) => objectKey(folder, file));
 }
 
-/** What a complete revision keeps in its own folder besides its files. */
-export function isKeptBeside(folder: string, key: string): boolean {
-  const below = key.slice(folder.length);
-  return below === MANIFEST || below === IMPORT_KEY || below.startsWith(SIGNATURES);
+/** Keys of what a complete revision keeps in its own folder besides its files: other imports' records and signatures are none of it. */
+export function keptBeside(folder: string, { manifest, textSha256 }: StandingManifest): string[] {
+  return [MANIFEST, importKey(manifest), signatureKey(textSha256)].map((below) => folder + below);
 }
 
 export type RevisionState = "complete" | "incomplete" | "damaged" | "unfinished" | "removed";

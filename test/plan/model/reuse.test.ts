@@ -1,14 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import {
-  digestText,
-  manifestText,
-  objectKey,
-  parseImport,
-  parseManifest,
-} from "../../../operator/plan/model/manifest.ts";
-import type { FoundRevision, ImportRecord, StoredFile } from "../../../operator/plan/model/manifest.ts";
+import { digestText, manifestText, objectKey, parseManifest } from "../../../operator/plan/model/manifest.ts";
+import type { StoredFile } from "../../../operator/plan/model/manifest.ts";
+import { importKey, parseImport } from "../../../operator/plan/model/importrecord.ts";
+import type { FoundRevision, ImportRecord } from "../../../operator/plan/model/importrecord.ts";
 import { pointedAtEarlier, reusable } from "../../../operator/plan/model/reuse.ts";
 
 const bucket = { endpoint: "https://s3", bucket: "b", prefix: "models/x" };
@@ -80,10 +76,11 @@ test("a digest is of paths, sizes and hashes alone: not of order, place, source,
 
 test("a manifest is canonical: what is read writes the same bytes, and leads to the objects that it names", () => {
   fc.assert(
-    fc.property(filesArbitrary, (files) => {
-      const text = manifestText({ digest: "sha256:x", files });
+    fc.property(filesArbitrary, fc.constantFrom(undefined, sha("a")), (files, record) => {
+      const text = manifestText({ digest: "sha256:x", files, record });
       const read = parseManifest(text);
       assert.ok(read);
+      assert.equal(read.record, record);
       assert.equal(manifestText(read), text);
       assert.equal(JSON.stringify(JSON.parse(text)), text.trimEnd());
       for (const file of files)
@@ -98,6 +95,15 @@ test("a key that leaves the model's folder makes a manifest none", () => {
     const text = JSON.stringify({ format: "berth.dev/manifest/v1", digest: "d", files });
     assert.equal(parseManifest(text), undefined, JSON.stringify(key));
   }
+});
+
+test("a manifest that names its record by anything but a SHA-256 is none", () => {
+  for (const record of ["", "a", sha("g"), `../${sha("a")}`, sha("A"), 7, null]) {
+    const text = JSON.stringify({ format: "berth.dev/manifest/v1", digest: "d", files: [], record });
+    assert.equal(parseManifest(text), undefined, JSON.stringify(record));
+  }
+  assert.equal(importKey({ record: sha("a") }), `.berth/imports/${sha("a")}.json`);
+  assert.equal(importKey({}), ".berth/import.json", "of before records were named");
 });
 
 test("a record of another manifest counts for nothing", () => {

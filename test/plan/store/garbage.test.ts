@@ -24,7 +24,7 @@ type Store = Map<string, Kept>;
 const model = "models/ns/uid/";
 const folderOf = (number: number): string => `${model}${String(number)}/`;
 
-function lookAt(store: Store): Inventory {
+function lookAt(store: Store, textSha256 = ""): Inventory {
   const objects = [...store].map(([key, { text, atMs }]) => ({ key, sizeBytes: text.length, modifiedAtMs: atMs }));
   const manifests = new Map<string, ReadManifest>();
   for (const [key, { text }] of store) {
@@ -32,7 +32,11 @@ function lookAt(store: Store): Inventory {
     if (folder === undefined) continue;
     const manifest = parseManifest(text);
     if (text === removedText()) manifests.set(folder, { kind: "removed" });
-    else manifests.set(folder, manifest ? { kind: "manifest", manifest, record: undefined } : { kind: "damaged" });
+    else
+      manifests.set(
+        folder,
+        manifest ? { kind: "manifest", manifest, textSha256, record: undefined } : { kind: "damaged" },
+      );
   }
   return inventoryOf(objects, [], manifests);
 }
@@ -231,6 +235,20 @@ test("what was written to lately, and a model with a manifest that cannot be rea
   assert.deepEqual(planRemovals(damaged, inUse, clock), []);
   const states = lookAt(store).models.flatMap((one) => one.revisions.map((revision) => stateOf(one, revision)));
   assert.deepEqual(states, ["complete", "complete", "damaged"]);
+});
+
+test("records and signatures of imports that came second go, those of the manifest that stands stay", () => {
+  const store: Store = new Map();
+  store.set(`${folderOf(1)}f`, { text: "1111", atMs: old });
+  const text = manifestText({ digest: "d1", files: [fileOf("f", "1111", "1/f")], record: "a".repeat(64) });
+  store.set(`${folderOf(1)}MANIFEST.json`, { text, atMs: old });
+  const [own, others] = ["a", "b"].map((letter) =>
+    ["imports", "signatures"].map((name) => `${folderOf(1)}.berth/${name}/${letter.repeat(64)}.json`),
+  );
+  for (const key of [...(own ?? []), ...(others ?? [])]) store.set(key, { text: "{}", atMs: old });
+  store.set(`${folderOf(1)}.berth/import.json`, { text: "{}", atMs: old });
+  const [removal] = planRemovals(lookAt(store, "a".repeat(64)), statusNames(1), clock);
+  assert.deepEqual(removal?.keys, [...(others ?? []), `${folderOf(1)}.berth/import.json`]);
 });
 
 test("what a shell imported stays, whatever the cluster says; keys of no model are none of ours", () => {
