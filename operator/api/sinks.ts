@@ -71,14 +71,24 @@ export const sinkAck = z.object({
   quarantined: z.array(z.string()),
 });
 
-/** A wish to send windows that begin in [from, to) again; with `only`, their quarantined records alone. */
-export const sinkReplay = z.object({
-  schema: z.literal("berth.dev/sink-replay.v1"),
-  from: startAt,
-  to: startAt,
-  only: z.literal("quarantined").optional(),
-});
+/** A wish to send windows that begin in [from, to) again; with `only`, their quarantined records alone, or those of them that are named. */
+export const sinkReplay = z
+  .object({
+    schema: z.literal("berth.dev/sink-replay.v1"),
+    from: startAt,
+    to: startAt,
+    only: z.literal("quarantined").optional(),
+    records: z.array(z.uuid()).min(1).max(1_000).optional(),
+  })
+  .refine(({ only, records }) => records === undefined || only !== undefined, 'records needs "only":"quarantined"');
 export type SinkReplay = z.infer<typeof sinkReplay>;
+
+/** Stands where the note of a request that is done would: nothing (more) of it is sent. */
+export const sinkWithdrawal = z.object({
+  schema: z.literal("berth.dev/sink-withdrawal.v1"),
+  /** Key of the request. */
+  request: z.string(),
+});
 
 export const quarantined = z.object({
   schema: z.literal("berth.dev/sink-quarantine.v1"),

@@ -79,6 +79,11 @@ export async function deliverBatch(
   return refusals.map(({ record }) => record.id);
 }
 
+/** Records that the sink has taken after all leave quarantine. */
+export async function takeOut({ ledger, name }: SinkDeps, taken: readonly UsageRecord[]): Promise<void> {
+  for (const { id } of taken) await ledger.remove(quarantineKey(name, id));
+}
+
 /**
  * Halves a refused batch until the refused records stand alone. Where all of it is refused, the records are at fault only if the sink
  * takes another one now; one that takes none is broken itself, and nothing is set aside.

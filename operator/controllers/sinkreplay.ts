@@ -1,16 +1,18 @@
 /** Sends windows again that somebody asked for in the ledger, or only what was set aside of them; ids are the same, so nothing counts twice. */
 import { sinkReplay } from "../api/sinks.ts";
 import type { SinkReplay } from "../api/sinks.ts";
-import type { UsageRecord } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
-import { ackKey, quarantineKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
+import { ackKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
-import { deliverBatch, sinkWindowOf } from "./sinkbatches.ts";
+import { deliverBatch, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
 import { quarantinedRecords } from "./sinkstate.ts";
+
+/** Asked before each window: this process ends, or the request was withdrawn meanwhile. */
+type Over = () => Promise<boolean>;
 
 /** Windows that were sent; each request runs once. One that fails stays and holds up no other; its error is thrown at the end. */
 export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): Promise<number> {
@@ -25,12 +27,15 @@ export async function replay(deps: SinkDeps, send: Send, ended: () => boolean): 
     if (!request) continue;
     // A sink of whole windows refuses no single record, and a part of a window would be a wrong file.
     const single = request.only !== undefined && Number.isFinite(deps.batchSize);
+    const doneKey = replayedKey(name, key);
+    const over: Over = async () => ended() || (await ledger.get(doneKey)) !== undefined;
     try {
-      const sent = single ? await retry(deps, request, ended) : await again(deps, send, { request, ended });
+      const sent = single ? await retry(deps, request, over) : await again(deps, send, { request, over });
       windows += sent;
       if (ended()) return windows;
-      await ledger.putOnce(replayedKey(name, key), canonicalBytes(request));
-      deps.log.info({ sink: name, ...request, windows: sent }, "windows were sent again");
+      const isDone = (await ledger.putOnce(doneKey, canonicalBytes(request))) === "created";
+      const what = isDone ? "windows were sent again" : "this replay was withdrawn, or another leader has done it";
+      deps.log.info({ sink: name, key, ...request, windows: sent }, what);
     } catch (error) {
       deps.log.warn({ sink: name, key, error: messageOf(error) }, "this replay failed and stays");
       errors.push(error);
@@ -54,13 +59,13 @@ async function requestAt({ ledger, name, log }: SinkDeps, key: string): Promise<
 async function again(
   deps: SinkDeps,
   send: Send,
-  { request, ended }: { readonly request: SinkReplay; readonly ended: () => boolean },
+  { request, over }: { readonly request: SinkReplay; readonly over: Over },
 ): Promise<number> {
   const { ledger, batchSize } = deps;
   let windows = 0;
   const keys = await sealedKeys(ledger, secondsOf(request.from), secondsOf(request.to));
   for (const [place, key] of keys.entries()) {
-    if (ended()) return windows;
+    if (await over()) return windows;
     const sealed = await readSealed(ledger, key);
     const others = othersIn(ledger, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
     const { records } = sealed;
@@ -83,7 +88,7 @@ async function again(
  * Each record by itself, and a refusal is the answer: whoever asks knows that it was refused before. What the sink has taken
  * long ago is not sent, since receivers know an id for a limited time only.
  */
-async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => boolean): Promise<number> {
+async function retry(deps: SinkDeps, { from, to, records: named }: SinkReplay, over: Over): Promise<number> {
   const { ledger, name, target } = deps;
   const alone: Send = async (records, window): Promise<Refusal[]> => {
     const refusals: Refusal[] = [];
@@ -93,13 +98,13 @@ async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => bool
     }
     return refusals;
   };
-  const inRange = (await quarantinedRecords(ledger, name)).filter(({ manifest }) => {
+  const inRange = (await quarantinedRecords(ledger, name)).filter(({ manifest, recordId }) => {
     const start = startOfManifestKey(manifest) ?? -1;
-    return start >= secondsOf(from) && start < secondsOf(to);
+    return start >= secondsOf(from) && start < secondsOf(to) && (named?.includes(recordId) ?? true);
   });
   let windows = 0;
   for (const [key, set] of Map.groupBy(inRange, ({ manifest }) => manifest)) {
-    if (ended()) return windows;
+    if (await over()) return windows;
     if (!(await ledger.get(key))) {
       // Retention counts what is set aside as delivered. Nothing is left to send; the note stays for whoever has to know.
       deps.log.error(
@@ -120,8 +125,4 @@ async function retry(deps: SinkDeps, { from, to }: SinkReplay, ended: () => bool
     windows += 1;
   }
   return windows;
-}
-
-async function takeOut({ ledger, name }: SinkDeps, taken: readonly UsageRecord[]): Promise<void> {
-  for (const { id } of taken) await ledger.remove(quarantineKey(name, id));
 }

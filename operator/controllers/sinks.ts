@@ -4,10 +4,10 @@
  */
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
-import { ackKey, acksPrefix, partKey, rangeOfPartKey } from "../plan/sinks/keys.ts";
+import { ackKey, acksPrefix, partKey, quarantineKey, quarantinePrefix, rangeOfPartKey } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
-import { deliverBatch, newSender, sinkWindowOf } from "./sinkbatches.ts";
+import { deliverBatch, newSender, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { OwedWindow, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
 import type { Others } from "./sinkothers.ts";
@@ -143,12 +143,17 @@ async function deliverWindow(
     (one) => rangeOfPartKey(one) ?? [],
   );
   const isDone = (at: number): boolean => done.some(({ start, end }) => at >= start && at < end);
+  const setAside = new Set(await ledger.list(quarantinePrefix(name)));
   const kept: string[] = [];
   for (let start = 0; start < records.length; start += batchSize) {
     const end = Math.min(records.length, start + batchSize);
     const batch = records.slice(start, end).filter((_, i) => !isDone(start + i));
     if (batch.length === 0) continue;
-    kept.push(...(await deliverBatch(deps, send, { key, batch, window, others })));
+    const refused = await deliverBatch(deps, send, { key, batch, window, others });
+    kept.push(...refused);
+    // Set aside before a death, and taken now: a note that stayed would have it sent once more.
+    const taken = batch.filter(({ id }) => setAside.has(quarantineKey(name, id)) && !refused.includes(id));
+    await takeOut(deps, taken);
     if (records.length > batchSize)
       await ledger.putOnce(partKey(name, key, { start, end }), canonicalBytes({ quarantined: kept }));
   }

@@ -1,5 +1,5 @@
 /** What a ledger says of its sinks: how far each has come, what was set aside, which replays wait. Needs no running operator. */
-import { quarantined, sinkReplay } from "../api/sinks.ts";
+import { quarantined, sinkReplay, sinkWithdrawal } from "../api/sinks.ts";
 import type { Quarantined, SinkReplay } from "../api/sinks.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { instantOfSeconds, startOfManifestKey } from "../plan/metering/windows.ts";
@@ -18,6 +18,8 @@ export interface SinkState {
   readonly quarantined: number;
   /** Replays that were asked for and are not done. */
   readonly replaysWaiting: number;
+  /** Their keys, each one that may be withdrawn. */
+  readonly requests: readonly string[];
 }
 
 /** In the order of names: every sink that ever wrote into this ledger. */
@@ -39,6 +41,7 @@ export async function sinkStates(ledger: Ledger): Promise<readonly SinkState[]> 
       oldestOwed: beginOf(owed?.[0]),
       quarantined: keys.filter((key) => key.startsWith(quarantinePrefix(sink))).length,
       replaysWaiting: waiting.length,
+      requests: waiting,
     };
   });
 }
@@ -84,14 +87,27 @@ export interface ReplayAsked {
 export async function askForReplay(
   ledger: Ledger,
   sink: string,
-  wish: { readonly name: string; readonly from: number; readonly to: number } & Pick<SinkReplay, "only">,
+  wish: { readonly name: string; readonly from: number; readonly to: number } & Pick<SinkReplay, "only" | "records">,
 ): Promise<ReplayAsked | undefined> {
-  const { name, from, to, only } = wish;
+  const { name, from, to, only, records } = wish;
   const windows = (await sealedKeys(ledger, from, to)).length;
   if (windows === 0) return undefined;
   const range = { from: instantOfSeconds(from), to: instantOfSeconds(to) };
-  const request = { schema: "berth.dev/sink-replay.v1", ...range, ...(only && { only }) };
+  const request = { schema: "berth.dev/sink-replay.v1", ...range, ...(only && { only }), ...(records && { records }) };
   const key = `${replayPrefix(sink)}${name}.json`;
   await ledger.putOnce(key, canonicalBytes(sinkReplay.parse(request)));
   return { key, doneKey: replayedKey(sink, key), windows };
+}
+
+/** Ends a request; what was sent of it stays sent. False where the operator has done all of it before. */
+export async function withdrawReplay(ledger: Ledger, sink: string, request: string): Promise<boolean> {
+  const key = replayedKey(sink, request);
+  const withdrawal = canonicalBytes(sinkWithdrawal.parse({ schema: "berth.dev/sink-withdrawal.v1", request }));
+  await ledger.putOnce(key, withdrawal);
+  return isWithdrawal((await ledger.get(key)) ?? Buffer.alloc(0));
+}
+
+/** Of what lies at the key of a request that is over. */
+export function isWithdrawal(bytes: Uint8Array): boolean {
+  return sinkWithdrawal.safeParse(JSON.parse(Buffer.from(bytes).toString() || "null")).success;
 }

@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import { ledgerCommand } from "../../operator/cli/ledger.ts";
 import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
 import { quarantinePrefix, replayPrefix } from "../../operator/plan/sinks/keys.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { receiver } from "../controllers/sinkbed.ts";
 import { idOf, sealHour, sealed, sinkOn } from "../controllers/sinkrig.ts";
 
@@ -41,6 +42,7 @@ test("list: how far each sink has come, in words and as JSON", async (t) => {
     oldestOwed: "2026-11-21T13:00:00Z",
     quarantined: 2,
     replaysWaiting: 0,
+    requests: [],
   };
   assert.deepEqual(JSON.parse((await berth("list", "-o", "json")).out), [state]);
   assert.match((await berth("list")).out, /^SINK .*\nbilling +2026-11-21T12:00:00Z +1 +2026-11-21T13:00:00Z +2 +0\n$/);
@@ -133,6 +135,66 @@ test("refused, and nothing is written: an unknown sink, a range without windows,
   await berth("quarantine", "--sink", "billing", "--retry");
   await sink.pass();
   assert.equal((await berth("quarantine", "--sink", "billing", "--retry")).code, 4);
+});
+
+test("release: the named record alone is sent again, under its id and from its place; the other stays, and nothing is doubled", async (t) => {
+  const { there, ledger, sink, berth } = await delivered(t);
+  const [wanted = "", other = ""] = bad;
+  await there.behave({});
+  const before = (await there.seen()).requests.length;
+  const asked = await berth("release", "--sink", "billing", "--record", wanted, "-o", "json");
+  assert.deepEqual([asked.code, (JSON.parse(asked.out) as { records: number }).records], [0, 1]);
+  assert.equal(await sink.pass(), 1);
+  const { kept, requests } = await there.seen();
+  assert.deepEqual(
+    requests.slice(before).map(({ ids }) => ids),
+    [[wanted]],
+  );
+  assert.deepEqual([kept.length, new Map(kept).get(wanted)], [74, 1]);
+  const events = requests.flatMap(({ body }) => JSON.parse(body) as { id: string; sequence: string }[]);
+  const sequences = new Map(events.map(({ id, sequence }) => [id, sequence]));
+  const place = ["d12", "d13", "d14"].map((name) => sequences.get(idOf(name)) ?? "");
+  assert.deepEqual(place, [...new Set(place)].sort());
+  assert.deepEqual(await ledger.list(quarantinePrefix("billing")), [`${quarantinePrefix("billing")}${other}.json`]);
+  const again = await berth("release", "--sink", "billing", "--record", wanted);
+  assert.deepEqual([again.code, /not in quarantine.*nothing was written/.test(again.err)], [4, true]);
+});
+
+test("withdraw: a request that waits is not sent, one that fails for ever ends, one that is done is refused", async (t) => {
+  const { there, ledger, sink, berth } = await delivered(t);
+  const ask = async (...args: string[]) =>
+    (JSON.parse((await berth(...args, "--sink", "billing", "-o", "json")).out) as { request: string }).request;
+  const withdraw = (...keys: string[]) => berth("withdraw", "--sink", "billing", "--request", ...keys);
+  await there.behave({});
+  const retry = await ask("quarantine", "--retry");
+  const replay = await ask("replay", "--from", "2026-11-21");
+  const before = (await there.seen()).requests.length;
+  assert.deepEqual(await withdraw(retry, replay), {
+    code: 0,
+    out: `${retry}: is withdrawn\n${replay}: is withdrawn\n`,
+    err: "",
+  });
+  assert.equal(await sink.pass(), 0);
+  assert.equal((await there.seen()).requests.length, before, "nothing was sent");
+  assert.equal((await ledger.list(quarantinePrefix("billing"))).length, 2, "what was set aside stays");
+  const failing = await ask("replay", "--from", "2026-11-21T12:00:00Z");
+  await ledger.remove("v1/dt=2026-11-21/hr=12/segment-r0.ndjson.gz");
+  await sink.pass();
+  const [state] = JSON.parse((await berth("list", "-o", "json")).out) as { requests: string[] }[];
+  assert.deepEqual(state?.requests, [failing]);
+  assert.equal((await withdraw(failing)).code, 0);
+  assert.match((await berth("list")).out, / 0\n$/);
+  const gone = await withdraw(failing);
+  assert.deepEqual([gone.code, /no such request waits/.test(gone.err)], [4, true]);
+});
+
+test("whoever waits for a request that another withdraws is told, and does not take it for done", async (t) => {
+  const { ledger, berth } = await delivered(t);
+  const waits = berth("quarantine", "--sink", "billing", "--retry", "--wait", "60");
+  const key = await eventually(async () => (await ledger.list(replayPrefix("billing")))[0], { what: "the request" });
+  await berth("withdraw", "--sink", "billing", "--request", key);
+  const { code, out } = await waits;
+  assert.deepEqual([code, /are not sent \(any more\): somebody has withdrawn/.test(out)], [1, true]);
 });
 
 test("a request that was written wrong by hand is left alone and holds up nothing", async (t) => {

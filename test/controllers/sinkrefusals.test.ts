@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { askForReplay, quarantinedRecords } from "../../operator/controllers/sinkstate.ts";
+import { askForReplay, quarantinedRecords, withdrawReplay } from "../../operator/controllers/sinkstate.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { acksPrefix, replayedPrefix } from "../../operator/plan/sinks/keys.ts";
 import type { Ledger } from "../../operator/ports.ts";
@@ -143,4 +143,39 @@ test("a replayed record that was taken and is now refused as too old is not set 
     (await quarantinedRecords(ledger, "billing")).map(({ recordId }) => recordId),
     [never],
   );
+});
+
+test("a record that was set aside before a death and is taken after it leaves quarantine, so that no release sends it once more", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 10);
+  const [again, never] = [idOf("d03"), idOf("d07")];
+  await there.behave({ refuse: [again, never] });
+  await sinkOn(ledger, { type: "cloudevents", url: there.url }).sink.pass();
+  for (const key of await ledger.list(acksPrefix("billing"))) await ledger.remove(key);
+  await there.behave({ refuse: [never] });
+  assert.equal(await sinkOn(ledger, { type: "cloudevents", url: there.url }).sink.pass(), 1);
+  assert.deepEqual(
+    (await quarantinedRecords(ledger, "billing")).map(({ recordId }) => recordId),
+    [never],
+  );
+});
+
+test("a replay that is withdrawn while it runs ends before its next window", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 12);
+  const { sink } = sinkOn(ledger, { type: "cloudevents", url: there.url });
+  await sink.pass();
+  const at = (hour: number) => secondsOf(aRecord({ hour }).windowStart);
+  const asked = await askForReplay(ledger, "billing", { name: "r1", from: at(10), to: at(13) });
+  const before = (await there.seen()).requests.length;
+  const withdrawing: Ledger = {
+    ...ledger,
+    read: async (key) => {
+      if (key.includes("hr=11")) await withdrawReplay(ledger, "billing", asked?.key ?? "");
+      return ledger.read(key);
+    },
+  };
+  assert.equal(await sinkOn(withdrawing, { type: "cloudevents", url: there.url }).sink.pass(), 2);
+  assert.equal((await there.seen()).requests.length - before, 2, "10:00, and 11:00 that was read already");
+  assert.equal(await sink.pass(), 0);
 });
