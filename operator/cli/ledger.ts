@@ -1,4 +1,4 @@
-/** `berth ledger …`: reads a ledger itself, without Berth's server. Exit codes: 0 done and intact, 1 not read, 2 flags, 3 damaged, 4 refused. */
+/** `berth ledger …`: reads a ledger itself, without Berth's server. Exit codes: 0 done and intact, 1 not read, 2 flags, 3 damaged, 4 refused, 5 doubtful. */
 import { Command, InvalidArgumentError, Option } from "commander";
 
 import { openLedger } from "../adapters/ledger/open.ts";
@@ -19,6 +19,7 @@ import type { UsageIO } from "./usageclient.ts";
 export const EXIT_UNREAD = 1;
 export const EXIT_DAMAGED = 3;
 export const EXIT_REFUSED = 4;
+export const EXIT_DOUBTFUL = 5;
 
 export interface LedgerIO extends UsageIO {
   /** Ends what follows without an end (tail). */
@@ -59,6 +60,7 @@ interface VerifyFlags {
   readonly head?: string;
   readonly trust?: readonly string[];
   readonly cluster?: boolean;
+  readonly strict?: boolean;
   readonly kubeconfig?: string;
   readonly operatorNamespace: string;
 }
@@ -70,12 +72,16 @@ function verifyCommand(io: LedgerIO, run: Run): Command {
     .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
     .option("--trust <files...>", "public keys in PEM, one of which must vouch for every window")
     .option(
+      "--strict",
+      "end with 5 where something is in good form and yet not vouched for: a window without a signature amid signed ones, a segment that no manifest names",
+    )
+    .option(
       "--cluster",
       "compare with the head, the claims and the sizes that the cluster holds (KUBECONFIG or in a pod)",
     )
     .option("--kubeconfig <path>", "kubeconfig of that cluster; implies --cluster")
     .option("--operator-namespace <name>", "namespace of the operator", "berth-system")
-    .addHelpText("after", exitCodes)
+    .addHelpText("after", `${exitCodes.slice(0, -1)}, 5 doubtful (with --strict).`)
     .action(
       run<VerifyFlags>(async (ledger, flags) => {
         const trust = await trustOf(flags.trust);
@@ -89,7 +95,8 @@ function verifyCommand(io: LedgerIO, run: Run): Command {
         });
         const result = { ...found, findings: [...found.findings, ...(cluster?.findings ?? [])] };
         io.write(flags.output === "json" ? `${JSON.stringify(result, undefined, 2)}\n` : verificationText(result));
-        return result.findings.length > 0 ? EXIT_DAMAGED : 0;
+        if (result.findings.length > 0) return EXIT_DAMAGED;
+        return flags.strict && result.doubts.length > 0 ? EXIT_DOUBTFUL : 0;
       }),
     );
 }

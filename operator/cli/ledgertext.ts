@@ -30,9 +30,12 @@ export function verificationText(result: Verification): string {
       `${result.unsigned.length} windows have no signature of their own: the operator found other bytes than it computed, or somebody took theirs away; ` +
         `signed windows after them are chained over them: ${result.unsigned.slice(0, 10).join(", ")}`,
     );
+  const left = result.doubts.filter(({ key }) => !result.unsigned.includes(key));
+  for (const { key, problem } of left) lines.push(`${key} ${problem}`);
   if (head)
     lines.push(`head ${head.sha256} (${head.key}, sealed through ${head.windowEnd}): note it elsewhere for --head`);
-  lines.push(findings.length === 0 ? "intact" : `DAMAGED: ${findings.length} findings`);
+  const doubts = result.doubts.length === 0 ? "" : `, ${result.doubts.length} doubts (--strict ends with 5)`;
+  lines.push(findings.length === 0 ? `intact${doubts}` : `DAMAGED: ${findings.length} findings`);
   return `${lines.join("\n")}\n`;
 }
 

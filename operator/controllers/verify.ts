@@ -16,6 +16,7 @@ import { newDayRootCheck } from "./verifydays.ts";
 import { newSegmentCheck } from "./verifysegment.ts";
 import type { Finding, SegmentCheck } from "./verifysegment.ts";
 import { newSignatureCheck } from "./verifysignatures.ts";
+import { lookAtUncommitted } from "./verifyuncommitted.ts";
 import { strayFindings } from "./verifystray.ts";
 
 export type { Finding } from "./verifysegment.ts";
@@ -38,7 +39,10 @@ export interface Verification {
   readonly removedThrough: string | undefined;
   /** SHA-256 of the newest manifest's stored bytes: note it outside of the ledger. */
   readonly head: { readonly key: string; readonly sha256: string; readonly windowEnd: string } | undefined;
+  /** Damage. */
   readonly findings: readonly Finding[];
+  /** What an honest death leaves and a stranger may have put in: nobody but the chain vouches for it. No damage. */
+  readonly doubts: readonly Finding[];
 }
 
 /** A manifest with its place in the chain. */
@@ -88,6 +92,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   );
   findings.push(...(await leftBehind(ledger, left, { keys: all, look: checkpoints.left })));
   const seen = new Map<string, string>();
+  const named = new Set<string>();
   let current = "";
   let before: Before | undefined = checkpoints.before;
   let last: Link | undefined;
@@ -106,16 +111,21 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
     unproven += checked.unproven;
     billableNodeSeconds += link.manifest.totals.billableNodeSeconds;
     seen.set(link.sha256, key);
+    for (const segment of link.manifest.segments) named.add(segment.key);
     before = beforeOf(link);
     last = link;
     noted.progress?.(windows, chained.length);
   }
   if (windows === 0) findings.push({ key: "v1/", problem: "holds no sealed window: is this the ledger's place?" });
+  const { isGone } = checkpoints;
+  const uncommitted = await lookAtUncommitted(ledger, keys, { named, last: last?.manifest, isGone });
+  findings.push(...uncommitted.findings);
   findings.push(...(await days.end()), ...notedProblems(seen, noted), ...signatures.end());
+  const doubts = [...uncommitted.doubts, ...signatures.doubts()];
   const head = last && { key: last.key, sha256: last.sha256, windowEnd: last.manifest.windowEnd };
   const { removedThrough } = checkpoints;
   const counts = { windows, records, unchained, unproven, billableNodeSeconds, ...signatures.counts() };
-  return { ...counts, removedThrough, head, findings };
+  return { ...counts, removedThrough, head, findings, doubts };
 }
 
 /** Windows that retention has not removed yet: readers still see them, so what is there of them is as it was sealed. */

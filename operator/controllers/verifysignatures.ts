@@ -1,4 +1,5 @@
 /** Signatures as an auditor with pinned keys looks at them. */
+import type { Manifest } from "../api/ledger.ts";
 import { signatureKeyOf } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { signatureProblem } from "./signatures.ts";
@@ -12,8 +13,8 @@ import type { Finding } from "./verifysegment.ts";
  */
 export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, trust: TrustedKeys | undefined) {
   let [signed, beforeSignatures] = [0, 0];
-  const unsigned: string[] = [];
-  let waiting: string[] = [];
+  const unsigned: Unsigned[] = [];
+  let waiting: Unsigned[] = [];
   return {
     async look(link: Link, follows: boolean): Promise<Finding[]> {
       if (!trust) return [];
@@ -23,7 +24,7 @@ export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, tru
         findings.push({ key, problem: "is not chained, so no signature covers what was before it" });
       const signatureKey = signatureKeyOf(key);
       if (!keys.has(signatureKey)) {
-        if (signed > 0) waiting.push(key);
+        if (signed > 0) waiting.push({ key, manifest });
         else beforeSignatures += 1;
         return findings;
       }
@@ -36,8 +37,17 @@ export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, tru
     },
     end(): Finding[] {
       if (trust && signed === 0) return [{ key: "v1/", problem: "no window is signed with a trusted key" }];
-      return waiting.map((key) => ({ key, problem: "has no signature, though a window before it has one" }));
+      return waiting.map(({ key }) => ({ key, problem: "has no signature, though a window before it has one" }));
     },
-    counts: () => ({ signed: trust ? signed : undefined, beforeSignatures, unsigned }),
+    /** Nothing tells an honest window without a signature from one whose segment somebody put in before it was sealed. */
+    doubts: (): Finding[] => unsigned.map(({ key, manifest }) => ({ key, problem: unsignedDoubt(manifest) })),
+    counts: () => ({ signed: trust ? signed : undefined, beforeSignatures, unsigned: unsigned.map(({ key }) => key) }),
   };
+}
+
+type Unsigned = Pick<Link, "key" | "manifest">;
+
+function unsignedDoubt({ records, totals }: Manifest): string {
+  const sums = `${records} records, ${totals.billableNodeSeconds} billable node-seconds`;
+  return `has no signature of its own (${sums}): a process died before it, another leader knew otherwise, or a segment was put in before it was sealed`;
 }

@@ -52,6 +52,7 @@ export function adjustedKey(window: Window, by: Window): string {
 const folderPattern = "^v1/dt=(\\d{4}-\\d{2}-\\d{2})/hr=(\\d{2})(\\d{2})?(\\d{2})?/";
 const adjustedPattern = new RegExp(`${folderPattern}adjusted-by=(\\d{1,12})-(\\d{1,9})\\.json$`);
 const manifestPattern = new RegExp(`${folderPattern}manifest\\.json$`);
+const segmentPattern = new RegExp(`${folderPattern}(?:shard=\\d{2,}/)?segment-r0\\.ndjson\\.gz$`);
 
 /** What such a key says: begin in seconds of the window that is adjusted, and the window that holds the adjustments. */
 export function adjustmentOfKey(key: string): { readonly start: number; readonly by: Window } | undefined {
@@ -101,6 +102,12 @@ export function signatureKeyOf(key: string): string {
 /** Start in seconds of the window that a manifest's key stands for; undefined for other keys. */
 export function startOfManifestKey(key: string): number | undefined {
   const match = manifestPattern.exec(key);
+  return match ? startOfMatch(match) : undefined;
+}
+
+/** As startOfManifestKey, of a segment's key. */
+export function startOfSegmentKey(key: string): number | undefined {
+  const match = segmentPattern.exec(key);
   return match ? startOfMatch(match) : undefined;
 }
 
