@@ -308,8 +308,11 @@ export interface Ledger {
   putOnce(key: string, body: Uint8Array | Iterable<Uint8Array>): Promise<"created" | "exists">;
   /** undefined when there is no such object. */
   get(key: string): Promise<Uint8Array | undefined>;
-  /** As get(), a piece at a time: a segment may be far larger than its compressed form, which alone is held in memory. */
-  read(key: string): Promise<AsyncIterable<Uint8Array> | undefined>;
+  /**
+   * As get(), a piece at a time: a segment may be far larger than its compressed form, which alone is held in memory. With
+   * `wholeUpToBytes` one of at most that length may come as a single piece, which takes less work. Pieces belong to the caller.
+   */
+  read(key: string, options?: { readonly wholeUpToBytes?: number }): Promise<AsyncIterable<Uint8Array> | undefined>;
   /** Keys that begin with `prefix` and sort after `startAfter`, in the order of their bytes. */
   list(prefix: string, options?: { readonly startAfter?: string }): Promise<readonly string[]>;
   /** A missing object is success. */

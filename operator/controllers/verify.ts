@@ -11,6 +11,7 @@ import type { Line } from "../plan/metering/segment.ts";
 import { adjustedKey, manifestKey, secondsOf, segmentKey, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
 import { committedLines, parseManifest, readManifest, recordedWindows } from "./ledgerreads.ts";
+import { readingAhead } from "./readahead.ts";
 import { newCheckpointCheck } from "./verifycheckpoint.ts";
 import { newDayRootCheck } from "./verifydays.ts";
 import { newSegmentCheck } from "./verifysegment.ts";
@@ -79,7 +80,8 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const checkpoints = await newCheckpointCheck(ledger, noted.trust);
   const signatures = newSignatureCheck(ledger, all, noted.trust);
   const days = newDayRootCheck(ledger, all, noted.trust);
-  const checkSegment = newSegmentCheck(ledger, async (record) =>
+  const segments = keys.filter((one) => one.endsWith(".gz"));
+  const checkSegment = newSegmentCheck(readingAhead(ledger, segments), async (record) =>
     checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
   );
   const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);

@@ -10,6 +10,7 @@ import type { SteadyMeter, WindowBytes } from "../plan/metering/steady.ts";
 import { adjustmentProblems, groupPlace, lineProblems, usageProblems } from "../plan/metering/check.ts";
 import type { NumberedLine } from "../plan/metering/check.ts";
 import type { Ledger } from "../ports.ts";
+import { sha256BesideLoop } from "../runtime/digest.ts";
 import { TerminalError, messageOf } from "../runtime/errors.ts";
 import { parseLine } from "./ledgerreads.ts";
 
@@ -38,22 +39,52 @@ export type StoredBefore = (record: UsageRecord) => Promise<readonly Line[] | un
 export type SegmentCheck = (manifest: Manifest, segment: Segment) => Promise<CheckedSegment>;
 
 /** Remembers unchanged deployments from one window to the next: one for a whole ledger. */
-export function newSegmentCheck(ledger: Ledger, storedBefore: StoredBefore): SegmentCheck {
+export function newSegmentCheck(ledger: Pick<Ledger, "read">, storedBefore: StoredBefore): SegmentCheck {
   const steady = new Map<number, readonly SteadyMeter[]>();
   return async (manifest, segment) => {
     const scan = new SegmentScan(manifest, segment, { known: steady.get(segment.shard) ?? [], storedBefore });
+    let result: CheckedSegment;
     try {
       const pieces = await ledger.read(segment.key);
       if (!pieces) return failed(segment.key, "is missing");
-      for await (const piece of pieces) await scan.piece(piece);
+      result = await scanned(scan, pieces);
     } catch (error) {
       if (!(error instanceof TerminalError) || error.reason !== "LedgerObjectDamaged") throw error;
       return failed(segment.key, messageOf(error));
     }
-    const result = await scan.end();
     steady.set(segment.shard, scan.kept);
     return result;
   };
+}
+
+/** What comes as a single piece is hashed on another thread while its lines are looked at. */
+async function scanned(scan: SegmentScan, pieces: AsyncIterable<Uint8Array>): Promise<CheckedSegment> {
+  const digest = newDigest();
+  let only: { readonly piece: Uint8Array; readonly sha256: Promise<string> } | undefined;
+  let begun = false;
+  for await (const { piece, last } of withLast(pieces)) {
+    if (last && !begun) only = { piece, sha256: sha256BesideLoop(piece) };
+    else digest.add(piece);
+    begun = true;
+    await scan.piece(piece);
+  }
+  const result = await scan.end(only ? await only.sha256 : digest.hex());
+  if (only) letGo(only.piece);
+  return result;
+}
+
+async function* withLast(pieces: AsyncIterable<Uint8Array>) {
+  let held: Uint8Array | undefined;
+  for await (const piece of pieces) {
+    if (held) yield { piece: held, last: false };
+    held = piece;
+  }
+  if (held) yield { piece: held, last: true };
+}
+
+/** Gigabytes that wait for the garbage collector keep it busier than all the lines. What shares its memory with others is left alone. */
+function letGo({ buffer, byteLength }: Uint8Array): void {
+  if (buffer instanceof ArrayBuffer && 2 * byteLength > buffer.byteLength) buffer.transfer(0);
 }
 
 function failed(key: string, problem: string): CheckedSegment {
@@ -72,7 +103,6 @@ class SegmentScan {
   /** In the order of their places, each once. */
   readonly kept: SteadyMeter[] = [];
   private readonly findings: Finding[] = [];
-  private readonly digest = newDigest();
   private readonly totals = { ...none };
   private readonly adjusts = new Set<string>();
   private readonly window: WindowBytes;
@@ -98,7 +128,6 @@ class SegmentScan {
   }
 
   async piece(bytes: Uint8Array): Promise<void> {
-    this.digest.add(bytes);
     const piece = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
     const rest = this.bytes.subarray(this.at);
     if (rest.length === 0) return this.scan(piece, 0);
@@ -121,7 +150,8 @@ class SegmentScan {
     }
   }
 
-  async end(): Promise<CheckedSegment> {
+  /** `digest` is the SHA-256 of all pieces. */
+  async end(digest: string): Promise<CheckedSegment> {
     const { key, lines, sha256, totals } = this.segment;
     while (await this.line());
     if (this.at < this.bytes.length) this.complain(this.lines + 1, "is cut off");
@@ -130,7 +160,7 @@ class SegmentScan {
     if (counted !== lines) this.complain(undefined, `holds ${counted} lines, its manifest says ${lines}`);
     if (canonicalJson(this.totals) !== canonicalJson(totals))
       this.complain(undefined, "adds up to other totals than its manifest's");
-    if (this.digest.hex() !== sha256) this.complain(undefined, "has another SHA-256 than its manifest says");
+    if (digest !== sha256) this.complain(undefined, "has another SHA-256 than its manifest says");
     const { findings, records, unproven } = this;
     return { findings: findings.map((one) => ({ ...one, key })), records, unproven, adjusts: [...this.adjusts].sort() };
   }

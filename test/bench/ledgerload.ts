@@ -3,15 +3,18 @@
 import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { dayRootOf } from "../../operator/controllers/dayroots.ts";
 import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
 import { sealWindow } from "../../operator/controllers/segments.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
+import type { Manifest } from "../../operator/api/ledger.ts";
+import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
 import type { PoolHistory } from "../../operator/plan/metering/history.ts";
 import { uuidV5 } from "../../operator/plan/metering/identity.ts";
 import { metersOf } from "../../operator/plan/metering/records.ts";
 import { shardMeters } from "../../operator/plan/metering/segment.ts";
 import type { ChainHead } from "../../operator/plan/metering/segment.ts";
-import { secondsOf } from "../../operator/plan/metering/windows.ts";
+import { dayOf, dayRootKey, secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
 
 const [job, folder = "", deployments = "10000", hours = "1", shards = "1"] = process.argv.slice(2);
@@ -59,6 +62,7 @@ async function seal(ledger: Ledger): Promise<object> {
   let previous: ChainHead | undefined;
   let [records, requests] = [0, 0];
   const counted = counting(ledger, () => (requests += 1));
+  const today: { readonly manifest: Manifest; readonly sha256: string }[] = [];
   const factsMegabytes = process.memoryUsage.rss() / 2 ** 20;
   const begun = usage();
   for (let hour = 0; hour < Number(hours); hour++) {
@@ -66,8 +70,14 @@ async function seal(ledger: Ledger): Promise<object> {
     const { manifest, manifestSha256 } = await sealWindow(counted, { window, meters, clusterId, previous });
     records += manifest.records;
     previous = { end: window.end, sha256: manifestSha256, chains: manifest.chains };
+    today.push({ manifest, sha256: manifestSha256 });
+    if (window.end % 86_400 === 0) await putDayRoot(counted, dayOf(window), today.splice(0));
   }
   return { ...since(begun), records, requests: requests / Number(hours), factsMegabytes };
+}
+
+async function putDayRoot(ledger: Ledger, day: string, windows: Parameters<typeof dayRootOf>[1]): Promise<void> {
+  await ledger.putOnce(dayRootKey(day), canonicalBytes(dayRootOf(day, windows)));
 }
 
 function counting(ledger: Ledger, count: () => void): Ledger {

@@ -2,7 +2,8 @@
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
-import { createGunzip, createGzip } from "node:zlib";
+import { promisify } from "node:util";
+import { createGunzip, createGzip, gunzip } from "node:zlib";
 
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
@@ -33,10 +34,12 @@ export function withCompression(ledger: ConditionalLedger): Ledger {
       const stored = await ledger.get(key);
       return stored !== undefined && packed(key) ? buffer(unpack(key, stored)) : stored;
     },
-    async read(key) {
+    async read(key, { wholeUpToBytes = 0 } = {}) {
       const stored = await ledger.get(key);
       if (stored === undefined) return undefined;
-      return packed(key) ? unpack(key, stored) : Readable.from([stored]);
+      if (!packed(key)) return Readable.from([stored]);
+      const whole = await unpackWhole(stored, wholeUpToBytes);
+      return whole ? Readable.from([whole]) : unpack(key, stored);
     },
   };
 }
@@ -48,6 +51,19 @@ async function pack(pieces: Iterable<Uint8Array>): Promise<Uint8Array> {
     for await (const piece of stream) packed.push(piece);
   });
   return Buffer.concat(packed);
+}
+
+const gunzipWhole = promisify(gunzip);
+const smallestChunk = 1 << 16;
+
+/** In one go on zlib's thread; undefined for what is longer, or no gzip: unpack() says what is wrong with it. */
+async function unpackWhole(stored: Uint8Array, mostBytes: number): Promise<Uint8Array | undefined> {
+  if (mostBytes === 0 || stored.byteLength < 4) return undefined;
+  // A gzip ends with its length. It may lie, so it only sizes the buffer.
+  const length = new DataView(stored.buffer, stored.byteOffset).getUint32(stored.byteLength - 4, true);
+  if (length > mostBytes) return undefined;
+  const chunkSize = Math.max(smallestChunk, length + 1);
+  return gunzipWhole(stored, { chunkSize, maxOutputLength: mostBytes }).catch(() => undefined);
 }
 
 async function* unpack(key: string, stored: Uint8Array): AsyncGenerator<Uint8Array> {

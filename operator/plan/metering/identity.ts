@@ -55,19 +55,17 @@ export function recordIds(of: Omit<RecordIdentity, "windowStart" | "windowEnd">)
   };
 }
 
-const digits = Buffer.alloc(40);
-const [dash, five] = Buffer.from("-5");
 const variants = Buffer.from("89ab");
-const groups = [8, 13, 18, 23];
+/** Place in a UUID of each digit that its digest gives; those of the version and the variant are written apart. */
+const places = [
+  0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 19, 20, 21, 22, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35,
+];
 
-/** As uuidOfSha1. */
+/** As uuidOfSha1, over the UUID of another window: its dashes and its version are there. */
 function writeUuid(hex: string, lines: Buffer, at: number): void {
-  digits.write(hex, "latin1");
-  for (let to = 0, from = 0; from < 32; to += 1) {
-    if (groups.includes(to)) lines[at + to] = dash ?? 0;
-    else lines[at + to] = digits[from++] ?? 0;
+  for (let from = 0; from < 32; from += 1) {
+    if (from !== 12) lines[at + (places[from] ?? 0)] = hex.charCodeAt(from);
   }
-  lines[at + 14] = five ?? 0;
   lines[at + 19] = variants[parseInt(hex.charAt(16), 16) & 0x3] ?? 0;
 }
 

@@ -1,6 +1,6 @@
 /** One set of promises for both ledgers: the directory and a real S3 server. */
 import assert from "node:assert/strict";
-import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -127,6 +127,32 @@ test("s3: a segment is stored as gzip and read as it was written; what is no gzi
   await client.send(new PutObjectCommand({ ...place, Body: "damaged" }));
   client.destroy();
   await assert.rejects(() => ledger.get("v1/a.ndjson.gz"), { reason: "LedgerObjectDamaged" });
+});
+
+test("a segment that may come whole comes as one piece, and by pieces where it is longer or lies about its length", async () => {
+  const place = join(directory, "whole");
+  const ledger = openLedger({ url: pathToFileURL(place).href });
+  const key = "v1/a.ndjson.gz";
+  const content = Buffer.from("0123456789abcde\n".repeat(50_000));
+  await ledger.putOnce(key, content);
+  const pieces = async (wholeUpToBytes: number): Promise<Buffer[]> => {
+    const found: Buffer[] = [];
+    for await (const piece of (await ledger.read(key, { wholeUpToBytes })) ?? []) found.push(Buffer.from(piece));
+    return found;
+  };
+  const path = join(place, key);
+  const packed = await readFile(path);
+  const [whole] = await pieces(content.length);
+  assert.ok(whole?.equals(content));
+  const many = await pieces(content.length - 1);
+  assert.ok(many.length > 1 && Buffer.concat(many).equals(content));
+  const lying = Buffer.from(packed);
+  lying.writeUInt32LE(10, lying.length - 4);
+  for (const damaged of [lying, packed.subarray(0, -9), packed.subarray(0, 3), Buffer.from("no gzip")]) {
+    await writeFile(path, damaged);
+    await assert.rejects(pieces(1 << 20), { reason: "LedgerObjectDamaged" });
+  }
+  assert.equal(await ledger.read("v1/b.ndjson.gz", { wholeUpToBytes: 1 }), undefined);
 });
 
 test("directory: what a crash left half written is never seen", async () => {
