@@ -254,6 +254,10 @@ export const modelReasons = {
     "Use another model, or an engine of the version that the message names.",
   ],
   StoreError: ["The platform's store refuses or fails.", "Ask the platform; the import is tried again."],
+  StoreFull: [
+    "The folder or volume of the platform's store has no room for the model.",
+    "Ask the platform to make room or to give the store a larger volume; the import then goes on by itself.",
+  ],
   EndpointRedirects: [
     "The endpoint redirects to another place, and redirects are never followed.",
     "Set spec.source.s3.endpoint and region to the place that the message names.",

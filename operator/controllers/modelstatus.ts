@@ -80,7 +80,8 @@ export function newStatusWriter(
     if (state.kind !== "failed" && state.kind !== "inUse") return;
     const was = findCondition(before?.conditions, "Ready");
     const is = findCondition(next.conditions, "Ready");
-    if (!is || (was?.reason === is.reason && was.message === is.message)) return;
+    // How much is free changes from try to try.
+    if (!is || (was?.reason === is.reason && (was.message === is.message || is.reason === "StoreFull"))) return;
     deps.events.emit(about(), { type: "Warning", reason: is.reason, message: is.message, action: "Import" });
   }
 

@@ -19,6 +19,7 @@ import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/s
 import type { SumsText } from "../plan/model/sums.ts";
 import { isWay } from "../plan/model/way.ts";
 import type { Way, WayChoice } from "../plan/model/way.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { copyFiles } from "./copy.ts";
 import type { PartPlaces } from "./places.ts";
 import { sha256Digest } from "./hash.ts";
@@ -141,6 +142,25 @@ interface Copied {
   readonly way: WayChoice;
 }
 
+const isFull = (error: unknown): error is RetryError & { readonly cause: TerminalError } =>
+  error instanceof RetryError && error.cause instanceof TerminalError && error.cause.reason === "StoreFull";
+
+/** Where the store is full, says besides how much the model still needs: what failed is one part of it. */
+async function copyOrFull(copy: Parameters<typeof copyFiles>[0]): Promise<FileRecord[]> {
+  let missingBytes = copy.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const onBytes: typeof copy.onBytes = (bytes, copied) => {
+    missingBytes -= bytes;
+    copy.onBytes(bytes, copied);
+  };
+  try {
+    return await copyFiles({ ...copy, onBytes });
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    const words = `${error.cause.message}; ${String(missingBytes)} bytes of the model are still to come`;
+    throw new RetryError(new TerminalError("StoreFull", words));
+  }
+}
+
 /** Copies what no earlier revision holds; the others are pointed at. */
 async function copyRevision(
   job: CopyJob,
@@ -164,7 +184,7 @@ async function copyRevision(
     sums,
   );
   const way = openWay(job, files, retry, observer.going.bind(observer));
-  const records = await copyFiles({
+  const records = await copyOrFull({
     source: inspected.held(source),
     store,
     folder,

@@ -19,7 +19,7 @@ export interface RetryOptions {
 
 /** Faults that stay the same however soon one asks again. */
 function isLasting(error: RetryError): boolean {
-  return error.cause instanceof TerminalError && error.cause.reason === "SourceChanged";
+  return error.cause instanceof TerminalError && ["SourceChanged", "StoreFull"].includes(error.cause.reason);
 }
 
 /** The last error is thrown as it came; an abort ends the pauses too. */

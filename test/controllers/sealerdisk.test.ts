@@ -1,6 +1,5 @@
 /** The directory ledger on a real file system that is full. */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,21 +9,14 @@ import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
+import { newSmallDisk } from "../cluster/smalldisk.ts";
 import { dump, gone, sealerAt } from "./sealerrig.ts";
 
 test("a disk that is full delays the hour and leaves nothing half; with room again the bytes are the same", async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), "berth-full-"));
-  let mounted = false;
-  t.after(async () => {
-    if (mounted) execFileSync("umount", ["-l", folder]);
-    await rm(folder, { recursive: true, force: true });
-  });
-  try {
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { stdio: "ignore" });
-  } catch {
-    return t.skip("mounting a small tmpfs is not allowed here");
-  }
-  mounted = true;
+  const disk = await newSmallDisk("size=256k");
+  if ("reason" in disk) return t.skip(disk.reason);
+  t.after(() => disk.remove());
+  const { folder } = disk;
   const calm = await mkdtemp(join(tmpdir(), "berth-calm-"));
   t.after(() => rm(calm, { recursive: true, force: true }));
   const [full, roomy] = [folder, calm].map((place) => openLedger({ url: pathToFileURL(place).href }));

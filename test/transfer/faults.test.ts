@@ -2,10 +2,6 @@
 // stays is named, and in the end the same bytes are there under the same digest, with nothing left behind.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { DeleteBucketCommand, DeleteObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3"; // prettier-ignore
@@ -26,7 +22,6 @@ import type { S3Server } from "../cluster/s3.ts";
 import { newAuthority, newClientCertificate } from "../cluster/x509.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import type { Files } from "../models/tiny.ts";
-import { filesBelow } from "../models/upload.ts";
 import { RECORD, jobFor, newObserver, withoutHash } from "./bench.ts";
 
 const mib = 2 ** 20;
@@ -446,32 +441,3 @@ test("a certificate of another name is no source, and is named", async (t) => {
   assert.match(problem.message, /no connection \((UNABLE_TO|CERT|SELF_SIGNED|DEPTH_ZERO|ERR_TLS)/);
   assert.equal(tls.seen.length, 0, "no request, and so no signature, was sent");
 });
-
-/** Sizes of the store's volume: full in the header, in the first part, in a later one, at the end. */
-for (const sizeBytes of [64 * 1024, 4 * mib, 12 * mib, 20 * mib]) {
-  test(`a store of ${String(sizeBytes / 1024)} KiB is full, says so, and goes on when it has room`, async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), "berth-full-"));
-    const mount = spawnSync("mount", ["-t", "tmpfs", "-o", `size=${String(sizeBytes)}`, "tmpfs", folder]);
-    t.after(() => {
-      if (mount.status === 0) spawnSync("umount", ["-l", folder]);
-      rmSync(folder, { recursive: true, force: true });
-    });
-    if (mount.status !== 0) return t.diagnostic("this user may not mount a small file system: not tried");
-    const rig = await newRig(t);
-    const store = openStore({ url: `file://${folder}`, region: "us-east-1" });
-    const full = await attempt({ ...rig, store });
-    assert.ok("reason" in full, JSON.stringify(full));
-    assert.deepEqual([full.reason, full.retryable], ["StoreError", true]);
-    assert.match(full.message, /ENOSPC|no space|free/i);
-    assert.equal(await store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
-    spawnSync("mount", ["-o", "remount,size=64m", folder]);
-    const result = await attempt({ ...rig, store });
-    assert.ok("kind" in result && result.kind === "imported", JSON.stringify(result));
-    assert.equal(result.revisions.at(-1)?.digest, digest);
-    const kept = [...Object.keys(files), RECORD, "MANIFEST.json"];
-    assert.deepEqual(
-      filesBelow(folder).map(withoutHash).sort(),
-      kept.map((path) => `models/ns-uid/model-uid/1/${path}`).sort(),
-    );
-  });
-}

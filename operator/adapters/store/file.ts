@@ -9,6 +9,7 @@ import type { ListedObject, ObjectStore, ObjectUpload, UploadPlan } from "../../
 import { storeError } from "../s3/errors.ts";
 import { openFileUpload } from "./fileupload.ts";
 import { newFolders } from "./folders.ts";
+import { folderError } from "./full.ts";
 import { INCOMING, codeOf, newIncoming, newPublish } from "./incoming.ts";
 import type { Incoming } from "./incoming.ts";
 import { writeAt } from "./partfile.ts";
@@ -83,11 +84,11 @@ export function newFileStore(folder: string): ObjectStore {
       throw new Error("key leaves the store");
     return path;
   };
-  const guard = async <T>(work: () => Promise<T>): Promise<T> => {
+  const guard = async <T>(work: () => Promise<T>, wantedBytes = 0): Promise<T> => {
     try {
       return await work();
     } catch (error) {
-      throw storeError(error, url, []);
+      throw await folderError(error, root, wantedBytes);
     }
   };
   /** Leaves neither a descriptor nor a piece of a file where a write fails, as on a full disk. */
@@ -111,8 +112,8 @@ export function newFileStore(folder: string): ObjectStore {
     return {
       ...begun,
       ...(readBack ? { readBack: (number, into) => guard(() => readBack(number, into)) } : {}),
-      part: (...part) => guard(() => begun.part(...part)),
-      commit: (crc32) => guard(() => begun.commit(crc32)),
+      part: (...part) => guard(() => begun.part(...part), part[1].length),
+      commit: (crc32) => guard(() => begun.commit(crc32), plan.sizeBytes),
     };
   }
 
@@ -157,8 +158,8 @@ export function newFileStore(folder: string): ObjectStore {
         });
         await incoming.remove(path);
         return outcome;
-      }),
-    upload: (key, plan) => guard(() => upload(key, plan)),
+      }, bytes.length),
+    upload: (key, plan) => guard(() => upload(key, plan), plan.sizeBytes),
     readsBack: true,
     list: (prefix) => list(prefix),
     listUploads: (prefix) => list(prefix, join(root, INCOMING)),
