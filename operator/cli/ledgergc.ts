@@ -4,6 +4,9 @@ import { Command, InvalidArgumentError } from "commander";
 import { planRetention, retain } from "../controllers/retention.ts";
 import type { OwedSink, RetentionPlan } from "../controllers/retention.ts";
 import { verifyLedger } from "../controllers/verify.ts";
+import type { Finding } from "../controllers/verify.ts";
+import { NONE_TRUSTED } from "../controllers/verifysignatures.ts";
+import { UNTRUSTED } from "../plan/metering/dsse.ts";
 import { EXIT_DAMAGED, EXIT_REFUSED, outputOption, secondsOfFlag } from "./ledger.ts";
 import type { LedgerIO, Run } from "./ledger.ts";
 import { TRUSTED_KEYS_VARIABLE, signerAndTrust } from "./ledgertrust.ts";
@@ -74,9 +77,8 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
         const { signer, trust } = await signerAndTrust(flags, io.env);
         const { head } = flags;
         const { findings } = await verifyLedger(ledger, { ...(trust && { trust }), ...(head && { head }) });
-        const [first] = findings;
-        if (first) {
-          io.complain?.(`berth ledger: ${first.key} ${first.problem}: run berth ledger verify; nothing was removed\n`);
+        if (findings.length > 0) {
+          io.complain?.(`berth ledger: ${whyStopped(findings)}; nothing was removed\n`);
           return EXIT_DAMAGED;
         }
         const { removedThrough } = await retain(ledger, plan, signer);
@@ -92,6 +94,21 @@ function owedSink(text: string, before: readonly OwedSink[]): readonly OwedSink[
   return [...before, { name, ...(instant !== undefined && { startAt: secondsOfFlag(instant) }) }];
 }
 
+/** A key that was not given is no damage; what is damage is told first. */
+function whyStopped(findings: readonly Finding[]): string {
+  const untrusted = findings.filter(({ problem }) => problem.startsWith(UNTRUSTED));
+  const damage = findings.find(({ problem }) => problem !== NONE_TRUSTED && !problem.startsWith(UNTRUSTED));
+  const [first] = untrusted;
+  if (damage || !first) return `${describe(damage ?? findings[0])}: run berth ledger verify`;
+  const remedy =
+    "if the key was replaced, name the earlier public key by --trust, or in the chart's metering.signing.earlierKeys";
+  return `${describe(first)}, the first of ${untrusted.length}: ${remedy}; if nobody replaced it, somebody else sealed these windows`;
+}
+
+function describe(finding: Finding | undefined): string {
+  return finding ? `${finding.key} ${finding.problem}` : "";
+}
+
 function refusalOf(plan: RetentionPlan, { signingKey }: Flags): string | undefined {
   const [owed] = Object.entries(plan.undelivered);
   if (owed) {
@@ -99,6 +116,6 @@ function refusalOf(plan: RetentionPlan, { signingKey }: Flags): string | undefin
     return `sink ${sink} has not taken ${windows.length} windows, the first is ${windows[0] ?? ""}: deliver them, say from when on it takes windows (--sink ${sink}=INSTANT), or give --ignore-sink ${sink}; nothing was removed`;
   }
   if (plan.keys.length > 0 && plan.signed && signingKey === undefined)
-    return "windows of this ledger are signed: give --signing-key, or nobody would trust the checkpoint; nothing was removed";
+    return "windows of this ledger are signed: give --signing-key (the chart's metering.signing.existingSecret), or nobody would trust the checkpoint; nothing was removed";
   return undefined;
 }

@@ -6,6 +6,8 @@ import { signatureProblem } from "./signatures.ts";
 import type { Link } from "./verify.ts";
 import type { Finding } from "./verifysegment.ts";
 
+export const NONE_TRUSTED = "no window is signed with a trusted key";
+
 /**
  * Every manifest must be vouched for by a trusted key: its own signature, or that of a later one, which is chained over it. A window
  * whose segment a process wrote that died, and whose next process knew more, never gets its own; it is counted apart. So neither
@@ -36,7 +38,7 @@ export function newSignatureCheck(ledger: Ledger, keys: ReadonlySet<string>, tru
       return findings;
     },
     end(): Finding[] {
-      if (trust && signed === 0) return [{ key: "v1/", problem: "no window is signed with a trusted key" }];
+      if (trust && signed === 0) return [{ key: "v1/", problem: NONE_TRUSTED }];
       return waiting.map(({ key }) => ({ key, problem: "has no signature, though a window before it has one" }));
     },
     /** Nothing tells an honest window without a signature from one whose segment somebody put in before it was sealed. */

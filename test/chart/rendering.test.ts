@@ -519,6 +519,27 @@ test("retention is off by default; its job names every sink, and reads a bucket 
   assert.match(JSON.stringify(container), /"valueFrom":\{"secretKeyRef":\{"name":"trimmer","key":"accessKeyId"\}\}/);
 });
 
+test("earlier keys without a key that signs are refused where retention needs one", async () => {
+  const earlierKeys = [publicPem()];
+  const { stderr } = await template({ metering: { signing: { earlierKeys }, retention: { enabled: true } } });
+  assert.match(stderr, /signing\.existingSecret is empty, so that nobody could sign the checkpoint: name the Secret/);
+  assert.equal((await template({ metering: { signing: { earlierKeys } } })).code, 0);
+});
+
+test("an install with retention and a signing key says what a rotation will ask for; one that knows earlier keys says nothing", async () => {
+  const notes = async (signing: object) => {
+    const args = ["install", "berth", chart, "-n", "berth-system", "--dry-run=client", "-f", "-"];
+    const input = values({ metering: { signing, retention: { enabled: true } } });
+    const { code, stdout, stderr } = await run(helmPath, args, { input });
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const told = /list its old public half under metering\.signing\.earlierKeys/;
+  assert.match(await notes({ existingSecret: "seal" }), told);
+  assert.doesNotMatch(await notes({ existingSecret: "seal", earlierKeys: [publicPem()] }), told);
+  assert.doesNotMatch(await notes({}), told);
+});
+
 test("everything that is off by default renders", async () => {
   const rendered = await objects({
     metrics: { serviceMonitor: { enabled: true, labels: { release: "prometheus" } }, namespaces: ["monitoring"] },

@@ -116,12 +116,18 @@ test("gc: a ledger that somebody else sealed gets no checkpoint with our signatu
 test("gc: after a rotation it trusts the keys that it is given; a head that was cut off is refused", async () => {
   const ledger = open("rotated");
   const [first, second] = [await keyPair("first"), await keyPair("second")];
+  await keyPair("third");
   await sealerAt({ ledger, at: "2026-11-22T01:06:00Z", objects: objects(held), signer: first }).sealer.pass();
   const marked = { ...held, status: { ...held.status, sealedThrough: "2026-11-22T01:00:00Z" } };
   await sealerAt({ ledger, at: "2026-11-22T02:06:00Z", objects: objects(marked), signer: second }).sealer.pass();
   const command = ["gc", "rotated", ...keepFrom("2026-11-22"), "--signing-key", at("second.pem")] as const;
   const refused = await berth(...command);
   assert.equal(refused.code, 3, refused.out);
+  const words =
+    /is signed with a key that is not trusted \([0-9a-f]{64}\), the first of \d+: .*--trust, or in the chart's metering\.signing\.earlierKeys;.*nothing was removed/;
+  assert.match(refused.err, words);
+  const wholly = await berth("gc", "rotated", ...keepFrom("2026-11-22"), "--signing-key", at("third.pem"));
+  assert.match(wholly.err, words, "also where the new key has not signed a window yet");
   const cut = await berth(...command, "--trust", at("first.pub"), "--head", "0".repeat(64));
   assert.deepEqual([cut.code, /the tail was cut off/.test(cut.err)], [3, true]);
   const done = await berth(...command, "--trust", at("first.pub"));

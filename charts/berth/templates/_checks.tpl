@@ -45,6 +45,9 @@
 {{- if ne (mod 3600 (int .Values.timing.windowSeconds)) 0 }}
 {{- fail (printf "timing.windowSeconds is %d: give a divisor of 3600, so that windows begin on the hour" (int .Values.timing.windowSeconds)) }}
 {{- end }}
+{{- if and .Values.metering.retention.enabled .Values.metering.signing.earlierKeys (not .Values.metering.signing.existingSecret) }}
+{{- fail (printf "metering.retention.enabled is set with metering.signing.earlierKeys, but metering.signing.existingSecret is empty, so that nobody could sign the checkpoint: name the Secret in namespace %s with the present private key, or set metering.retention.enabled=false" .Release.Namespace) }}
+{{- end }}
 {{- $sinksSeen := dict }}
 {{- range .Values.metering.sinks }}
 {{- if hasKey $sinksSeen .name }}

@@ -24,13 +24,16 @@ export function envelopeBytes(manifest: Uint8Array, signer: ManifestSigner): Uin
   return canonicalBytes(envelope);
 }
 
+/** How that problem begins: a key is missing, no byte is wrong. */
+export const UNTRUSTED = "is signed with a key that is not trusted";
+
 /** What is wrong with an envelope beside `manifest`, in words that follow its key; undefined where a trusted key vouches for it. */
 export function envelopeProblem(envelope: Envelope, manifest: Uint8Array, trust: TrustedKeys): string | undefined {
   if (!Buffer.from(envelope.payload, "base64").equals(manifest)) return "signs other bytes than the manifest beside it";
   const known = envelope.signatures.filter(({ keyid }) => trust.has(keyid));
   if (known.length === 0) {
     const found = envelope.signatures.map(({ keyid }) => keyid).join(", ");
-    return `is signed with a key that is not trusted (${found})`;
+    return `${UNTRUSTED} (${found})`;
   }
   const body = signedBytes(envelope.payloadType, manifest);
   const good = known.some(({ keyid, sig }) => trust.get(keyid)?.(body, Buffer.from(sig, "base64")) === true);
