@@ -1,0 +1,118 @@
+// Alarms as the chart writes them: off by default, of series that Berth registers and documents.
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { before, test } from "node:test";
+import { parseAllDocuments, stringify } from "yaml";
+import { run } from "../cluster/cluster.ts";
+import { repoDir } from "../cluster/paths.ts";
+import { ensureClients } from "../cluster/prebuilt.ts";
+
+interface Rule {
+  readonly alert: string;
+  readonly expr: string;
+  readonly for?: string;
+  readonly labels: Record<string, string>;
+  readonly annotations: { readonly summary: string; readonly description: string };
+}
+
+interface PrometheusRule {
+  readonly kind: string;
+  readonly apiVersion: string;
+  readonly metadata: { readonly namespace: string; readonly labels: Record<string, string> };
+  readonly spec: { readonly groups: readonly { readonly name: string; readonly rules: readonly Rule[] }[] };
+}
+
+let helmPath = "";
+before(async () => {
+  helmPath = (await ensureClients((line) => console.log(line))).helm;
+});
+
+async function rendered(metrics: object, name = "berth", namespace = "berth-system"): Promise<PrometheusRule[]> {
+  const args = ["template", name, join(repoDir, "charts", "berth"), "-n", namespace, "-f", "-"];
+  const { code, stdout, stderr } = await run(helmPath, args, { input: stringify({ metrics }) });
+  assert.equal(code, 0, stderr);
+  const all = parseAllDocuments(stdout).flatMap((document) => (document.toJS() as PrometheusRule | null) ?? []);
+  return all.filter(({ kind }) => kind === "PrometheusRule");
+}
+
+async function rulesOf(more: object = {}): Promise<readonly Rule[]> {
+  const [rule] = await rendered({ prometheusRule: { enabled: true, ...more } });
+  assert.ok(rule);
+  return rule.spec.groups.flatMap(({ rules }) => rules);
+}
+
+/** Names as the program's source registers them. */
+function registered(): ReadonlySet<string> {
+  const operator = join(repoDir, "operator");
+  const files = readdirSync(operator, { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".ts"));
+  const names = files.flatMap((file) => {
+    const text = readFileSync(join(operator, file), "utf8");
+    return [...text.matchAll(/\bname: "(berth_[a-z_]+)"/g)].map(([, name = ""]) => name);
+  });
+  return new Set(names);
+}
+
+test("no rule unless it is asked for: its kind exists only where the Prometheus operator is", async () => {
+  assert.deepEqual(await rendered({}), []);
+});
+
+test("every series of an alarm is registered by the program and stands in docs/metrics.md, and has the release's labels", async () => {
+  const documented = readFileSync(join(repoDir, "docs", "metrics.md"), "utf8");
+  const names = registered();
+  assert.ok(names.size > 10);
+  const rules = await rulesOf();
+  for (const { alert, expr } of rules) {
+    const series = [...expr.matchAll(/\b(berth_[a-z_]+)(\{[^}]*\})?/g)];
+    assert.ok(series.length > 0, alert);
+    for (const [, name = "", selector = ""] of series) {
+      assert.ok(names.has(name), `${alert}: nothing registers ${name}`);
+      assert.match(documented, new RegExp(`\`${name}[{\`]`), `${alert}: ${name} is not documented`);
+      assert.match(selector, /^\{namespace="berth-system", job=~"berth-\(operator\|importer\|store\)"/, alert);
+    }
+    const opened = [...expr].filter((one) => "({[".includes(one)).length;
+    assert.equal(opened, [...expr].filter((one) => ")}]".includes(one)).length, expr);
+  }
+});
+
+test("alarms for what costs money: sealing, delivery, the store's conditions, unproven capacity and clocks, each with a remedy", async () => {
+  const rules = await rulesOf();
+  const wanted = [
+    "BerthSealLag",
+    "BerthSinkLag",
+    "BerthLedgerUnconditionalWrites",
+    "BerthCapacityUnproven",
+    "BerthClockSkew",
+  ];
+  const alerts = rules.map(({ alert }) => alert);
+  assert.deepEqual(
+    wanted.filter((alert) => !alerts.includes(alert)),
+    [],
+  );
+  assert.equal(new Set(alerts).size, alerts.length);
+  for (const { alert, labels, annotations } of rules) {
+    assert.match(labels["severity"] ?? "", /^(warning|critical)$/, alert);
+    assert.ok(annotations.summary.length > 20 && annotations.description.length > 20, alert);
+    // Prometheus' own placeholders reach it as they are.
+    assert.doesNotMatch(JSON.stringify(annotations), /\{\{`|`\}\}/, alert);
+  }
+  const lag = (all: readonly Rule[], alert: string) => all.find((rule) => rule.alert === alert)?.expr ?? "";
+  assert.match(lag(rules, "BerthSealLag"), /^max\(berth_ledger_seal_lag_seconds\{.*\}\) >= 7200$/);
+  const later = await rulesOf({ sealLagSeconds: 10_800, sinkLagSeconds: 14_400 });
+  assert.match(lag(later, "BerthSealLag"), />= 10800$/);
+  assert.match(lag(later, "BerthSinkLag"), />= 14400$/);
+});
+
+test("the rule has labels of its own, by which a Prometheus may choose it, and another release's series are not its", async () => {
+  const [rule] = await rendered({ prometheusRule: { enabled: true, labels: { release: "kps" } } }, "two", "other");
+  assert.deepEqual([rule?.apiVersion, rule?.metadata.namespace], ["monitoring.coreos.com/v1", "other"]);
+  assert.equal(rule?.metadata.labels["release"], "kps");
+  assert.match(rule?.spec.groups[0]?.rules[0]?.expr ?? "", /namespace="other", job=~"two-\(operator/);
+});
+
+test("a threshold that marketplaces would not wait for is refused", async () => {
+  const args = ["template", "berth", join(repoDir, "charts", "berth"), "-f", "-"];
+  const input = stringify({ metrics: { prometheusRule: { sealLagSeconds: 30 } } });
+  const { code, stderr } = await run(helmPath, args, { input });
+  assert.deepEqual([code === 0, /sealLagSeconds/.test(stderr)], [false, true]);
+});
