@@ -19,13 +19,13 @@ export function isJson(value: unknown): value is Json {
 
 /** Deepest nesting of a configuration; real ones have about six levels. */
 const MAX_DEPTH = 32;
-/** Numbers, words, lists and objects of a configuration or an index: each costs memory, however few bytes it has. */
+/** Numbers, words, lists and objects of a configuration: each costs memory, however few bytes it has. */
 const MAX_VALUES = 2_000_000;
 
 /** A JSON object out of a file of the source, or why the model is refused. */
-export function parseConfig(path: string, text: string): Json | ModelProblem {
+export function parseConfig(path: string, text: string, maxValues = MAX_VALUES): Json | ModelProblem {
   const clean = withoutNotFinite(text);
-  const fault = jsonFault(clean, MAX_DEPTH, MAX_VALUES);
+  const fault = jsonFault(clean, MAX_DEPTH, maxValues);
   if (fault?.what === "twice")
     return refusal("ConfigInvalid", `${printable(path)} has the key '${printable(fault.word)}' twice`);
   if (fault?.what === "many") return refusal("ConfigInvalid", `${printable(path)} has more than ${fault.word} values`);

@@ -16,6 +16,7 @@ import type { Listing } from "./listing.ts";
 import { isTemplatePath, templateProblem, templatesProblem } from "./chattemplate.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { MAX_MODEL_TENSORS } from "./safetensors.ts";
 import type { Tensor } from "./safetensors.ts";
 import { chatTemplateOf, wordsOf } from "./tokenizer.ts";
 import { parsersOf } from "../engine/parsers.ts";
@@ -95,12 +96,15 @@ function weightFiles(listing: Listing, index: ReadonlyMap<string, string> | unde
 const badIndex = (what: string): ModelProblem =>
   refusal("IndexInvalid", `${INDEX_PATH} ${what}: upload the model again, completely`);
 
+/** One for each tensor that a model may have, and what is said of them all. */
+const MAX_INDEX_VALUES = MAX_MODEL_TENSORS + 1_000;
+
 /** Tensor name → file by the index; undefined where there is none. */
 function readIndex(texts: ReadonlyMap<string, string>): ReadonlyMap<string, string> | ModelProblem | undefined {
   const text = texts.get(INDEX_PATH);
   if (text === undefined) return undefined;
-  const json = parseConfig(INDEX_PATH, text);
-  if (isProblem(json)) return badIndex("is not a JSON object");
+  const json = parseConfig(INDEX_PATH, text, MAX_INDEX_VALUES);
+  if (isProblem(json)) return refusal("IndexInvalid", `${json.message}: upload the model again, completely`);
   const map = json["weight_map"];
   if (!isJson(map) || Object.keys(map).length === 0) return badIndex("has no weight_map");
   for (const file of Object.values(map)) {
