@@ -7,7 +7,7 @@ import { shardOf } from "../plan/metering/identity.ts";
 import type { LateSpan } from "../plan/metering/late.ts";
 import { metersOf } from "../plan/metering/records.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { instantOfSeconds, manifestKey, secondsOf, windowAt } from "../plan/metering/windows.ts";
+import { instantOfSeconds, secondsOf, startOfManifestKey, windowAt } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
 import { committedLines, readManifest, recordedWindows } from "./ledgerreads.ts";
@@ -56,7 +56,7 @@ async function windowsOf(ledger: Ledger, question: LateQuestion): Promise<Questi
   const to = spans.reduce((most, span) => Math.max(most, span.to), -Infinity);
   const longest = Math.max(3600, windowSeconds);
   const recorded = (await recordedWindows(ledger, from - longest, to))
-    .map((one) => ({ ...one, adjustedBy: one.adjustedBy.filter((by) => by < beforeKey(before)) }))
+    .map((one) => ({ ...one, adjustedBy: one.adjustedBy.filter((by) => (startOfManifestKey(by) ?? before) < before) }))
     .filter((one) => one.start < before);
   const sealed = await Promise.all(
     recorded.map(async (one) => {
@@ -76,11 +76,6 @@ async function windowsOf(ledger: Ledger, question: LateQuestion): Promise<Questi
     }
   }
   return [...found.values()].sort((a, b) => a.window.start - b.window.start);
-}
-
-/** "~" sorts after every key of the window's folder that begins earlier. */
-function beforeKey(before: number): string {
-  return before === Infinity ? "v1/~" : manifestKey({ start: before, end: before + 1 });
 }
 
 function gapAt(at: number, sealed: readonly { readonly window: Window }[], windowSeconds: number): Window {
