@@ -66,6 +66,17 @@ test("a claim that turns out to have ended hours ago is taken back from each hou
   assert.deepEqual((await verifyLedger(ledger)).findings, []);
 });
 
+test("where a process died before it marked the claim, or another set the mark back, every hour since the end is taken back too", async (t) => {
+  for (const behind of [n1, (released?: string) => marked("11:00:00", n1(released))]) {
+    const ledger = await freshLedger(t);
+    await sealerAt({ ledger, at: "14:06:00", objects: withClaims(n1()) }).sealer.pass();
+    await sealerAt({ ledger, at: "15:06:00", objects: withClaims(behind("11:10:00")) }).sealer.pass();
+    const hours = await Promise.all(["10", "11", "12", "13", "14"].map((h) => billableOf(ledger, h)));
+    assert.deepEqual(hours, [2740, 600, 0, 0, 0]);
+    assert.deepEqual((await verifyLedger(ledger)).findings, []);
+  }
+});
+
 test("a claim that was not known when its hours were sealed is added, also to an hour that was taken for empty", async (t) => {
   const ledger = await freshLedger(t);
   const late = deployment("late");

@@ -12,7 +12,8 @@ export interface LateSpan {
 
 /**
  * A claim that is sealed up to its mark, as it should be, gives none. One that began in sealed time without a mark, or that ended before
- * its mark, does: it became known late, or a process died between sealing and marking, and then looking finds no difference.
+ * its mark, does: it became known late, or a process died between sealing and marking, and then looking finds no difference. Whatever
+ * the mark says, each window since may have been sealed while the claim was taken for open.
  */
 export function lateSpans(facts: Facts, sealedThrough: number | undefined): LateSpan[] {
   if (sealedThrough === undefined) return [];
@@ -24,8 +25,8 @@ export function lateSpans(facts: Facts, sealedThrough: number | undefined): Late
     const begin = secondsOf(claimedAt.time);
     const end = releasedAt ? secondsOf(releasedAt.time) : Infinity;
     const mark = marked === undefined ? begin : secondsOf(marked);
-    const [from, to] = end < mark ? [end, mark] : [Math.max(begin, mark), Math.min(end, sealedThrough)];
-    return to > from ? [{ deploymentUID: spec.deploymentUID, from, to: Math.min(to, sealedThrough) }] : [];
+    const from = Math.min(end, Math.max(begin, mark));
+    return sealedThrough > from ? [{ deploymentUID: spec.deploymentUID, from, to: sealedThrough }] : [];
   });
   const living = new Set(facts.claims.map(({ spec }) => spec.poolUID));
   const ofClosings = facts.closings.flatMap((closing): LateSpan[] => {
