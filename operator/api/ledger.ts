@@ -16,7 +16,10 @@ export const CLOSING_SCHEMA = "berth.dev/closing.v1";
 export const ENVELOPE_TYPE = "application/vnd.berth.manifest.v1+json";
 
 /** RFC 3339 in UTC with whole seconds, the only form of time in the ledger. */
-const second = z.string().regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/);
+const second = z
+  .string()
+  .regex(/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/)
+  .refine(isInstant, "is no instant of any calendar");
 /** Negative only in adjustments. */
 const seconds = z.int();
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -227,3 +230,9 @@ export type DayRoot = z.infer<typeof dayRoot>;
 export type Checkpoint = z.infer<typeof checkpoint>;
 export type Envelope = z.infer<typeof envelope>;
 export type Closing = z.infer<typeof closing>;
+
+/** Not the 31st of February, nor 25 o'clock. */
+function isInstant(text: string): boolean {
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && new Date(ms).toISOString() === text.replace("Z", ".000Z");
+}

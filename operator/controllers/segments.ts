@@ -103,10 +103,15 @@ async function storedSha256(ledger: Ledger, key: string): Promise<string | undef
 
 /** Before the manifest, so that no committed adjustment is ever without its pointer. */
 async function pointToAdjusted(ledger: Ledger, window: Window, intervals: readonly string[]): Promise<void> {
-  const by = manifestKey(window);
   for (const adjusted of new Set(intervals)) {
-    const [start = "", end = ""] = adjusted.split("/");
-    const key = adjustedKey({ start: secondsOf(start), end: secondsOf(end) }, window);
-    await ledger.putOnce(key, canonicalBytes({ by, window: adjusted }));
+    const { key, bytes } = adjustedPointer(adjusted, window);
+    await ledger.putOnce(key, bytes);
   }
+}
+
+/** What lies in the folder of an adjusted window, given as begin/end; `by` is the window that holds the adjustments. */
+export function adjustedPointer(adjusted: string, by: Window): { readonly key: string; readonly bytes: Uint8Array } {
+  const [start = "", end = ""] = adjusted.split("/");
+  const key = adjustedKey({ start: secondsOf(start), end: secondsOf(end) }, by);
+  return { key, bytes: canonicalBytes({ by: manifestKey(by), window: adjusted }) };
 }

@@ -3,6 +3,8 @@
  * bucket first is kept, and stays unsigned.
  */
 import { envelope as envelopeSchema } from "../api/ledger.ts";
+import type { Envelope } from "../api/ledger.ts";
+import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { envelopeBytes, envelopeProblem } from "../plan/metering/dsse.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
 import { metersOf } from "../plan/metering/records.ts";
@@ -89,8 +91,19 @@ export async function signatureProblem(
   if (!stored) return "is listed and cannot be read";
   try {
     const envelope = envelopeSchema.parse(JSON.parse(Buffer.from(stored).toString()));
+    // Base64 and JSON have many spellings of one value: only the one that Berth writes is what Berth wrote.
+    if (!Buffer.from(canonicalBytes(respelled(envelope))).equals(stored)) return "is not in canonical form";
     return envelopeProblem(envelope, manifest.bytes, trust);
   } catch {
     return "is no DSSE envelope of a manifest";
   }
+}
+
+function respelled({ payloadType, payload, signatures }: Envelope): Envelope {
+  const again = (base64: string): string => Buffer.from(base64, "base64").toString("base64");
+  return {
+    payloadType,
+    payload: again(payload),
+    signatures: signatures.map(({ keyid, sig }) => ({ keyid, sig: again(sig) })),
+  };
 }

@@ -2,16 +2,18 @@
  * Verification of a whole ledger by what lies in it and by what somebody noted elsewhere: the chain of manifests, the tiling of
  * windows, digests, day roots, and every line (verifysegment.ts). Reads only; a piece of one segment is held in memory at a time.
  */
-import type { Manifest, UsageRecord } from "../api/ledger.ts";
+import type { Manifest, Segment, UsageRecord } from "../api/ledger.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
 import { addQuantities } from "../plan/metering/fold.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
 import { asManifest, chainsAfter, isFirstForm, manifestBytes } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { adjustedKey, manifestKey, secondsOf, segmentKey, startOfManifestKey } from "../plan/metering/windows.ts";
+import { manifestKey, secondsOf, segmentKey, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
+import { TerminalError } from "../runtime/errors.ts";
 import { committedLines, parseManifest, readManifest, recordedWindows } from "./ledgerreads.ts";
 import { readingAhead } from "./readahead.ts";
+import { adjustedPointer } from "./segments.ts";
 import { newCheckpointCheck } from "./verifycheckpoint.ts";
 import { newDayRootCheck } from "./verifydays.ts";
 import { newSegmentCheck } from "./verifysegment.ts";
@@ -82,7 +84,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const days = newDayRootCheck(ledger, all, noted.trust);
   const segments = keys.filter((one) => one.endsWith(".gz"));
   const checkSegment = newSegmentCheck(readingAhead(ledger, segments), async (record) =>
-    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
+    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current).catch(undefinedIfDamaged),
   );
   const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);
   const left = manifests.filter(checkpoints.removed);
@@ -106,7 +108,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
     findings.push(...linkProblems(key, link, before));
     if (before && link.manifest.previousManifestSha256 === undefined) unchained += 1;
     findings.push(...(await signatures.look(link, before !== undefined)));
-    const checked = await checkSegments(checkSegment, link, { keys: all, isGone: checkpoints.isGone });
+    const checked = await checkSegments(checkSegment, link, { ledger, keys: all, isGone: checkpoints.isGone });
     findings.push(...checked.findings, ...(await days.look(link)));
     windows += 1;
     records += checked.records;
@@ -180,6 +182,12 @@ async function linesBefore(ledger: Ledger, record: UsageRecord, until: string): 
   return lines;
 }
 
+/** What is damaged is named where it lies; what is added up from it later need not be. */
+function undefinedIfDamaged(error: unknown): undefined {
+  const reasons = ["LedgerObjectDamaged", "LedgerObjectMissing", "LedgerKeyInvalid"];
+  if (!(error instanceof TerminalError) || !reasons.includes(error.reason)) throw error;
+}
+
 async function readLink(ledger: Ledger, key: string, findings: Finding[]): Promise<Link | undefined> {
   const bytes = await ledger.get(key);
   if (!bytes) {
@@ -203,12 +211,16 @@ function windowOf(manifest: Manifest) {
   return { start: secondsOf(manifest.windowStart), end: secondsOf(manifest.windowEnd) };
 }
 
+function isInPlace({ key, shard }: Segment, manifest: Manifest): boolean {
+  return shard < manifest.shards && key === segmentKey(windowOf(manifest), shard, manifest.shards);
+}
+
 function linkProblems(key: string, { manifest }: Link, before: Before | undefined): Finding[] {
   const window = windowOf(manifest);
   const { shards, segments, chains } = manifest;
   const problems: string[] = [];
-  const misplaced = segments.some((one) => one.key !== segmentKey(window, one.shard, shards) || one.shard >= shards);
-  if (manifestKey(window) !== key || misplaced) problems.push("says another window than its key");
+  if (manifestKey(window) !== key || !segments.every((one) => isInPlace(one, manifest)))
+    problems.push("says another window than its key");
   if (manifest.windowSeconds !== window.end - window.start) problems.push("has another length than its window");
   const { previousWindowEnd, previousManifestSha256 } = manifest;
   if (previousWindowEnd !== before?.windowEnd) {
@@ -232,16 +244,18 @@ function linkProblems(key: string, { manifest }: Link, before: Before | undefine
 }
 
 interface Present {
+  readonly ledger: Ledger;
   readonly keys: ReadonlySet<string>;
   /** Whether retention removed a window that begins there, and the pointers in its folder with it. */
   readonly isGone: (windowStart: string) => boolean;
 }
 
-async function checkSegments(check: SegmentCheck, { key, manifest }: Link, { keys, isGone }: Present) {
+async function checkSegments(check: SegmentCheck, { key, manifest }: Link, { ledger, keys, isGone }: Present) {
   const findings: Finding[] = [];
   let [records, unproven] = [0, 0];
   const adjusts = new Set<string>();
-  for (const segment of manifest.segments) {
+  // Nothing is read where a manifest points elsewhere; linkProblems() names that.
+  for (const segment of manifest.segments.filter((one) => isInPlace(one, manifest))) {
     const checked = await check(manifest, segment);
     findings.push(...checked.findings);
     records += checked.records;
@@ -255,10 +269,20 @@ async function checkSegments(check: SegmentCheck, { key, manifest }: Link, { key
   if (findings.length === 0 && canonicalJson([...adjusts].sort()) !== canonicalJson(manifest.adjusts ?? []))
     findings.push({ key, problem: "names other adjusted windows than its segments hold" });
   for (const one of adjusts) {
-    const [start = "", end = ""] = one.split("/");
-    const pointer = adjustedKey({ start: secondsOf(start), end: secondsOf(end) }, windowOf(manifest));
-    if (!keys.has(pointer) && !isGone(start))
-      findings.push({ key: pointer, problem: "is missing: readers of that window miss its adjustments" });
+    const pointer = adjustedPointer(one, windowOf(manifest));
+    if (isGone(one.split("/")[0] ?? "")) continue;
+    const problem = keys.has(pointer.key)
+      ? await pointerProblem(ledger, pointer)
+      : "is missing: readers of that window miss its adjustments";
+    if (problem !== undefined) findings.push({ key: pointer.key, problem });
   }
   return { findings, records, unproven };
+}
+
+async function pointerProblem(
+  ledger: Ledger,
+  { key, bytes }: { readonly key: string; readonly bytes: Uint8Array },
+): Promise<string | undefined> {
+  const stored = await ledger.get(key);
+  return stored && Buffer.from(bytes).equals(stored) ? undefined : "does not say which window adjusts which";
 }

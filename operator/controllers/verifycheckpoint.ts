@@ -44,6 +44,7 @@ export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | un
   const found = await newestCheckpoint(ledger);
   const findings: Finding[] = [];
   if (typeof found === "string") findings.push({ key: found, problem: "is no checkpoint of Berth's" });
+  findings.push(...(await lostCheckpoints(ledger)));
   if (found === undefined || typeof found === "string")
     return { findings, before: undefined, removedThrough: undefined, ...nothingRemoved };
   const problem = trust && (await signatureProblem(ledger, found, trust));
@@ -61,6 +62,15 @@ export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | un
       : [];
   const left = newLeftCheck(before);
   return { findings, before, removedThrough, removed, isGone, cutProblems, left };
+}
+
+/** A signature after the newest checkpoint: what it was made for is gone. Retention may leave older ones where it dies. */
+async function lostCheckpoints(ledger: Ledger): Promise<Finding[]> {
+  const keys = await ledger.list(CHECKPOINTS_PREFIX);
+  const newest = keys.findLast((key) => !key.endsWith(".sig.json")) ?? "";
+  return keys
+    .filter((key) => key.endsWith(".sig.json") && key > newest && key !== signatureKeyOf(newest))
+    .map((key) => ({ key: key.replace(/\.sig\.json$/, ".json"), problem: "is gone, though its signature is there" }));
 }
 
 const nothingRemoved = {

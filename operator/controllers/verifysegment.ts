@@ -7,7 +7,7 @@ import { isEvidence } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
 import { isSteadyAt, steadyMeter, windowBytes } from "../plan/metering/steady.ts";
 import type { SteadyMeter, WindowBytes } from "../plan/metering/steady.ts";
-import { adjustmentProblems, groupPlace, lineProblems, usageProblems } from "../plan/metering/check.ts";
+import { adjustmentProblems, groupPlace, lineProblems, orderProblems, usageProblems } from "../plan/metering/check.ts";
 import type { NumberedLine } from "../plan/metering/check.ts";
 import type { Ledger } from "../ports.ts";
 import { sha256BesideLoop } from "../runtime/digest.ts";
@@ -224,6 +224,7 @@ class SegmentScan {
     this.last = place;
     const own = first.line.windowStart === manifest.windowStart;
     const problems = group.flatMap((one) => lineProblems(one, { manifest, segment, own }));
+    problems.push(...orderProblems(group));
     for (const { line } of group) if (!isEvidence(line)) this.accept(line);
     if (own) problems.push(...this.usage(group));
     else {

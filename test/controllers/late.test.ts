@@ -142,7 +142,7 @@ test("an edited or missing adjustment, and a pointer that is gone, are named", a
   };
   assert.match(
     await told(whole.toString().replace('"billableNodeSeconds":-1800', '"billableNodeSeconds":-1799')),
-    /^3 does not lead/m,
+    /^4 does not lead/m,
   );
   assert.match(
     await told(whole.toString().split("\n").slice(0, 2).join("\n") + "\n"),

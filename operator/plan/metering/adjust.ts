@@ -61,17 +61,17 @@ function sameHolders(known: readonly PoolHistory[], merged: readonly PoolHistory
   return holders(known) === holders(merged);
 }
 
-/** How many differences are left between all records of one meter and window and what their newest evidence gives. */
+/** Differences that are left between all records of one meter and window and what their newest evidence gives. */
 export function netDifferences(
   lines: readonly Line[],
   { window, clusterId }: { readonly window: Window; readonly clusterId: string },
-): number {
+): UsageRecord[] {
   const truth = meterRecords(newestEvidence(lines), { window, cut: window, clusterId });
   return differences(
     truth,
     lines.filter((line) => !isEvidence(line)),
     1,
-  ).length;
+  );
 }
 
 /** Signed differences by account and tags, in a fixed order. */

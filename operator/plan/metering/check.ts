@@ -38,6 +38,7 @@ export function lineProblems(
   const strange = own ? line.windowEnd !== manifest.windowEnd : line.windowEnd > manifest.windowStart || line.rev === 0;
   if (strange) problems.push("belongs to another window or cluster");
   if (!isEvidence(line)) problems.push(...recordProblems(line, manifest, own));
+  else if (own && line.rev !== 0) problems.push("is of a kind that does not belong here");
   return problems.map((problem) => ({ at, problem }));
 }
 
@@ -76,6 +77,16 @@ function addsUp(record: UsageRecord): boolean {
   );
 }
 
+/** Within a group: evidence by pool, each once, and the records after all of it. */
+export function orderProblems(group: readonly NumberedLine[]): Problem[] {
+  return group.flatMap(({ line, at }, i): Problem[] => {
+    const before = group[i - 1]?.line;
+    if (!before || !isEvidence(line)) return [];
+    const inOrder = isEvidence(before) && before.poolUID < line.poolUID;
+    return inOrder ? [] : [{ at, problem: "is doubled or out of order" }];
+  });
+}
+
 /** Records of one meter beside what its lines of evidence give: the same seconds, by the same fold, to the byte. */
 export function usageProblems(group: readonly NumberedLine[], manifest: Manifest): Problem[] {
   const pools = group.flatMap(({ line }) => (isEvidence(line) ? historyOfEvidence(line) : []));
@@ -91,6 +102,10 @@ export function usageProblems(group: readonly NumberedLine[], manifest: Manifest
   return problems;
 }
 
+function haveOneLabel(a: UsageRecord, b: UsageRecord): boolean {
+  return canonicalJson([a.account, a.tags]) === canonicalJson([b.account, b.tags]);
+}
+
 /** Usage, earlier adjustments and these must add up to what the newest evidence gives. */
 export function adjustmentProblems(
   group: readonly NumberedLine[],
@@ -102,10 +117,12 @@ export function adjustmentProblems(
   const lines = group.map(({ line }) => line);
   const window = { start: secondsOf(first.line.windowStart), end: secondsOf(first.line.windowEnd) };
   const rest = netDifferences([...stored, ...lines], { window, clusterId: manifest.cluster });
+  const wrong = group.filter(({ line }) => !isEvidence(line) && rest.some((one) => haveOneLabel(one, line)));
   const revs = new Set(lines.map(({ rev }) => rev));
   const rev = 1 + stored.reduce((most, line) => Math.max(most, line.rev), 0);
   const problems: Problem[] = [];
-  if (rest > 0) problems.push({ at: first.at, problem: "does not lead to what its evidence gives" });
+  for (const { at } of wrong.length > 0 || rest.length === 0 ? wrong : [first])
+    problems.push({ at, problem: "does not lead to what its evidence gives" });
   if (revs.size !== 1 || !revs.has(rev))
     problems.push({ at: first.at, problem: `is not revision ${rev} of its window` });
   return problems;

@@ -88,7 +88,7 @@ test("I12: usage and all adjustments add up to what is known in the end; ids are
           claims: known.claims.map((one) => ({ ...one, id: `${one.id}-${later.indexOf(known)}` })),
         };
         stored.push(...adjustmentLines(stored, [now], { window, clusterId }));
-        assert.equal(netDifferences(stored, { window, clusterId }), 0);
+        assert.deepEqual(netDifferences(stored, { window, clusterId }), []);
         assert.deepEqual(adjustmentLines(stored, [now], { window, clusterId }), [], "twice the same news is none");
       }
       const records = stored.filter((line): line is UsageRecord => !isEvidence(line));
@@ -169,7 +169,7 @@ test("what turns out to have been over before a window, or to begin after it, is
   const stored = [...usageLines([[held({})]], hour(12), clusterId)];
   const taken = (now: PoolHistory) => {
     const lines = adjustmentLines(stored, [now], { window: hour(12), clusterId });
-    assert.equal(netDifferences([...stored, ...lines], { window: hour(12), clusterId }), 0);
+    assert.deepEqual(netDifferences([...stored, ...lines], { window: hour(12), clusterId }), []);
     assert.deepEqual(adjustmentLines([...stored, ...lines], [now], { window: hour(12), clusterId }), []);
     const records = lines.filter((line): line is UsageRecord => !isEvidence(line));
     return addQuantities(records).billableNodeSeconds;
