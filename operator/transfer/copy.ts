@@ -17,7 +17,7 @@ import { newSlots } from "./slots.ts";
 /** A store that shows unfinished parts hashes them again by itself; from others they must be read from the source once more. */
 const largeAtOnce = { readsBack: 4, blind: 2 } as const;
 /** Enough to have work for both ends while files are flushed; the places hold them to fewer where a server asks for that. */
-const smallAtOnce = 32;
+const smallAtOnce = 64;
 
 export interface CopyJob {
   readonly source: ObjectSource;

@@ -10,9 +10,9 @@ import { pause } from "../runtime/clock.ts";
 import { abortError } from "./slots.ts";
 
 export const PART_BYTES = 16 << 20;
-/** What is not larger needs little memory, but is a request as well: it counts as a quarter of a part. */
+/** What is not larger needs little memory, but is a request as well: it counts as an eighth of a part. */
 const SMALL_BYTES = 256 << 10;
-const SMALL_UNITS = 1 / 4;
+const SMALL_UNITS = 1 / 8;
 const WINDOW_MS = 1_000;
 const WASM_PAGE_BYTES = 64 << 10;
 

@@ -1,4 +1,5 @@
 // 2,000 files of 16 KiB: what each file costs beside its bytes.
+import type { Cost } from "./command.ts";
 import { print } from "./figures.ts";
 import { putModel } from "./importmodel.ts";
 import { berthLine, medians } from "./importrig.ts";
@@ -27,4 +28,6 @@ export async function smallLines(bench: Bench): Promise<void> {
     limit: rate(peer?.seconds),
     against: "rclone copy, not flushed, nothing hashed (wanted: 1)",
   });
+  const cpu = (cost: Cost | undefined): number => ((cost?.cpuSeconds ?? Number.NaN) * 1000) / FILES;
+  print({ name: "import.small.cpu", value: cpu(ours), unit: "CPU ms/file", limit: cpu(peer), against: "rclone copy" });
 }

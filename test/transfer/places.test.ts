@@ -49,17 +49,17 @@ test("memory is as much as was allowed, is used again, and is given in the order
 
 test("small files share places, but a server that asks for less gets less of them too", async () => {
   const mib = 1 << 20;
-  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 2 * mib, partBytes: mib });
-  const small = await Promise.all(Array.from({ length: 8 }, () => places.take(256 << 10)));
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 4 * mib, partBytes: 2 * mib });
+  const small = await Promise.all(Array.from({ length: 16 }, () => places.take(256 << 10)));
   const memory = new Set(small.map(({ buffer }) => buffer.buffer));
-  assert.deepEqual([memory.size, [...memory][0]?.byteLength], [8, 256 << 10]);
-  const ninth = places.take(1);
-  assert.equal(await settled(ninth), false);
+  assert.deepEqual([memory.size, [...memory][0]?.byteLength], [16, 256 << 10]);
+  const next = places.take(1);
+  assert.equal(await settled(next), false);
   small[3]?.release();
-  assert.equal((await ninth).buffer.buffer, small[3]?.buffer.buffer, "the same memory");
-  const large = places.take(mib);
+  assert.equal((await next).buffer.buffer, small[3]?.buffer.buffer, "the same memory");
+  const large = places.take(2 * mib);
   for (const place of small) place.release();
-  assert.equal((await large).buffer.length, mib);
+  assert.equal((await large).buffer.length, 2 * mib);
 });
 
 test("a part that is larger than a buffer waits for several and starves nobody", async () => {

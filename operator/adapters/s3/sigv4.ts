@@ -2,7 +2,8 @@
  * AWS Signature Version 4 of a request without a body, in its headers. The SDK signs as well, but takes a millisecond of CPU for each
  * request that it builds, signs and understands, which is more than a small file or the kernel's work for a part costs.
  */
-import { createHash, createHmac } from "node:crypto";
+import { createHmac, createSecretKey, hash } from "node:crypto";
+import type { KeyObject } from "node:crypto";
 import type { S3Credentials } from "./client.ts";
 
 export interface Signing {
@@ -22,7 +23,7 @@ export interface Unsigned {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-const NO_BODY = createHash("sha256").digest("hex");
+const NO_BODY = hash("sha256", "");
 
 const hmac = (key: string | Uint8Array, text: string): Uint8Array => createHmac("sha256", key).update(text).digest();
 
@@ -32,15 +33,15 @@ export const escaped = (text: string): string =>
 
 /** A signer keeps the key of the day, which four hashes lead to. */
 export function newSigner(): (request: Unsigned, signing: Signing) => Record<string, string> {
-  let kept = { of: "", key: new Uint8Array() };
-  const keyOf = ({ credentials, region }: Signing, day: string): Uint8Array => {
+  let kept: { readonly of: string; readonly key: KeyObject } | undefined;
+  const keyOf = ({ credentials, region }: Signing, day: string): KeyObject => {
     const of = JSON.stringify([credentials.secretAccessKey, day, region]);
-    if (kept.of !== of) {
+    if (kept?.of !== of) {
       const key = [day, region, "s3", "aws4_request"].reduce<string | Uint8Array>(
         hmac,
         `AWS4${credentials.secretAccessKey}`,
       );
-      kept = { of, key: Buffer.from(key) };
+      kept = { of, key: createSecretKey(Buffer.from(key)) };
     }
     return kept.key;
   };
@@ -59,7 +60,7 @@ export function newSigner(): (request: Unsigned, signing: Signing) => Record<str
     const signed = names.join(";");
     const canonical = [method, path, query, lines, signed, NO_BODY].join("\n");
     const scope = `${day}/${signing.region}/s3/aws4_request`;
-    const digest = createHash("sha256").update(canonical).digest("hex");
+    const digest = hash("sha256", canonical);
     const text = `AWS4-HMAC-SHA256\n${time}\n${scope}\n${digest}`;
     const signature = createHmac("sha256", keyOf(signing, day)).update(text).digest("hex");
     const authorization = `AWS4-HMAC-SHA256 Credential=${accessKeyId}/${scope}, SignedHeaders=${signed}, Signature=${signature}`;

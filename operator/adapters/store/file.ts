@@ -10,9 +10,10 @@ import { storeError } from "../s3/errors.ts";
 import { openFileUpload } from "./fileupload.ts";
 import { newFolders } from "./folders.ts";
 import { folderError } from "./full.ts";
-import { INCOMING, codeOf, newIncoming, newPublish } from "./incoming.ts";
-import type { Incoming } from "./incoming.ts";
-import { writeAt } from "./partfile.ts";
+import { INCOMING, codeOf, newFolderSync, newIncoming, newPublish } from "./incoming.ts";
+import { newPuts } from "./puts.ts";
+
+const STATS_AT_ONCE = 64;
 
 async function* walk(folder: string, key: string): AsyncIterable<ListedObject> {
   let entries;
@@ -22,13 +23,17 @@ async function* walk(folder: string, key: string): AsyncIterable<ListedObject> {
     if (codeOf(error) === "ENOENT" || codeOf(error) === "ENOTDIR") return;
     throw error;
   }
-  for (const entry of entries.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    if (key === "" && entry.name === INCOMING) continue;
-    const path = join(folder, entry.name);
-    if (entry.isDirectory()) yield* walk(path, `${key}${entry.name}/`);
-    else if (entry.isFile()) {
-      const found = await stat(path).catch(() => undefined);
-      if (found) yield { key: key + entry.name, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
+  entries.sort((a, b) => (a.name < b.name ? -1 : 1));
+  for (let at = 0; at < entries.length; at += STATS_AT_ONCE) {
+    const some = entries.slice(at, at + STATS_AT_ONCE);
+    const stats = await Promise.all(
+      some.map(async (entry) => (entry.isFile() ? stat(join(folder, entry.name)).catch(() => undefined) : undefined)),
+    );
+    for (const [n, entry] of some.entries()) {
+      const found = stats[n];
+      if (key === "" && entry.name === INCOMING) continue;
+      if (entry.isDirectory()) yield* walk(join(folder, entry.name), `${key}${entry.name}/`);
+      else if (found) yield { key: key + entry.name, sizeBytes: found.size, modifiedAtMs: found.mtimeMs };
     }
   }
 }
@@ -76,8 +81,10 @@ export function newFileStore(folder: string): ObjectStore {
   const root = resolve(folder);
   const url = `file://${root}`;
   const folders = newFolders(root);
-  const publish = newPublish(folders);
+  const sync = newFolderSync();
+  const publish = newPublish(folders, sync);
   const incoming = newIncoming(root, folders);
+  const put = newPuts({ folders, incoming, publish, sync });
   const pathOf = (key: string): string => {
     const path = resolve(root, key);
     if (key.startsWith("/") || key.includes("\0") || !path.startsWith(root + sep))
@@ -89,16 +96,6 @@ export function newFileStore(folder: string): ObjectStore {
       return await work();
     } catch (error) {
       throw await folderError(error, root, wantedBytes);
-    }
-  };
-  /** Leaves neither a descriptor nor a piece of a file where a write fails, as on a full disk. */
-  const orDiscard = async <T>({ file, path }: Incoming, work: () => Promise<T>): Promise<T> => {
-    try {
-      return await work();
-    } catch (error) {
-      await file.close().catch(() => undefined);
-      await incoming.remove(path);
-      throw error;
     }
   };
 
@@ -146,19 +143,7 @@ export function newFileStore(folder: string): ObjectStore {
     read: (key, offset, lengthBytes) => guard(() => readAt(pathOf(key), offset, lengthBytes)),
     stream: (key, offset, lengthBytes, signal) => guard(() => streamAt(pathOf(key), offset, lengthBytes, signal)),
     put: (key, bytes, options) =>
-      guard(async () => {
-        pathOf(key);
-        const begun = await incoming.open(key);
-        const { file, path } = begun;
-        const outcome = await orDiscard(begun, async () => {
-          await writeAt(file, bytes, 0);
-          await file.sync();
-          await file.close();
-          return publish(path, pathOf(key), options?.ifAbsent ?? false);
-        });
-        await incoming.remove(path);
-        return outcome;
-      }, bytes.length),
+      guard(() => put({ key, target: pathOf(key), bytes, ifAbsent: options?.ifAbsent ?? false }), bytes.length),
     upload: (key, plan) => guard(() => upload(key, plan), plan.sizeBytes),
     readsBack: true,
     list: (prefix) => list(prefix),

@@ -55,8 +55,7 @@ export function newFolderSync(sync = syncFolder): (path: string) => Promise<void
 /** Gives a finished file its name; the name is durable when it resolves. */
 export type Publish = (temporary: string, target: string, ifAbsent: boolean) => Promise<"written" | "exists">;
 
-export function newPublish(folders: Folders): Publish {
-  const sync = newFolderSync();
+export function newPublish(folders: Folders, sync: (folder: string) => Promise<void>): Publish {
   return async (temporary, target, ifAbsent) => {
     const folder = dirname(target);
     for (let tries = 1; ; tries++) {
@@ -83,35 +82,50 @@ export interface Incoming {
   readonly path: string;
 }
 
+export type Incomings = ReturnType<typeof newIncoming>;
+
 /** Files below `.incoming/` of a store's root. Their folders stay while any of ours is in them. */
 export function newIncoming(root: string, folders: Folders) {
   const top = join(root, INCOMING);
   const { sweep } = newFolders(top);
   const held = new Map<string, number>();
+  /** 48 bits, by chance at first and counted on: to ask for chance each time takes long beside a small file. */
+  let ending = randomBytes(6).readUIntBE(0, 6);
+  const nextEnding = (): string => {
+    ending = (ending + 1) % 2 ** 48;
+    return ending.toString(16).padStart(12, "0");
+  };
   const leave = async (folder: string): Promise<void> => {
     const left = (held.get(folder) ?? 1) - 1;
     if (left > 0) return void held.set(folder, left);
     held.delete(folder);
     await sweep(folder);
   };
+  /** Calls `work` with a name of its own, whose folder stays until `leave`. */
+  async function begin<T>(key: string, work: (path: string) => T | Promise<T>): Promise<T> {
+    const path = join(top, `${key}.${nextEnding()}`);
+    const folder = dirname(path);
+    held.set(folder, (held.get(folder) ?? 0) + 1);
+    try {
+      if (!folders.knows(root)) await folders.make(root);
+      return await work(path);
+    } catch (error) {
+      await leave(folder);
+      throw error;
+    }
+  }
   return {
     sweep,
-    async open(key: string): Promise<Incoming> {
-      const path = join(top, `${key}.${randomBytes(6).toString("hex")}`);
-      const folder = dirname(path);
-      held.set(folder, (held.get(folder) ?? 0) + 1);
-      try {
-        if (!folders.knows(root)) await folders.make(root);
-        return { path, file: await withFolder(folder, () => open(path, "wx", 0o640)) };
-      } catch (error) {
-        await leave(folder);
-        throw error;
-      }
-    },
+    open: (key: string): Promise<Incoming> =>
+      begin(key, async (path) => ({ path, file: await withFolder(dirname(path), () => open(path, "wx", 0o640)) })),
+    /** A name for a file that somebody else makes. */
+    reserve: (key: string): Promise<string> => begin(key, (path) => path),
     /** Removes the file, whose name it may have lost already. */
     async remove(path: string): Promise<void> {
       await unlink(path).catch(() => undefined);
       await leave(dirname(path));
     },
+    /** Of a file that has lost its name. */
+    leave: (path: string): Promise<void> => leave(dirname(path)),
   };
 }

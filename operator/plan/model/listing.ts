@@ -231,14 +231,17 @@ function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolea
 
 const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.path);
 
+/** Surrogates stand for code points beyond all that one unit can say. */
+const rankOf = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
+
 /** Order of paths by code point, which is also the order of their UTF-8 bytes. */
 export function comparePaths(a: string, b: string): number {
-  const [left, right] = [[...a], [...b]];
-  for (let i = 0; i < Math.min(left.length, right.length); i++) {
-    const difference = (left[i]?.codePointAt(0) ?? 0) - (right[i]?.codePointAt(0) ?? 0);
-    if (difference !== 0) return difference;
+  const shorter = Math.min(a.length, b.length);
+  for (let i = 0; i < shorter; i++) {
+    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
+    if (left !== right) return rankOf(left) - rankOf(right);
   }
-  return left.length - right.length;
+  return a.length - b.length;
 }
 
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
