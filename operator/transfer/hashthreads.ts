@@ -31,11 +31,19 @@ interface Reply {
   readonly sum?: number;
 }
 
+/** Of the hash threads beside all others. */
+const NICENESS = 10;
+
 /** Plain CommonJS in a string: a bundle has no second file that a thread could start from. */
 const PROGRAM = `
 const { parentPort, workerData: kit } = require("node:worker_threads");
 const { createHash } = require("node:crypto");
 const { crc32 } = require("node:zlib");
+const { getPriority, setPriority } = require("node:os");
+// Where a priority is a thread's own: the event loop, which needs a core for moments only, then has it when it wakes up.
+try {
+  if (process.platform === "linux") setPriority(Math.min(19, getPriority() + ${String(NICENESS)}));
+} catch {}
 ${CRC64_PROGRAM}
 const hashes = new Map();
 parentPort.on("message", ({ call, id, bytes, before }) => {

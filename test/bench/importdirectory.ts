@@ -125,4 +125,5 @@ export async function directoryLines(bench: Bench): Promise<void> {
     limit: 20,
     against: "wanted at most",
   });
+  print({ name: "import.directory.loop.delay.idle", value: ours?.idleDelayMs ?? 0, unit: "ms" });
 }

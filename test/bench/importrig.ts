@@ -59,6 +59,7 @@ export async function medians(bench: Bench, cases: readonly Case[], runs = bench
     return {
       seconds: median(({ seconds }) => seconds),
       cpuSeconds: median(({ cpuSeconds }) => cpuSeconds),
+      idleDelayMs: median(({ idleDelayMs }) => idleDelayMs),
       peakMegabytes: Math.max(...costs.map(({ peakMegabytes }) => peakMegabytes)),
       out: costs.at(-1)?.out ?? "",
     };
