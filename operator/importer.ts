@@ -19,6 +19,7 @@ import type { AccessSettings, SourceAccess } from "./controllers/modelcredential
 import type { ModelTransfer } from "./controllers/modelimport.ts";
 import { newModelLeases } from "./controllers/modellease.ts";
 import { newImportMetrics } from "./controllers/modelmetrics.ts";
+import { newProgressPace } from "./controllers/progresspace.ts";
 import type { SourceOrigin } from "./plan/model/importrecord.ts";
 import type { Delays } from "./plan/model/plan.ts";
 import type { Clock, EventRecorder, ManifestSigner, ObjectSource, ObjectStore } from "./ports.ts";
@@ -195,7 +196,7 @@ export function startImporter(base: ImporterBase, settings: ImporterSettings): I
     settings,
     transfer: newTransfer(store, clock, settings),
     metrics: newImportMetrics(metrics.registry),
-    progressMs: settings.progressMs,
+    progress: newProgressPace(clock, settings.progressMs),
     leases: newModelLeases({ kube, clock, log, identity, namespace: settings.namespace, durationMs: settings.leaseMs }),
     delays: { ...usualDelays, ...settings.delays },
     enqueue: (key) => controller.add(key),

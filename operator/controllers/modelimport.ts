@@ -7,18 +7,15 @@ import type { ModelReason } from "../api/reasons.ts";
 import { modelReasons } from "../api/reasons.ts";
 import { SPEC_TEMPLATE, templateProblem } from "../plan/model/chattemplate.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
-import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { StoreOwner } from "../plan/model/manifest.ts";
 import { reimportRequest } from "../plan/model/plan.ts";
 import type { Purpose } from "../plan/model/plan.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
-import { progressOf } from "../plan/model/status.ts";
-import type { WayChoice } from "../plan/model/way.ts";
-import type { ImportState } from "../plan/model/status.ts";
 import type { Clock, EventRecorder, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
 import { ConflictError, RetryError, TerminalError } from "../runtime/errors.ts";
+import { beginnings, follow } from "./modelcourse.ts";
 import { accessTo } from "./modelcredentials.ts";
 import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
 import type { ModelRevision } from "../api/model.ts";
@@ -27,6 +24,7 @@ import { answer, held, letGo } from "./modelmarks.ts";
 import { bytesOf } from "./modelsize.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel, StatusWriter } from "./modelstatus.ts";
+import type { ProgressPace } from "./progresspace.ts";
 
 /** What moves bytes; wired from transfer/ and adapters/. */
 export interface ModelTransfer {
@@ -54,8 +52,7 @@ export interface ImportDeps {
   readonly transfer: ModelTransfer;
   readonly metrics: ImportMetrics;
   readonly settings: AccessSettings;
-  /** Least time between two progress updates of one import. */
-  readonly progressMs: number;
+  readonly progress: ProgressPace;
 }
 
 export interface ImportRequest {
@@ -84,122 +81,6 @@ async function ownerOf(deps: ImportDeps, model: AnyModel): Promise<StoreOwner> {
   const found = await deps.kube.read(namespaces, undefined, namespace);
   if (!found?.metadata.uid) throw new RetryError(new Error(`namespace ${namespace} is gone`));
   return { namespaceUID: found.metadata.uid, modelUID: uid };
-}
-
-/** What the run has come to, for the status. */
-interface Course {
-  phase: "Listing" | "Inspecting" | "Copying" | "Committing";
-  bytes: number;
-  copiedBytes: number;
-  totalBytes: number;
-  readonly files: { done: number; all: number };
-  facts: ModelFacts | undefined;
-  going: WayChoice | undefined;
-}
-
-const beginnings = {
-  Listing: "the source is being listed",
-  Inspecting: "configuration and tensor headers are being read",
-} as const;
-
-function stateOf(
-  course: Course,
-  endpoint: string,
-  startedAtMs: number,
-  bytesPerSecond: number | undefined,
-): ImportState {
-  const { phase, bytes, totalBytes, files, going } = course;
-  const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond, way: going?.way });
-  if (phase === "Listing" || phase === "Inspecting")
-    return { kind: "importing", phase, message: beginnings[phase], progress };
-  const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${endpoint}`;
-  return { kind: "importing", phase: "Copying", message, progress };
-}
-
-/** Writes the course to the status at most every `progressMs`; whatever is over sooner is never told. */
-function newTeller(deps: ImportDeps, writer: StatusWriter, access: SourceAccess, course: Course) {
-  const { clock, progressMs } = deps;
-  const startedAtMs = clock.now();
-  let last = { copiedBytes: 0, atMs: clock.monotonicMs() };
-  let pending: Promise<void> = Promise.resolve();
-  let cancel = (): void => undefined;
-  let stopped = false;
-
-  async function report(): Promise<void> {
-    const atMs = clock.monotonicMs();
-    const rate = ((course.copiedBytes - last.copiedBytes) * 1000) / Math.max(1, atMs - last.atMs);
-    last = { copiedBytes: course.copiedBytes, atMs };
-    const state = stateOf(course, access.endpoint, startedAtMs, course.copiedBytes > 0 ? rate : undefined);
-    await writer.write(state, { facts: course.facts });
-  }
-  function schedule(delayMs: number): void {
-    cancel();
-    cancel = clock.after(delayMs, () => {
-      // A status that cannot be written now is written with the next progress; the work goes on.
-      const told = pending.then(report).catch(() => undefined);
-      pending = told.then(() => (stopped ? undefined : schedule(progressMs)));
-    });
-  }
-  schedule(progressMs);
-  return {
-    soon: () => schedule(0),
-    async stop(): Promise<void> {
-      stopped = true;
-      cancel();
-      await pending;
-    },
-  };
-}
-
-/** Follows one import: what it reports goes into the metrics at once and into the status now and then. */
-function follow(deps: ImportDeps, writer: StatusWriter, access: SourceAccess) {
-  const course: Course = {
-    phase: "Listing",
-    bytes: 0,
-    copiedBytes: 0,
-    totalBytes: 0,
-    files: { done: 0, all: 0 },
-    facts: undefined,
-    going: undefined,
-  };
-  const teller = newTeller(deps, writer, access, course);
-  let resumed = false;
-  const observer: ImportObserver = {
-    listed(listing) {
-      course.phase = "Inspecting";
-      course.totalBytes = listing.sizeBytes;
-      course.files.all = listing.files.length;
-    },
-    inspected(facts) {
-      course.facts = facts;
-    },
-    bytes(count, copied) {
-      if (course.phase === "Inspecting") {
-        course.phase = "Copying";
-        writer.tell("Copying", `copying ${String(course.files.all)} files with ${String(course.totalBytes)} bytes`);
-        teller.soon();
-      }
-      course.bytes += count;
-      deps.metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
-      if (copied) course.copiedBytes += count;
-      else if (!resumed) {
-        resumed = true;
-        writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
-      }
-    },
-    reused(count) {
-      course.bytes += count;
-      deps.metrics.bytes.inc({ outcome: "reused" }, count);
-    },
-    file: () => void course.files.done++,
-    going(choice) {
-      if (course.going) writer.tell("Copying", choice.because);
-      course.going = choice;
-    },
-    committing: () => void (course.phase = "Committing"),
-    retried: () => deps.metrics.partsRetried.inc(),
-  };
-  return { observer, stop: teller.stop };
 }
 
 function tellDone(writer: StatusWriter, revisions: readonly ModelRevision[], seconds: number): void {
@@ -235,7 +116,7 @@ async function importFrom(
   if (unsafe) return refuse(unsafe);
   const access = await accessTo(deps.kube, model, deps.settings);
   if (isProblem(access)) return refuse(access);
-  const watch = follow(deps, writer, access);
+  const watch = follow(deps, writer, access.endpoint);
   let result: ImportResult;
   try {
     const owner = await ownerOf(deps, model);

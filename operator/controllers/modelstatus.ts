@@ -17,6 +17,7 @@ export interface StatusDeps {
 }
 
 export interface StatusWriter {
+  /** Resolves with whether anything differed. */
   write(
     state: ImportState,
     found?: {
@@ -24,7 +25,7 @@ export interface StatusWriter {
       readonly revisions?: readonly ModelRevision[];
       readonly sourceCommit?: string;
     },
-  ): Promise<void>;
+  ): Promise<boolean>;
   /** A Normal event about the model. */
   tell(reason: string, message: string): void;
   readonly live: AnyModel;
@@ -96,8 +97,10 @@ export function newStatusWriter(
       const next = modelStatusOf(input);
       const wanted = { ...everyField, ...next };
       const options = { manager: fieldManagers.importer };
-      live = (await deps.applier.patchStatusIfChanged(resource, live, wanted, options)).object;
+      const { object, wrote } = await deps.applier.patchStatusIfChanged(resource, live, wanted, options);
+      live = object;
       warn(before, next, state);
+      return wrote;
     },
   };
 }

@@ -1,0 +1,112 @@
+/** Follows one import: what it reports goes into the metrics at once, into events, and into the status now and then. */
+import type { ImportObserver } from "../plan/model/importing.ts";
+import type { ModelFacts } from "../plan/model/inspect.ts";
+import { progressOf } from "../plan/model/status.ts";
+import type { ImportState } from "../plan/model/status.ts";
+import type { WayChoice } from "../plan/model/way.ts";
+import type { Clock } from "../ports.ts";
+import type { ImportMetrics } from "./modelmetrics.ts";
+import type { StatusWriter } from "./modelstatus.ts";
+import { newTeller } from "./progresspace.ts";
+import type { ProgressPace } from "./progresspace.ts";
+
+export interface CourseDeps {
+  readonly clock: Clock;
+  readonly metrics: ImportMetrics;
+  /** When progress may be written to a status. */
+  readonly progress: ProgressPace;
+}
+
+/** What the run has come to, for the status. */
+interface Course {
+  phase: "Listing" | "Inspecting" | "Copying" | "Committing";
+  bytes: number;
+  copiedBytes: number;
+  totalBytes: number;
+  readonly files: { done: number; all: number };
+  facts: ModelFacts | undefined;
+  going: WayChoice | undefined;
+}
+
+export const beginnings = {
+  Listing: "the source is being listed",
+  Inspecting: "configuration and tensor headers are being read",
+} as const;
+
+function stateOf(
+  course: Course,
+  endpoint: string,
+  startedAtMs: number,
+  bytesPerSecond: number | undefined,
+): ImportState {
+  const { phase, bytes, totalBytes, files, going } = course;
+  const progress = progressOf({ phase, bytes, totalBytes, files, startedAtMs, bytesPerSecond, way: going?.way });
+  if (phase === "Listing" || phase === "Inspecting")
+    return { kind: "importing", phase, message: beginnings[phase], progress };
+  const message = `copying ${String(files.all)} files with ${String(totalBytes)} bytes from ${endpoint}`;
+  return { kind: "importing", phase: "Copying", message, progress };
+}
+
+/** Writes the course into the status; resolves with whether there was anything new. */
+function newReport({ clock }: CourseDeps, writer: StatusWriter, endpoint: string, course: Course) {
+  const startedAtMs = clock.now();
+  let last = { copiedBytes: 0, atMs: clock.monotonicMs() };
+  return (): Promise<boolean> => {
+    const atMs = clock.monotonicMs();
+    const rate = ((course.copiedBytes - last.copiedBytes) * 1000) / Math.max(1, atMs - last.atMs);
+    last = { copiedBytes: course.copiedBytes, atMs };
+    const state = stateOf(course, endpoint, startedAtMs, course.copiedBytes > 0 ? rate : undefined);
+    return writer.write(state, { facts: course.facts });
+  };
+}
+
+export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string) {
+  const course: Course = {
+    phase: "Listing",
+    bytes: 0,
+    copiedBytes: 0,
+    totalBytes: 0,
+    files: { done: 0, all: 0 },
+    facts: undefined,
+    going: undefined,
+  };
+  const report = newReport(deps, writer, endpoint, course);
+  const teller = newTeller(deps.clock, deps.progress, writer.live.metadata.uid ?? "", report);
+  let resumed = false;
+  const observer: ImportObserver = {
+    listed(listing) {
+      course.phase = "Inspecting";
+      course.totalBytes = listing.sizeBytes;
+      course.files.all = listing.files.length;
+    },
+    inspected(facts) {
+      course.facts = facts;
+    },
+    bytes(count, copied) {
+      if (course.phase === "Inspecting") {
+        course.phase = "Copying";
+        writer.tell("Copying", `copying ${String(course.files.all)} files with ${String(course.totalBytes)} bytes`);
+        teller.soon();
+      }
+      course.bytes += count;
+      deps.metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
+      if (copied) course.copiedBytes += count;
+      else if (!resumed) {
+        resumed = true;
+        writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
+      }
+    },
+    reused(count) {
+      course.bytes += count;
+      deps.metrics.bytes.inc({ outcome: "reused" }, count);
+    },
+    file: () => void course.files.done++,
+    going(choice) {
+      if (course.going) writer.tell("Copying", choice.because);
+      course.going = choice;
+    },
+    committing: () => void (course.phase = "Committing"),
+    retried: () => deps.metrics.partsRetried.inc(),
+  };
+  return { observer, stop: teller.stop };
+}
