@@ -266,6 +266,12 @@ export interface ObjectUpload {
 }
 
 /** The platform's store (`s3://` or `file://`). Its faults are RetryError with reason StoreUnavailable in the cause. */
+export interface PutOptions {
+  readonly ifAbsent?: boolean;
+  /** The caller tries again by itself where a fault may pass, and counts. */
+  readonly isTriedOnce?: boolean;
+}
+
 export interface ObjectStore {
   /** The store's URL, for people; carries no credentials. */
   readonly url: string;
@@ -283,7 +289,7 @@ export interface ObjectStore {
   stream(key: string, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>;
   /** A URL that lets its holder read this object for `seconds`, without a credential; absent where there is none (a directory). */
   presign?(key: string, seconds: number): Promise<string>;
-  put(key: string, bytes: Uint8Array, options?: { readonly ifAbsent?: boolean }): Promise<"written" | "exists">;
+  put(key: string, bytes: Uint8Array, options?: PutOptions): Promise<"written" | "exists">;
   /** Begins an object, or goes on with what an attempt that was killed left of it. */
   upload(key: string, plan: UploadPlan): Promise<ObjectUpload>;
   /** Whether parts of an unfinished upload can be read back (ObjectUpload.readBack). */

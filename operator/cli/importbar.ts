@@ -88,8 +88,10 @@ export function newBar(
         if (copied) course.copiedBytes += count;
         draw();
       },
-      reused(count) {
-        course.bytes += count;
+      reused(files, bytes) {
+        course.bytes += bytes;
+        course.files += files;
+        draw(true);
       },
       file() {
         course.files++;
@@ -97,7 +99,7 @@ export function newBar(
       },
       going: () => undefined,
       committing: () => draw(true),
-      retried: () => void course.retries++,
+      partRetried: () => void course.retries++,
     },
     end() {
       if (terminal && drawn) write("\n");

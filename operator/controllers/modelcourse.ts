@@ -47,6 +47,18 @@ function stateOf(
   return { kind: "importing", phase: "Copying", message, progress };
 }
 
+/** Says that the copy begins, and what it need not bring. */
+function beginningOf(
+  { files, totalBytes }: Course,
+  reused: { readonly files: number; readonly bytes: number },
+): string {
+  const all = `${String(files.all)} files with ${String(totalBytes)} bytes`;
+  if (reused.files === 0) return `copying ${all}`;
+  if (reused.files === files.all) return `nothing is copied: an earlier revision holds all ${all}`;
+  const held = `${String(reused.files)} files with ${String(reused.bytes)} bytes`;
+  return `copying ${all}, but for ${held} that an earlier revision holds`;
+}
+
 /** Writes the course into the status; resolves with whether there was anything new. */
 function newReport({ clock }: CourseDeps, writer: StatusWriter, endpoint: string, course: Course) {
   const startedAtMs = clock.now();
@@ -73,6 +85,12 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
   const report = newReport(deps, writer, endpoint, course);
   const teller = newTeller(deps.clock, deps.progress, writer.live.metadata.uid ?? "", report);
   let resumed = false;
+  const begin = (reused = { files: 0, bytes: 0 }): void => {
+    if (course.phase !== "Inspecting") return;
+    course.phase = "Copying";
+    writer.tell("Copying", beginningOf(course, reused));
+    teller.soon();
+  };
   const observer: ImportObserver = {
     listed(listing) {
       course.phase = "Inspecting";
@@ -83,11 +101,7 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
       course.facts = facts;
     },
     bytes(count, copied) {
-      if (course.phase === "Inspecting") {
-        course.phase = "Copying";
-        writer.tell("Copying", `copying ${String(course.files.all)} files with ${String(course.totalBytes)} bytes`);
-        teller.soon();
-      }
+      begin();
       course.bytes += count;
       deps.metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
       if (copied) course.copiedBytes += count;
@@ -96,9 +110,11 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
         writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
       }
     },
-    reused(count) {
-      course.bytes += count;
-      deps.metrics.bytes.inc({ outcome: "reused" }, count);
+    reused(files, bytes) {
+      begin({ files, bytes });
+      course.bytes += bytes;
+      course.files.done += files;
+      deps.metrics.bytes.inc({ outcome: "reused" }, bytes);
     },
     file: () => void course.files.done++,
     going(choice) {
@@ -106,7 +122,7 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
       course.going = choice;
     },
     committing: () => void (course.phase = "Committing"),
-    retried: () => deps.metrics.partsRetried.inc(),
+    partRetried: () => deps.metrics.partsRetried.inc(),
   };
   return { observer, stop: teller.stop };
 }

@@ -18,7 +18,7 @@ export function newImportMetrics(registry: Registry) {
     }),
     partsRetried: new Counter({
       name: "berth_import_parts_retried_total",
-      help: "Requests for parts of files that failed in a way that passes and were made again",
+      help: "Further tries of parts of files (a small file is one part) whose reading or storing failed in a way that passes",
       registers,
     }),
     seconds: new Histogram({

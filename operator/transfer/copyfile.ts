@@ -12,7 +12,7 @@ import { moveParts } from "./moveparts.ts";
 import type { PartPlaces } from "./places.ts";
 import { inTheWay } from "./records.ts";
 import type { FilePlace, Records } from "./records.ts";
-import { withRetries } from "./retry.ts";
+import { withPartRetries, withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { ServerCopy } from "./servercopy.ts";
 
@@ -72,8 +72,8 @@ function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums):
 async function putSmall(copy: FileCopy, file: ModelFile, to: FilePlace, bytes: Uint8Array, sha256: string) {
   const { store, folder, retry, records } = copy;
   const isThere = async ({ at }: FilePlace): Promise<boolean> => {
-    const put = () => store.put(folder + at, bytes, { ifAbsent: true });
-    if ((await withRetries(retry, put)) === "written") return true;
+    const put = () => store.put(folder + at, bytes, { ifAbsent: true, isTriedOnce: true });
+    if ((await withPartRetries(retry, put)) === "written") return true;
     // Another import was first, or an earlier attempt that could not take it down, or the answer to an earlier try was lost.
     if ((await withRetries(retry, () => store.head(folder + at)))?.sizeBytes !== bytes.length) return false;
     const stored = await withRetries(retry, () => store.get(folder + at, bytes.length));

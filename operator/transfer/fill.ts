@@ -4,7 +4,7 @@ import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError } from "../runtime/errors.ts";
 import { inTime } from "./deadline.ts";
 import type { PartPlaces } from "./places.ts";
-import { withRetries } from "./retry.ts";
+import { withPartRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 
 export interface Filling {
@@ -36,7 +36,7 @@ async function once({ source, retry }: Filling, file: ModelFile, offset: number,
 /** Fills the memory; resolves with what the source says of it. */
 export async function fillPart(filling: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
   const { retry, places } = filling;
-  return withRetries(retry, async () => {
+  return withPartRetries(retry, async () => {
     await places.allow(into.length, retry.signal);
     try {
       const filled = await once(filling, file, offset, into);

@@ -174,10 +174,8 @@ async function copyRevision(
   const isFirst = found.length === 0 || job.reimport !== undefined;
   const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
   const reused = await reusedOf(job, retry, listing, earlier);
-  for (const { sizeBytes } of reused.values()) {
-    observer.reused(sizeBytes);
-    observer.file();
-  }
+  const reusedBytes = [...reused.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  if (reused.size > 0) observer.reused(reused.size, reusedBytes);
   // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
   const files = withSums(
     listing.files.filter(({ path }) => !reused.has(path)),
@@ -232,7 +230,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
     signal,
     tries: 8,
     baseMs: job.retryBaseMs ?? 200,
-    onRetry: job.observer.retried,
+    onPartRetry: job.observer.partRetried,
     leastDeadlineMs: job.leastDeadlineMs,
   };
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";

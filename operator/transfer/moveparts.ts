@@ -5,7 +5,7 @@ import { combinedCrc32 } from "./crc.ts";
 import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
-import { withRetries } from "./retry.ts";
+import { withPartRetries } from "./retry.ts";
 import type { ServerCopy } from "./servercopy.ts";
 
 export interface PartsMove extends Filling {
@@ -48,7 +48,7 @@ async function store(move: PartsMove, { number, offset, bytes }: Part, crc32: nu
   const { upload, file, retry, serverCopy } = move;
   const read = { upload, file, number, offset, lengthBytes: bytes.length, crc32 };
   if (await serverCopy?.part(read)) return;
-  await withRetries(retry, () => upload.part(number, bytes, crc32));
+  await withPartRetries(retry, () => upload.part(number, bytes, crc32));
 }
 
 /** Brings the part into memory and the store; resolves with its CRC-32. `filled` is called as soon as the memory is. */

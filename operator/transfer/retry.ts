@@ -13,8 +13,8 @@ export interface RetryOptions {
   readonly baseMs: number;
   /** Milliseconds that any one answer of the source may take, however short it is: 60 s where absent. */
   readonly leastDeadlineMs?: number | undefined;
-  /** Called before each further try. */
-  readonly onRetry?: () => void;
+  /** Called before each further try of a part of a file. */
+  readonly onPartRetry?: () => void;
 }
 
 /** Faults that stay the same however soon one asks again. */
@@ -23,7 +23,7 @@ function isLasting(error: RetryError): boolean {
 }
 
 /** The last error is thrown as it came; an abort ends the pauses too. */
-export async function withRetries<T>(options: RetryOptions, work: () => Promise<T>): Promise<T> {
+export async function withRetries<T>(options: RetryOptions, work: () => Promise<T>, onRetry?: () => void): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     if (options.signal?.aborted) throw abortError();
     try {
@@ -31,9 +31,14 @@ export async function withRetries<T>(options: RetryOptions, work: () => Promise<
     } catch (error) {
       if (options.signal?.aborted) throw abortError();
       if (!(error instanceof RetryError) || isLasting(error) || attempt >= options.tries) throw error;
-      options.onRetry?.();
+      onRetry?.();
       const ceilingMs = Math.min(20_000, options.baseMs * 2 ** (attempt - 1));
       await pause(options.clock, error.afterMs ?? Math.random() * ceilingMs, options.signal);
     }
   }
+}
+
+/** The same for what brings a part of a file, or a whole small one, out of the source or into the store: its further tries are counted. */
+export function withPartRetries<T>(options: RetryOptions, work: () => Promise<T>): Promise<T> {
+  return withRetries(options, work, options.onPartRetry);
 }

@@ -8,7 +8,7 @@ import type { ModelFile } from "../plan/model/listing.ts";
 import { afterRefusal, chooseWay } from "../plan/model/way.ts";
 import type { WayChoice } from "../plan/model/way.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { withRetries } from "./retry.ts";
+import { withPartRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import { isAbort } from "./slots.ts";
 
@@ -39,7 +39,7 @@ function newServerCopy(source: ObjectSource, retry: RetryOptions, onRefused: (wh
     origin: CopyOrigin,
   ): Promise<boolean> {
     try {
-      await withRetries(retry, async () => upload.copyPart?.(number, origin, { offset, lengthBytes }, crc32));
+      await withPartRetries(retry, async () => upload.copyPart?.(number, origin, { offset, lengthBytes }, crc32));
       return true;
     } catch (error) {
       if (isAbort(error)) throw error;

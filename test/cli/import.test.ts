@@ -9,7 +9,8 @@ import type { TestContext } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { newS3Client } from "../../operator/adapters/s3/client.ts";
 import { defaultName } from "../../operator/cli/import.ts";
-import { lineOf, sizeText } from "../../operator/cli/importbar.ts";
+import { lineOf, newBar, sizeText } from "../../operator/cli/importbar.ts";
+import type { Listing } from "../../operator/plan/model/listing.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
@@ -213,6 +214,16 @@ test("the bar tells share, sizes, rate and what is left", () => {
   assert.equal(lineOf(course, 4), line);
   assert.equal(lineOf({ ...course, totalBytes: 0, phase: "listing" }, 0), "listing");
   assert.deepEqual([0, 999, 1_000, 999_999, 1.5e12].map(sizeText), ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.5 TB"]);
+});
+
+test("the bar counts what an earlier revision holds, also where that is all", () => {
+  let [said, nowMs] = ["", 0];
+  const { observer, end } = newBar((text) => (said += text), { terminal: false, now: () => nowMs });
+  observer.listed({ sizeBytes: 2_000, files: [{}, {}] } as unknown as Listing);
+  nowMs = 1;
+  observer.reused(2, 2_000);
+  end();
+  assert.equal(said.split("\n")[1], "[############################] 100% 2.0 kB of 2.0 kB, 2/2 files, 0 B/s");
 });
 
 test("the name in the store comes from the place, and is one", () => {

@@ -1,6 +1,9 @@
 // What a Model's status, its events and the metrics tell of an import, and how often, counted on the real API server.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { DeleteObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import { apiPath } from "../cluster/client.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, HttpFault, SeenRequest } from "../cluster/faultproxy.ts";
 import { llamaFolder } from "../models/llama.ts";
@@ -98,4 +101,127 @@ test("an import that stands still writes nothing", async (t) => {
   stall.remove();
   proxy.resetOpen();
   await untilReason(bed, path, "Imported", 60_000);
+});
+
+type Running = Awaited<ReturnType<typeof importerHere>>;
+
+/** One series of the importer's own metrics; its name with the labels, as it is scraped. */
+async function metric({ base }: Running, series: string): Promise<number> {
+  const lines = (await base.metrics.registry.metrics()).split("\n");
+  const line = lines.find((one) => one.startsWith(`${series} `));
+  return Number(line?.slice(series.length + 1) ?? Number.NaN);
+}
+async function bytesOf(running: Running) {
+  const of = (outcome: string): Promise<number> => metric(running, `berth_import_bytes_total{outcome="${outcome}"}`);
+  return { copied: await of("copied"), resumed: await of("resumed"), reused: await of("reused") };
+}
+const active = (running: Running): Promise<number> => metric(running, "berth_import_active");
+
+test("exactly the parts that are tried again are counted, read or stored, and nothing else that is", async (t) => {
+  const toStore = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
+  t.after(() => toStore.close());
+  const { accessKeyId, secretAccessKey, region } = bed.s3;
+  const credentials = { accessKeyId, secretAccessKey };
+  const store = { url: "s3://store/counted", endpoint: toStore.url, region, credentials };
+  const running = await importerHere(t, bed, { store });
+  const namespace = await newTenantBehind(proxy);
+  const failing = { kind: "status", code: 503 } as const;
+  const isPut = (name: RegExp) => (request: SeenRequest) => request.method === "PUT" && name.test(request.path);
+  // Three parts: two from the source and one into the store.
+  fault(t, (request) => isWeight(request) && !isHeader(request), failing, 2);
+  const stored = toStore.add({ match: isPut(/\/1\/.*\.safetensors$/), times: 1, fault: failing });
+  // No parts: a page of the listing, headers, the journal of the store.
+  const listed = fault(t, ({ query }) => query.has("list-type"), failing, 2);
+  const inspected = fault(t, (request) => isWeight(request) && isHeader(request), failing, 2);
+  const noted = toStore.add({ match: isPut(/\/\.berth\//), times: 1, fault: failing });
+  const path = await putModel(bed, namespace, { endpoint: proxy.url });
+  await untilReason(bed, path, "Imported", 60_000);
+  assert.deepEqual([stored.hits, listed.hits, inspected.hits, noted.hits], [1, 2, 2, 1]);
+  assert.equal(await metric(running, "berth_import_parts_retried_total"), 3);
+});
+
+test("imports at work are counted for as long as they are, however they end", async (t) => {
+  const running = await importerHere(t, bed);
+  const namespace = await newTenantBehind(proxy);
+  assert.equal(await active(running), 0);
+  const idle = (what: string) =>
+    eventually(async () => (await active(running)) === 0, { what: `nothing is active after ${what}`, recheckMs: 20 });
+  const stall = fault(t, isConfig, { kind: "stall" });
+  const path = await putModel(bed, namespace, { endpoint: proxy.url });
+  await eventually(() => stall.hits > 0, { what: "the configuration is asked for", recheckMs: 10 });
+  assert.equal(await active(running), 1);
+  stall.remove();
+  const gone = fault(t, isConfig, { kind: "status", code: 412, message: "PreconditionFailed" });
+  proxy.resetOpen();
+  const failures = 'berth_import_seconds_count{outcome="failed"}';
+  await eventually(async () => (await metric(running, failures)) > 0, { what: "it has failed", recheckMs: 20 });
+  await idle("a failure");
+  gone.remove();
+  await untilReason(bed, path, "Imported", 60_000);
+  await idle("an import");
+  assert.equal(await metric(running, 'berth_import_seconds_count{outcome="imported"}'), 1);
+});
+
+async function eventsOf(namespace: string): Promise<{ reason: string; note: string }[]> {
+  const path = apiPath("events.k8s.io/v1", "events", { namespace });
+  return (await bed.cluster.admin.list<{ reason: string; note: string }>(path)).items;
+}
+
+test("what an earlier attempt brought and what an earlier revision holds is counted apart, and said when it begins", async (t) => {
+  const client = bed.s3.client();
+  t.after(() => client.destroy());
+  await uploadFolder(client, "source", "counted/", llamaFolder());
+  const namespace = await newTenantBehind(proxy);
+  const isLast = (request: SeenRequest): boolean =>
+    /model-00003-of-\d+\.safetensors$/.test(request.path) && isWeight(request) && !isHeader(request);
+  const first = await importerHere(t, bed);
+  const stall = fault(t, isLast, { kind: "stall" });
+  const path = await putModel(bed, namespace, { endpoint: proxy.url, prefix: "counted" });
+  await eventually(() => stall.hits > 0, { what: "the last shard is asked for", recheckMs: 10 });
+  await modelUntil(bed, path, "has brought the rest", ({ status }) => {
+    const [done, all] = (status?.progress?.files ?? "0/0").split("/").map(Number);
+    return all !== 0 && done === (all ?? 0) - 1;
+  });
+  await first.stop();
+  stall.remove();
+  const brought = await bytesOf(first);
+  assert.deepEqual([brought.resumed, brought.reused], [0, 0]);
+
+  const second = await importerHere(t, bed);
+  const { status } = await untilReason(bed, path, "Imported", 60_000);
+  const size = status?.sizeBytes ?? 0;
+  const resumed = await bytesOf(second);
+  assert.deepEqual([resumed.copied + resumed.resumed, resumed.reused], [size, 0]);
+  assert.ok(resumed.resumed > 0 && resumed.resumed <= brought.copied);
+
+  // A file fewer: all that is left lies in the first revision.
+  await client.send(new DeleteObjectCommand({ Bucket: "source", Key: "counted/LICENSE" }));
+  await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/refresh": "1" } } });
+  const later = await modelUntil(bed, path, "has two revisions", (model) => model.status?.revisions?.length === 2);
+  const reused = later.status?.revisions?.[1]?.sizeBytes ?? 0;
+  assert.ok(reused > 0 && reused < size);
+  assert.deepEqual(await bytesOf(second), { ...resumed, reused });
+  const told = await eventually(
+    async () => (await eventsOf(namespace)).find(({ note }) => note.startsWith("nothing is copied")),
+    { what: "an event tells that it begins" },
+  );
+  assert.equal(told.reason, "Copying");
+  assert.match(
+    told.note,
+    new RegExp(`^nothing is copied: an earlier revision holds all \\d+ files with ${String(reused)} bytes$`),
+  );
+
+  await client.send(new PutObjectCommand({ Bucket: "source", Key: "counted/LICENSE", Body: "another" }));
+  await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/refresh": "2" } } });
+  await modelUntil(bed, path, "has three revisions", (model) => model.status?.revisions?.length === 3);
+  await eventually(
+    async () =>
+      (await eventsOf(namespace)).some(({ note }) =>
+        new RegExp(
+          `^copying \\d+ files with ${String(reused + 7)} bytes, but for \\d+ files with ${String(reused)} bytes that an earlier revision holds$`,
+        ).test(note),
+      ),
+    { what: "an event tells how much is copied" },
+  );
+  assert.deepEqual(await bytesOf(second), { copied: resumed.copied + 7, resumed: resumed.resumed, reused: 2 * reused });
 });

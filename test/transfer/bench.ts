@@ -65,7 +65,7 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
     reusedBytes: 0,
     files: 0,
     retries: 0,
-    retried: () => void seen.retries++,
+    partRetried: () => void seen.retries++,
     listed: (listing) => on.listed?.(listing),
     inspected: (facts) => on.inspected?.(facts),
     going: (choice) => on.going?.(choice),
@@ -75,7 +75,10 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
       else seen.skippedBytes += count;
       on.bytes?.(count, copied);
     },
-    reused: (count) => void (seen.reusedBytes += count),
+    reused: (files, bytes) => {
+      seen.files += files;
+      seen.reusedBytes += bytes;
+    },
     file: () => {
       seen.files++;
       on.file?.();

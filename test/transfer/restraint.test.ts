@@ -113,9 +113,9 @@ for (const code of [503, 429]) {
       return direct.fill(object, offset, ...rest);
     };
     const observer = newObserver();
-    const { retried } = observer;
-    observer.retried = () => {
-      retried();
+    const { partRetried } = observer;
+    observer.partRetried = () => {
+      partRetried();
       isRefused = true;
       refused.resolve();
     };

@@ -9,7 +9,7 @@ import {
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { ListedObject, ObjectStore, StoredObject } from "../../ports.ts";
+import type { ListedObject, ObjectStore, PutOptions, StoredObject } from "../../ports.ts";
 import { newS3Client, wordsOf } from "../s3/client.ts";
 import type { S3Access } from "../s3/client.ts";
 import { copyError, statusOf, storeError } from "../s3/errors.ts";
@@ -73,6 +73,17 @@ async function abortAll(place: Place, below: string): Promise<void> {
     }
     if (!page.IsTruncated || uploads.length === 0) return;
   }
+}
+
+function putWhole(
+  { client, onceClient, bucket, prefix }: Place,
+  key: string,
+  bytes: Uint8Array,
+  { ifAbsent = false, isTriedOnce = false }: PutOptions = {},
+): Promise<"written" | "exists"> {
+  const condition = ifAbsent ? { IfNoneMatch: "*" } : {};
+  const put = { Bucket: bucket, Key: prefix + key, Body: bytes, ...condition };
+  return ifFirst(() => (isTriedOnce ? onceClient : client).send(new PutObjectCommand(put)));
 }
 
 async function getWhole(
@@ -143,12 +154,7 @@ function guarded(place: Place, guard: Guard): Omit<ObjectStore, "url" | "list" |
     get: (key, maxBytes) => guard(() => getWhole(place, key, maxBytes)),
     read: (key, offset, lengthBytes) => guard(() => getRange(place, key, offset, lengthBytes)),
     stream: (key, offset, lengthBytes, signal) => guard(() => streamRange(place, key, [offset, lengthBytes], signal)),
-    put: (key, bytes, options) => {
-      const condition = options?.ifAbsent ? { IfNoneMatch: "*" } : {};
-      return guard(() =>
-        ifFirst(() => client.send(new PutObjectCommand({ ...target(key), Body: bytes, ...condition }))),
-      );
-    },
+    put: (key, bytes, options) => guard(() => putWhole(place, key, bytes, options)),
     upload: async (key, plan) => {
       const upload = await guard(() => openS3Upload(place, key, plan));
       return {
@@ -174,7 +180,12 @@ export interface S3StoreOptions extends S3Access {
 export function newS3Store(options: S3StoreOptions): ObjectStore {
   const { bucket, credentials } = options;
   const trimmed = options.prefix.replace(/^\/+|\/+$/g, "");
-  const place: Place = { client: newS3Client(options), bucket, prefix: trimmed === "" ? "" : `${trimmed}/` };
+  const place: Place = {
+    client: newS3Client(options),
+    onceClient: newS3Client({ ...options, maxAttempts: 1 }),
+    bucket,
+    prefix: trimmed === "" ? "" : `${trimmed}/`,
+  };
   const url = `s3://${bucket}/${trimmed}`;
   const hidden = credentials ? wordsOf(credentials) : [];
   const guard: Guard = async (work, translate = storeError) => {
@@ -202,6 +213,9 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
     ...(credentials ? { presign } : {}),
     list,
     listUploads,
-    close: () => place.client.destroy(),
+    close() {
+      place.client.destroy();
+      place.onceClient.destroy();
+    },
   };
 }

@@ -17,7 +17,7 @@ function copySource({ bucket, key, versionId }: CopyOrigin): string {
 const refused = (why: string): TerminalError => new TerminalError("StoreError", why);
 
 export async function copyPart(
-  { client, bucket, prefix }: Place,
+  { onceClient, bucket, prefix }: Place,
   key: string,
   { uploadId, isChecked, parts }: Upload,
   [number, origin, { offset, lengthBytes }, crc32]: Parameters<NonNullable<ObjectUpload["copyPart"]>>,
@@ -33,7 +33,7 @@ export async function copyPart(
     CopySourceRange: `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`,
     CopySourceIfMatch: origin.etag,
   });
-  const { ETag, ChecksumCRC32 } = (await client.send(command)).CopyPartResult ?? {};
+  const { ETag, ChecksumCRC32 } = (await onceClient.send(command)).CopyPartResult ?? {};
   const wanted = crc32Text(crc32);
   if (ChecksumCRC32 === undefined) throw refused("the store does not state the CRC-32 of what it copied");
   if (ChecksumCRC32 !== wanted)

@@ -21,6 +21,8 @@ import { copyPart } from "./s3copy.ts";
 
 export interface Place {
   readonly client: S3Client;
+  /** Sends what the caller tries again by itself: once. */
+  readonly onceClient: S3Client;
   readonly bucket: string;
   /** Empty, or ends with '/'. */
   readonly prefix: string;
@@ -165,7 +167,7 @@ async function sendPart(
   const command = new UploadPartCommand({ ...target, Body: bytes, ...checksum });
   // The checksum vouches for the bytes: a SHA-256 of the body for the signature would cost as much CPU as all the rest.
   if (upload.isChecked) setHeader(command, "x-amz-content-sha256", "UNSIGNED-PAYLOAD");
-  const { ETag, ChecksumCRC32 } = await place.client.send(command);
+  const { ETag, ChecksumCRC32 } = await place.onceClient.send(command);
   if (upload.isChecked && ChecksumCRC32 !== undefined && ChecksumCRC32 !== checksum.ChecksumCRC32)
     throw new Error(`the store took part ${String(number)} with another checksum`);
   upload.parts.set(PartNumber, { PartNumber, ETag, ...checksum });

@@ -12,14 +12,14 @@ export interface ImportObserver {
   inspected(facts: ModelFacts): void;
   /** Bytes that are safely in the store; `copied` is false for those that an earlier attempt had brought. */
   bytes(count: number, copied: boolean): void;
-  /** Bytes of a file that an earlier revision holds: neither read nor written. */
-  reused(count: number): void;
+  /** What an earlier revision holds, where there is any: neither read nor written. Told once, before anything is copied. */
+  reused(files: number, bytes: number): void;
   file(): void;
   /** How the bytes go; told when copying begins, and again where that changes. */
   going(choice: WayChoice): void;
   committing(): void;
-  /** A request to source or store failed in a way that passes, and is made again. */
-  retried(): void;
+  /** A part of a file (a small file is one) could not be read or stored now, and is tried again. */
+  partRetried(): void;
 }
 
 /** Refusals of the model are results; faults of source and store are thrown. */
