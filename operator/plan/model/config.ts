@@ -22,8 +22,8 @@ const MAX_DEPTH = 32;
 /** Numbers, words, lists and objects of a configuration: each costs memory, however few bytes it has. */
 const MAX_VALUES = 2_000_000;
 
-/** A JSON object out of a file of the source, or why the model is refused. */
-export function parseConfig(path: string, text: string, maxValues = MAX_VALUES): Json | ModelProblem {
+/** What a JSON file of the source holds, undefined where it is no JSON, or why the model is refused. */
+function parsed(path: string, text: string, maxValues = MAX_VALUES): { readonly value: unknown } | ModelProblem {
   const clean = withoutNotFinite(text);
   const fault = jsonFault(clean, MAX_DEPTH, maxValues);
   if (fault?.what === "twice")
@@ -31,12 +31,27 @@ export function parseConfig(path: string, text: string, maxValues = MAX_VALUES):
   if (fault?.what === "many") return refusal("ConfigInvalid", `${printable(path)} has more than ${fault.word} values`);
   if (fault) return refusal("ConfigInvalid", `${printable(path)} is nested deeper than ${String(MAX_DEPTH)} levels`);
   try {
-    const value: unknown = JSON.parse(clean);
-    if (isJson(value)) return value;
+    return { value: JSON.parse(clean) as unknown };
   } catch {
-    // The parser's message may quote the file: say only that it is not JSON.
+    // The parser's message may quote the file.
+    return { value: undefined };
   }
-  return refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
+}
+
+/** A JSON object out of a file of the source, or why the model is refused. */
+export function parseConfig(path: string, text: string, maxValues = MAX_VALUES): Json | ModelProblem {
+  const json = parsed(path, text, maxValues);
+  if (!("value" in json)) return json;
+  return isJson(json.value) ? json.value : refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
+}
+
+/** Why a file is refused that may hold anything but code; what it holds is not Berth's business. */
+export function codeProblem(path: string, text: string): ModelProblem | undefined {
+  const json = parsed(path, text);
+  if (!("value" in json)) return json;
+  return json.value === undefined
+    ? refusal("ConfigInvalid", `${printable(path)} is not JSON: mend it, or remove it`)
+    : autoMapIn(path, json.value);
 }
 
 const codeRemedy = "Berth runs no code of a model: use a model whose architecture vLLM knows";
@@ -50,7 +65,7 @@ function* placesIn(value: unknown): Generator<Json> {
 }
 
 /** The refusal of a configuration that names code of its own, or asks for its execution, at any depth. */
-export function autoMapIn(path: string, config: Json): ModelProblem | undefined {
+export function autoMapIn(path: string, config: unknown): ModelProblem | undefined {
   for (const place of placesIn(config)) {
     for (const key of ["auto_map", "custom_pipelines"]) {
       if (!Object.hasOwn(place, key)) continue;

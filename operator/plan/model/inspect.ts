@@ -4,6 +4,7 @@ import {
   ropeTypeOf,
   architectureOf,
   autoMapIn,
+  codeProblem,
   contextLengthOf,
   isJson,
   parseConfig,
@@ -69,20 +70,44 @@ export const inspectedFiles: Readonly<Record<string, number>> = {
   [INDEX_PATH]: 64 << 20,
 };
 
+/** Of other configurations, which are read for code alone: each, and all of a model. */
+const MAX_OTHER_BYTES = 1 << 20;
+const MAX_OTHERS_BYTES = 16 << 20;
+const MAX_OTHERS = 256;
+
+/** JSON that a library takes for a configuration where it is pointed at its folder, or lists parts of a model: of any folder and name. */
+function isOtherConfig(path: string): boolean {
+  if (Object.hasOwn(inspectedFiles, path)) return false;
+  return /(^|\/)([^/]*config[^/]*|modules|model_index|params|chat_template)\.json$/i.test(path);
+}
+
 /** Whether inspection reads the whole of a file. */
 export function isInspected(path: string): boolean {
-  return Object.hasOwn(inspectedFiles, path) || isTemplatePath(path);
+  return Object.hasOwn(inspectedFiles, path) || isTemplatePath(path) || isOtherConfig(path);
 }
 
 /** An inspected file that is too large to be one. */
 export function oversized(listing: Listing): ModelProblem | undefined {
   for (const file of listing.files) {
-    const most = Object.hasOwn(inspectedFiles, file.path) ? inspectedFiles[file.path] : undefined;
+    const most = mostBytesOf(file.path);
     if (most === undefined || file.sizeBytes <= most) continue;
     const what = `${file.path} has ${String(file.sizeBytes)} bytes, more than the ${String(most)} that are read`;
     return refusal("ConfigInvalid", `${what}: replace it by a real one`);
   }
-  return undefined;
+  const others = listing.files.filter(({ path }) => isOtherConfig(path));
+  const bytes = others.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  if (others.length <= MAX_OTHERS && bytes <= MAX_OTHERS_BYTES) return undefined;
+  const what = `${String(others.length)} configurations with ${String(bytes)} bytes beside the model's own`;
+  return refusal(
+    "ConfigInvalid",
+    `${what}, more than ${String(MAX_OTHERS)} or ${String(MAX_OTHERS_BYTES)} bytes: remove them`,
+  );
+}
+
+function mostBytesOf(path: string): number | undefined {
+  if (Object.hasOwn(inspectedFiles, path)) return inspectedFiles[path];
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  return isOtherConfig(path) ? (inspectedFiles[name] ?? MAX_OTHER_BYTES) : undefined;
 }
 
 /** Files at the top whose tensors are the model's weights: those that the index names, else all. */
@@ -132,6 +157,11 @@ function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json>
     if (isTemplatePath(path)) {
       const unsafe = templateProblem(path, text);
       if (unsafe) return unsafe;
+      continue;
+    }
+    if (isOtherConfig(path)) {
+      const problem = codeProblem(path, text);
+      if (problem) return problem;
       continue;
     }
     const json = parseConfig(path, text);
