@@ -40,6 +40,16 @@ function headerOf(length: bigint): Uint8Array {
   return file;
 }
 
+/** A tensor whose name is no UTF-8, so that each reader would call it something else. */
+function noText(): Uint8Array {
+  const file = rawHeader('{"w?":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}', 4);
+  file[file.indexOf("?".charCodeAt(0))] = 0xff;
+  return file;
+}
+
+/** Tokens of pages that never repeat. */
+let pages = 0;
+
 const pickles = "bin pt pth ckpt pkl pickle npy npz h5 hdf5 keras joblib dill msgpack pb nemo mar".split(" ");
 const programs = "py pyc so dll sh ipynb js jar whl exe".split(" ");
 
@@ -97,6 +107,7 @@ const configs: HostileModel[] = [
   { name: "deep-config", files: { "config.json": `{"a":${"[".repeat(200_000)}${"]".repeat(200_000)}}` }, reason: "ConfigInvalid", words: /nested deeper than 32/ },
   { name: "twice-config", files: { "config.json": '{"architectures":["LlamaForCausalLM"],"architectures":["Evil"]}' }, reason: "ConfigInvalid", words: /'architectures' twice/ },
   { name: "huge-config", files: { "config.json": " ".repeat((1 << 20) + 1) }, reason: "ConfigInvalid", words: /config\.json has 1048577 bytes/ },
+  { name: "many-values", files: { "tokenizer_config.json": `{"a":[${"0,".repeat(2_000_001)}0]}` }, reason: "ConfigInvalid", words: /tokenizer_config\.json has more than 2000000 values/ },
   { name: "bad-tokenizer-config", files: { "tokenizer_config.json": "{" }, reason: "ConfigInvalid", words: /tokenizer_config\.json/ },
   { name: "no-architecture", files: { "config.json": "{}" }, reason: "ArchitectureUnsupported", words: /config\.json names no architecture: add/ },
   { name: "unknown-architecture", files: { "config.json": config({ architectures: ["MadeUp"] }) }, reason: "ArchitectureUnsupported", words: /MadeUp/ },
@@ -150,6 +161,7 @@ const headers: HostileModel[] = (
     ["header-short-data", weights({ a: tensor }, 255), /end at byte/],
     ["header-long-data", weights({ a: tensor }, 257), /end at byte/],
     ["header-metadata", weights({ __metadata__: { a: {} }, b: tensor }), /__metadata__/],
+    ["header-no-text", noText(), /not a JSON object/],
     ["header-control", weights({ "\u001b[2J\n": { ...tensor, dtype: "X" } }), /\\u001b\[2J\\n/],
   ] as const
 ).map(([name, bytes, words]) => ({ name, files: { "model.safetensors": bytes }, reason: "SafetensorsInvalid", words: new RegExp(`^model\\.safetensors .*${words.source}`) })); // prettier-ignore
@@ -208,6 +220,7 @@ const lies: HostileModel[] = [
   { name: "lie-no-etag", listed: [{ path: "x.json", etag: "" }], reason: "ListingInvalid", words: /without an ETag/ },
   { name: "lie-other-folder", listing: (xml) => xml.replace(/<Key>[^<]*<\/Key>/, "<Key>other/x.json</Key>"), reason: "ListingInvalid", words: /'other\/x\.json' although/ },
   { name: "lie-endless", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated><NextContinuationToken>again</NextContinuationToken>"), reason: "ListingInvalid", words: /does not come to an end/ },
+  { name: "lie-endless-anew", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", `<IsTruncated>true</IsTruncated><NextContinuationToken>a${String(pages++)}</NextContinuationToken>`), reason: "ListingInvalid", words: /does not come to an end/ },
   { name: "too-many", listed: Array.from({ length: 10_001 }, (_, n) => ({ path: `f${String(n)}.json` })), reason: "TooManyFiles", words: /more than 10000 objects/ },
   { name: "too-large", maxSizeBytes: 100, reason: "TooLarge", words: /spec\.maxSize allows 100: raise it/ },
   { name: "too-large-listed", listed: [{ path: "model-2.safetensors", size: "2000000000000" }], reason: "TooLarge", words: /raise it/ },

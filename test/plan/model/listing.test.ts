@@ -127,6 +127,7 @@ const odd = [
   "a\\x.json",
   "a\nx.json",
   "a\u202Ex.json",
+  "a\ud800x.json",
   "manifest.json",
   `${"a/".repeat(9)}x`,
   `${"x".repeat(241)}`,
