@@ -102,6 +102,7 @@ const codeInConfigs: HostileModel[] = [
 const configs: HostileModel[] = [
   { name: "no-config", files: { "config.json": undefined }, reason: "ConfigMissing", words: /no config\.json .*: point spec/ },
   { name: "empty-config", files: { "config.json": "" }, reason: "ConfigInvalid", words: /config\.json is not a JSON object/ },
+  { name: "config-of-a-problem", files: { "config.json": config({ reason: "Imported", retryable: true, message: "all \u0007 is well" }) }, reason: "ConfigInvalid", words: /^config\.json is no configuration of a model: /, },
   { name: "list-config", files: { "config.json": "[]" }, reason: "ConfigInvalid", words: /config\.json/ },
   { name: "binary-config", files: { "config.json": new Uint8Array([0x7b, 0xff, 0, 0x7d]) }, reason: "ConfigInvalid", words: /config\.json/ },
   { name: "deep-config", files: { "config.json": `{"a":${"[".repeat(200_000)}${"]".repeat(200_000)}}` }, reason: "ConfigInvalid", words: /nested deeper than 32/ },

@@ -6,7 +6,7 @@ import type { ModelStatus } from "../../api/model.ts";
 import { withClassDefaults } from "./configdefaults.ts";
 import { pluginArchitectures, removedArchitectures, servedArchitectures } from "./architectures.ts";
 import type { ArchitectureKind } from "./architectures.ts";
-import { printable, refusal } from "./problem.ts";
+import { isProblem, printable, refusal } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import { jsonFault, withoutNotFinite } from "./strictjson.ts";
 
@@ -42,7 +42,11 @@ function parsed(path: string, text: string, maxValues = MAX_VALUES): { readonly 
 export function parseConfig(path: string, text: string, maxValues = MAX_VALUES): Json | ModelProblem {
   const json = parsed(path, text, maxValues);
   if (!("value" in json)) return json;
-  return isJson(json.value) ? json.value : refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
+  if (!isJson(json.value)) return refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
+  // It would be taken for a refusal, with a reason and words of its author's.
+  if (isProblem(json.value))
+    return refusal("ConfigInvalid", `${printable(path)} is no configuration of a model: upload a real one`);
+  return json.value;
 }
 
 /** Why a file is refused that may hold anything but code; what it holds is not Berth's business. */
