@@ -90,6 +90,27 @@ test("a segment that a death left is doubted, no damage; the next leader takes i
   });
 });
 
+test("killed before or after any request, with shards and adjustments on their way: verify never takes what is left for damage", async () => {
+  const known = { ...factsOf("a"), claims: [] };
+  let doubted = 0;
+  for (const when of ["before", "after"] as const) {
+    for (let n = 1; ; n++) {
+      const place = `killed-${when}-${String(n)}`;
+      const ledger = open(place);
+      await sealAt(ledger, "11:06:00", { objects: known, shards: 3 });
+      const dying = dyingAt(ledger, n, when);
+      await sealAt(dying.ledger, "13:06:00", { shards: 3 }).catch(() => undefined);
+      if (!dying.state.died) break;
+      const { codes, findings, doubts } = await judged(place);
+      assert.deepEqual([findings, codes], [[], [0, doubts.length > 0 ? 5 : 0]], place);
+      doubted += doubts.length;
+      await sealAt(ledger, "13:06:00", { shards: 3 });
+      assert.deepEqual((await judged(place)).codes, [0, 0], place);
+    }
+  }
+  assert.ok(doubted > 2, "some deaths leave a segment");
+});
+
 test("one that the next leader passes over, since hours are cut into shards or windows are shorter now, is no damage either", async () => {
   await sealAt(await died("shards"), "12:06:00", { shards: 2 });
   await sealAt(await died("shorter"), "12:06:00", { windowSeconds: 1800 });
