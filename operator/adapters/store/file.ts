@@ -155,7 +155,9 @@ export function newFileStore(folder: string): ObjectStore {
       }),
     abortUploads: (prefix) =>
       guard(async () => {
-        await rm(join(root, INCOMING, prefix), { recursive: true, force: true });
+        const folder = join(root, INCOMING, prefix);
+        await rm(folder, { recursive: true, force: true });
+        await incoming.sweep(dirname(folder));
       }),
     close: () => undefined,
   };
