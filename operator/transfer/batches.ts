@@ -1,13 +1,15 @@
 /** Gathers things that are written together, so that many small ones cost few requests or flushes; what is lost with the process is bounded. */
 import type { Clock } from "../ports.ts";
 
-const MOST_THINGS = 64;
-/** Bytes that the things stand for: as many as one part has. */
-const MOST_BYTES = 16 << 20;
+/** Written or not yet begun with: so many may be lost, and who brings one more waits. */
+export const MOST_UNWRITTEN = 64;
+/** Half, so that things can come while others are being written. */
+const DUE_THINGS = MOST_UNWRITTEN / 2;
 const LONGEST_WAIT_MS = 1_000;
 
 export interface Batches<T> {
-  add(thing: T, bytes: number): void;
+  /** Resolves when the thing is among those that are written next; waits while as many as may be lost are not written. */
+  add(thing: T): Promise<void>;
   /** Resolves when everything that was added is written; rejects where that fails. */
   flush(): Promise<void>;
 }
@@ -15,13 +17,21 @@ export interface Batches<T> {
 /** `write` runs once at a time. */
 export function newBatches<T>(write: (things: readonly T[]) => Promise<void>, clock: Clock): Batches<T> {
   let things: T[] = [];
-  let bytes = 0;
+  /** With those that are being written. */
+  let unwritten = 0;
+  const waiting: (() => void)[] = [];
   let sinceMs = clock.monotonicMs();
   let writing: Promise<void> = Promise.resolve();
   let isWriting = false;
 
   const isDue = (): boolean =>
-    things.length >= MOST_THINGS || bytes >= MOST_BYTES || clock.monotonicMs() - sinceMs >= LONGEST_WAIT_MS;
+    waiting.length > 0 || things.length >= DUE_THINGS || clock.monotonicMs() - sinceMs >= LONGEST_WAIT_MS;
+  const admit = (): void => {
+    while (waiting.length > 0 && unwritten < MOST_UNWRITTEN) {
+      unwritten++;
+      waiting.shift()?.();
+    }
+  };
   /** Goes on while more is due. */
   async function writeAll(all: boolean): Promise<void> {
     isWriting = true;
@@ -29,9 +39,11 @@ export function newBatches<T>(write: (things: readonly T[]) => Promise<void>, cl
       while (things.length > 0 && (all || isDue())) {
         const batch = things;
         things = [];
-        bytes = 0;
         sinceMs = clock.monotonicMs();
-        await write(batch);
+        await write(batch).finally(() => {
+          unwritten -= batch.length;
+          admit();
+        });
       }
     } finally {
       isWriting = false;
@@ -42,11 +54,21 @@ export function newBatches<T>(write: (things: readonly T[]) => Promise<void>, cl
     writing = writing.then(next, next);
     return writing;
   };
+  const beginWhereDue = (): void => {
+    if (isWriting || things.length === 0 || !isDue()) return;
+    // Where a write failed its things are lost, but those who wait must not be.
+    void begin(false).catch(beginWhereDue);
+  };
   return {
-    add(thing, sizeBytes) {
-      things.push(thing);
-      bytes += sizeBytes;
-      if (!isWriting && isDue()) void begin(false).catch(() => undefined);
+    add(thing) {
+      const added = Promise.withResolvers<void>();
+      waiting.push(() => {
+        things.push(thing);
+        added.resolve();
+      });
+      admit();
+      beginWhereDue();
+      return added.promise;
     },
     flush: () => begin(true),
   };

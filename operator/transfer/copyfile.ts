@@ -95,7 +95,8 @@ async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
     checkStated(file, { ...came, crc64 }, stated);
     const stands = await putSmall(copy, file, to, place.buffer, came.sha256);
     copy.onBytes(file.sizeBytes, true);
-    return copy.records.note(stands, file, came.sha256);
+    // Before the memory is free for another: what is not taken down yet counts as on its way.
+    return await copy.records.note(stands, file, came.sha256);
   } finally {
     place.release();
   }

@@ -1,7 +1,7 @@
 /**
  * What stands, or will ever stand, at each place of a revision's folder, never changed. So a record with its object is proof of it,
  * whoever wrote either, and a restarted import skips it. A large file's is said before its object is there, by whoever is first; those of
- * small files are said together, once their objects stand.
+ * others once their objects stand, and those of the smallest together.
  */
 import type { ObjectStore } from "../ports.ts";
 import {
@@ -23,6 +23,8 @@ import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 
 const maxRecordBytes = 16 * 1024;
+/** Records of files up to this size are written together: what is read again for those that are lost with the process are 16 MiB at most. */
+const LARGEST_BATCHED_BYTES = 256 << 10;
 /** Of a batch: names may have a kilobyte each. */
 const maxBatchBytes = 4 << 20;
 
@@ -53,8 +55,8 @@ export interface Records {
   isDone(place: FilePlace): Promise<boolean>;
   /** Says what will stand at a place, before it does. Whoever is first says it for all: other bytes may not come there. */
   announce(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord>;
-  /** Takes down what stands at a place; it is in the store with others, soon or by `flush`. */
-  note(place: FilePlace, file: ModelFile, sha256: string): FileRecord;
+  /** Takes down what stands at a place: at once, or for a small file with others, soon or by `flush`. */
+  note(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord>;
   /** Resolves when everything that was noted is in the store. */
   flush(): Promise<void>;
 }
@@ -105,6 +107,15 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
     const at = secondPlace(file.path, sha256Hex(JSON.stringify([file.etag, file.sizeBytes])).slice(0, 16));
     return { at, record: await recordAt(at) };
   }
+  async function announce(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord> {
+    const record = recordOf(place, file, sha256);
+    const text = recordText(record);
+    const put = () => store.put(folder + recordKey(place.at), new TextEncoder().encode(text), { ifAbsent: true });
+    if ((await withRetries(retry, put)) === "written") return record;
+    const stored = await recordAt(place.at);
+    if (stored && recordText(stored) === text) return record;
+    throw inTheWay(folder + place.at);
+  }
   return {
     secondPlaceOf,
     async placeOf(file, isRead) {
@@ -115,18 +126,11 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
     },
     isDone: async ({ at, record }) =>
       record !== undefined && (await store.head(folder + at))?.sizeBytes === record.sizeBytes,
-    async announce(place, file, sha256) {
+    announce,
+    async note(place, file, sha256) {
+      if (file.sizeBytes > LARGEST_BATCHED_BYTES) return announce(place, file, sha256);
       const record = recordOf(place, file, sha256);
-      const text = recordText(record);
-      const put = () => store.put(folder + recordKey(place.at), new TextEncoder().encode(text), { ifAbsent: true });
-      if ((await withRetries(retry, put)) === "written") return record;
-      const stored = await recordAt(place.at);
-      if (stored && recordText(stored) === text) return record;
-      throw inTheWay(folder + place.at);
-    },
-    note(place, file, sha256) {
-      const record = recordOf(place, file, sha256);
-      batches.add(record, file.sizeBytes);
+      await batches.add(record);
       return record;
     },
     flush: batches.flush,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Clock } from "../../operator/ports.ts";
-import { newBatches } from "../../operator/transfer/batches.ts";
+import { MOST_UNWRITTEN, newBatches } from "../../operator/transfer/batches.ts";
 
 function newRig() {
   let nowMs = 0;
@@ -16,44 +16,71 @@ function newRig() {
   return { batches, writes, turn, pass: (ms: number) => void (nowMs += ms) };
 }
 
-test("many small things are written together, and no more are lost with the process than a batch holds", async () => {
+test("many small things are written together, while as many again come", async () => {
   const { batches, writes, turn } = newRig();
-  for (let n = 0; n < 63; n++) batches.add(n, 1);
+  for (let n = 0; n < 31; n++) void batches.add(n);
   await turn();
   assert.equal(writes.length, 0);
-  batches.add(63, 1);
+  void batches.add(31);
   await turn();
-  assert.equal(writes[0]?.things.length, 64);
-  for (let n = 0; n < 200; n++) batches.add(n, 1);
+  assert.equal(writes[0]?.things.length, 32);
+  for (let n = 0; n < 32; n++) void batches.add(n);
   await turn();
   assert.equal(writes.length, 1, "one write at a time");
   writes[0].done.resolve();
   await turn();
-  assert.equal(writes[1]?.things.length, 200, "what came meanwhile goes together");
+  assert.equal(writes[1]?.things.length, 32, "what came meanwhile goes together");
 });
 
-test("bytes and time make a batch due as well", async () => {
+test("no more than 64 are unwritten at any time, however slow the writing is: the others wait", async () => {
+  const { batches, writes, turn } = newRig();
+  let added = 0;
+  for (let n = 0; n < 200; n++) void batches.add(n).then(() => added++);
+  await turn();
+  assert.equal(added, MOST_UNWRITTEN);
+  for (let written = 0; written < writes.length; written++) {
+    const gone = writes.slice(0, written + 1).reduce((sum, { things }) => sum + things.length, 0);
+    writes[written]?.done.resolve();
+    await turn();
+    assert.equal(added, Math.min(200, gone + MOST_UNWRITTEN));
+  }
+  const flushed = batches.flush();
+  await turn();
+  writes.at(-1)?.done.resolve();
+  await flushed;
+  const all = writes.flatMap(({ things }) => things);
+  assert.deepEqual(all, [...Array(200).keys()]);
+});
+
+test("those who wait go on where a write fails", async () => {
+  const { batches, writes, turn } = newRig();
+  let added = 0;
+  for (let n = 0; n < 200; n++) void batches.add(n).then(() => added++);
+  await turn();
+  for (let failed = 0; failed < writes.length; failed++) {
+    writes[failed]?.done.reject(new Error("no space"));
+    await turn();
+  }
+  assert.equal(added, 200);
+});
+
+test("time makes a batch due as well", async () => {
   const { batches, writes, turn, pass } = newRig();
-  batches.add(1, 16 << 20);
-  await turn();
-  assert.deepEqual(writes[0]?.things, [1]);
-  writes[0]?.done.resolve();
-  await turn();
-  batches.add(2, 1);
+  void batches.add(2);
   pass(1_000);
-  batches.add(3, 1);
+  await batches.add(3);
   await turn();
-  assert.deepEqual(writes[1]?.things, [2, 3]);
+  assert.deepEqual(writes[0]?.things, [2, 3]);
 });
 
 test("a flush writes the rest, and says so where that fails; what comes later is written all the same", async () => {
   const { batches, writes, turn } = newRig();
-  batches.add(1, 1);
+  await batches.add(1);
   const flushed = batches.flush();
   await turn();
   writes[0]?.done.reject(new Error("no space"));
   await assert.rejects(flushed, /no space/);
-  batches.add(2, 1);
+  await batches.add(2);
   const again = batches.flush();
   await turn();
   assert.deepEqual(writes[1]?.things, [2]);
