@@ -6,6 +6,8 @@ import { readFileSync } from "node:fs";
 import * as http from "node:http";
 import * as https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import type { Readable } from "node:stream";
+import type { ByteGate } from "./bytegate.ts";
 import type { Cluster } from "./cluster.ts";
 
 /** What is done to a request that a rule matches. */
@@ -86,6 +88,8 @@ export interface FaultProxyOptions {
   /** Serves TLS with these; plain HTTP when missing. */
   readonly tls?: { readonly certPem: string; readonly keyPem: string };
   readonly dialect?: "kubernetes" | "s3";
+  /** What bodies pass that no fault hits. */
+  readonly gate?: ByteGate;
 }
 
 interface ActiveRule extends FaultRule {
@@ -135,11 +139,18 @@ function answerGone({ answer }: Exchange): void {
   answer.end(`${JSON.stringify({ type: "ERROR", object })}\n`);
 }
 
+const gated = (body: Readable, gate: ByteGate | undefined): Readable => (gate ? body.pipe(gate.through()) : body);
+
 /** Copies a body, up to `limit` bytes; then the connection is reset or falls silent. */
-function copyBody(exchange: Exchange, upstream: http.IncomingMessage, fault: HttpFault | undefined): void {
+function copyBody(
+  exchange: Exchange,
+  upstream: http.IncomingMessage,
+  fault: HttpFault | undefined,
+  gate: ByteGate | undefined,
+): void {
   const { answer } = exchange;
   if (fault?.kind !== "cut" && fault?.kind !== "stall-after") {
-    upstream.pipe(answer);
+    gated(upstream, gate).pipe(answer);
     return;
   }
   let left = fault.afterBytes;
@@ -206,13 +217,13 @@ function forward(exchange: Exchange, options: FaultProxyOptions, agent: http.Age
     answer.flushHeaders();
     upstream.on("error", () => exchange.reset());
     if (fault?.kind === "trickle") return trickle(exchange, upstream, fault);
-    copyBody(exchange, upstream, fault);
+    copyBody(exchange, upstream, fault, options.gate);
   });
   outgoing.on("error", () => exchange.reset());
   answer.on("close", () => outgoing.destroy());
   incoming.on("error", () => outgoing.destroy());
   if (fault?.kind === "spoil-request") spoil(incoming, outgoing);
-  else incoming.pipe(outgoing);
+  else gated(incoming, options.gate).pipe(outgoing);
 }
 
 function spoil(incoming: http.IncomingMessage, outgoing: http.ClientRequest): void {

@@ -1,0 +1,240 @@
+// kill -9 of the importer when a random number of bytes have passed between it, the source and the store; again and again, until an
+// import ends. What is counted is what it asked of the source, at the proxy, and what the store held at each death.
+import assert from "node:assert/strict";
+import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { TestContext } from "node:test";
+import { llamaFolder } from "../models/llama.ts";
+import { safetensors, tinyModel } from "../models/tiny.ts";
+import { filesBelow } from "../models/upload.ts";
+import { digestOf, hashesOf, kinds } from "./bench.ts";
+import type { StoreKind } from "./bench.ts";
+import {
+  heldIn,
+  leftIn,
+  markOf,
+  newKilledStore,
+  partName,
+  putSource,
+  revision,
+  runImporter,
+  startKillRig,
+} from "./killrig.ts";
+import type { Asked, Held, KillRig, KilledStore, RunEnd, RunOptions } from "./killrig.ts";
+import { chooser, fuzzSeed } from "./mutate.ts";
+
+const KIB = 1 << 10;
+const MIB = 1 << 20;
+/** Records of files up to this size are written together, so many at once: the last may be lost with the process. */
+const BATCHED = { bytes: 256 * KIB, files: 64 } as const;
+/** Where a bucket shows nothing of an unfinished upload, so many files are open. */
+const OPEN_FILES = 2;
+/** S3 takes no smaller parts. */
+const shapes = {
+  s3: { partBytes: 5 * MIB, partsAtOnce: 2 },
+  file: { partBytes: MIB, partsAtOnce: 4 },
+} as const;
+
+const kills = process.env["BERTH_SOAK"] === "1" ? 100 : 10;
+
+interface SourceModel {
+  readonly prefix: string;
+  readonly files: readonly string[];
+  readonly bytes: number;
+  readonly hashes: ReadonlyMap<string, string>;
+  readonly digest: string;
+}
+
+let rig: KillRig;
+/** Shards of some parts, files of a part at most, and many whose records are written together. */
+let large: SourceModel;
+/** One file of some parts, and few others. */
+let small: SourceModel;
+
+function writeLarge(folder: string): void {
+  cpSync(llamaFolder({ weightBytes: 64e6, shards: 4 }), folder, { recursive: true });
+  const choose = chooser(7);
+  const notes = (name: string, count: number, bytes: () => number): void => {
+    for (let n = 0; n < count; n++) writeFileSync(join(folder, `${name}-${String(n)}.txt`), Buffer.alloc(bytes(), `${name} ${String(n)}, `)); // prettier-ignore
+  };
+  notes("medium", 6, () => 300 * KIB + choose(600 * KIB));
+  notes("small", 100, () => 1 + choose(128 * KIB));
+}
+
+function writeSmall(folder: string): void {
+  const length = 6 * MIB;
+  const weights = safetensors({ w: { dtype: "U8", shape: [length], data_offsets: [0, length] } }, length);
+  for (const [path, content] of Object.entries(tinyModel({ "model.safetensors": weights })))
+    writeFileSync(join(folder, path), content);
+}
+
+const sumOf = (counts: Iterable<number>): number => [...counts].reduce((sum, count) => sum + count, 0);
+
+async function putModel(prefix: string, write: (folder: string) => void): Promise<SourceModel> {
+  const folder = mkdtempSync(join(tmpdir(), "berth-model-"));
+  try {
+    write(folder);
+    await putSource(rig, prefix, folder);
+    const files = filesBelow(folder);
+    const bytes = sumOf(files.map((path) => statSync(join(folder, path)).size));
+    return { prefix, files, bytes, hashes: hashesOf(folder), digest: digestOf(folder, files) };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+before(async () => {
+  rig = await startKillRig();
+  large = await putModel("large/", writeLarge);
+  small = await putModel("small/", writeSmall);
+});
+after(() => rig.stop());
+
+const rangeOf = ({ path, offset, lengthBytes }: Asked): string => `${path} ${String(offset)} ${String(lengthBytes)}`;
+
+/** What was asked for to be copied: each range that inspection reads has been read once before. */
+function copiedOf({ asked }: RunEnd, inspected: readonly string[]): Asked[] {
+  const left = [...inspected];
+  return asked.filter((one) => {
+    const at = left.indexOf(rangeOf(one));
+    if (at >= 0) left.splice(at, 1);
+    return at < 0;
+  });
+}
+
+const bytesHeld = ({ finished, parts }: Held): number =>
+  sumOf([...finished.values()].map(({ bytes }) => bytes)) + openBytes({ parts });
+const openBytes = ({ parts }: Pick<Held, "parts">): number => sumOf([...parts.values()].flatMap((one) => [...one.values()])); // prettier-ignore
+const askedBytes = (asked: readonly Asked[]): number => sumOf(asked.map(({ lengthBytes }) => lengthBytes));
+
+interface Course {
+  readonly kind: StoreKind;
+  readonly copied: readonly Asked[];
+  readonly sent: readonly string[];
+  /** What the store held when the run began, and when it was over. */
+  readonly begun: Held;
+  readonly ended: Held;
+}
+
+/** Whether only a record that is written together with others can be missing: then it may be read again, but it is no loss of this death. */
+const isStanding = ({ finished }: Held, path: string): boolean => {
+  const file = finished.get(path);
+  return file !== undefined && (file.isRecorded || file.bytes <= BATCHED.bytes);
+};
+
+/** Nothing that has its name is written again, and of what stands only small files are read again. */
+function checkFinished({ copied, begun, ended }: Course): void {
+  for (const [path, { mark }] of begun.finished) assert.equal(ended.finished.get(path)?.mark, mark, `${path} was touched`); // prettier-ignore
+  const again = copied.filter(({ path }) => isStanding(begun, path));
+  const others = again.filter(({ path }) => begun.finished.get(path)?.isRecorded).map(rangeOf);
+  assert.deepEqual(others, [], "finished files were read again");
+  assert.ok(again.length <= BATCHED.files, `${String(again.length)} small files that were finished were read again`);
+}
+
+const partsOf = ({ parts }: Held): string[] =>
+  [...parts].flatMap(([path, numbers]) => [...numbers.keys()].map((number) => partName(path, number)));
+
+/** A folder's parts are read from the disk. A bucket shows nothing of an open upload: its parts are read for their hash alone, and not sent. */
+function checkParts({ kind, copied, sent, begun, ended }: Course): void {
+  const known = new Set(partsOf(begun));
+  const read = copied.map(({ path, offset }) => partName(path, offset / shapes[kind].partBytes));
+  const brought = kind === "file" ? read : sent;
+  assert.deepEqual(brought.filter((part) => known.has(part)), [], "parts that were there were brought again"); // prettier-ignore
+  const kept = new Set(partsOf(ended));
+  const open = partsOf({ ...begun, parts: new Map([...begun.parts].filter(([path]) => !ended.finished.has(path))) });
+  assert.deepEqual(open.filter((part) => !kept.has(part)), [], "parts that were there are gone"); // prettier-ignore
+  if (kind === "s3") assert.ok(ended.parts.size <= OPEN_FILES, `open were ${[...ended.parts.keys()].join(", ")}`);
+}
+
+/** What docs/import.md states of a death at any byte: each range that was read is stored, or was in flight. */
+function checkCourse(course: Course): void {
+  const { kind, copied, ended } = course;
+  const { partBytes, partsAtOnce } = shapes[kind];
+  checkFinished(course);
+  checkParts(course);
+  assert.equal(new Set(copied.map(rangeOf)).size, copied.length, "ranges were read twice by one process");
+  const isStored = ({ path, offset }: Asked): boolean =>
+    isStanding(ended, path) || ended.parts.get(path)?.has(offset / partBytes) === true;
+  const lost = copied.filter((one) => !isStored(one));
+  const bytes = askedBytes(lost);
+  assert.ok(bytes <= partsAtOnce * partBytes, `${String(bytes)} bytes were lost:\n${lost.map(rangeOf).join("\n")}`);
+}
+
+async function checkWhole(model: SourceModel, store: KilledStore, { code, digest, said }: RunEnd): Promise<void> {
+  assert.deepEqual([code, digest], [0, model.digest], said);
+  assert.deepEqual(hashesOf(join(store.root, revision), model.files), model.hashes);
+  assert.deepEqual(await leftIn(rig, store, model.files), []);
+}
+
+const nothing: Held = { finished: new Map(), parts: new Map() };
+
+/** Runs importers of that model into stores of that kind, which are gone with the test. */
+async function newImporters(t: TestContext, kind: StoreKind, { prefix }: SourceModel) {
+  let stores = 0;
+  const newStore = async (): Promise<KilledStore> => {
+    const store = await newKilledStore(rig, kind, `${prefix.slice(0, -1)}-${String(stores++)}`);
+    t.after(() => store.remove());
+    return store;
+  };
+  const run = (store: KilledStore, change: Partial<RunOptions> = {}): Promise<RunEnd> =>
+    runImporter(rig, { prefix, ...shapes[kind], storeUrl: store.url, ...change });
+  const inspected = (await run(await newStore(), { copy: false })).asked.map(rangeOf);
+  return { newStore, run, copied: (end: RunEnd) => copiedOf(end, inspected) };
+}
+
+for (const kind of kinds) {
+  const { partBytes } = shapes[kind];
+  test(`${kind}: killed at ${String(kills)} random bytes, an import loses what was in flight and nothing else`, async (t) => {
+    t.diagnostic(`seed ${String(fuzzSeed)} (SEED= repeats it)`);
+    const choose = chooser(fuzzSeed);
+    const { newStore, run, copied } = await newImporters(t, kind, large);
+    const before = rig.gate.passed;
+    const unhurt = await newStore();
+    const end = await run(unhurt);
+    const wholeBytes = rig.gate.passed - before;
+    await checkWhole(large, unhurt, end);
+    assert.equal(askedBytes(copied(end)), large.bytes, "unhurt, it reads each byte once");
+    let killed = 0;
+    const live = async (store: KilledStore, begun: Held): Promise<Held | undefined> => {
+      // Some more than what is left, so that lives end before their deaths are near to each other.
+      const left = Math.ceil(wholeBytes * Math.max(1 / 4, 1 - bytesHeld(begun) / large.bytes));
+      const ended = await run(store, killed < kills ? { killAfterBytes: 1 + choose(left) } : {});
+      const held = await heldIn(rig, store, partBytes);
+      checkCourse({ kind, copied: copied(ended), sent: ended.sent, begun, ended: held });
+      if (ended.isKilled) killed++;
+      else await checkWhole(large, store, ended);
+      return ended.isKilled ? held : undefined;
+    };
+    for (let lives = 0; killed < kills; lives++) {
+      const store = await newStore();
+      try {
+        for (let held: Held | undefined = nothing; held;) held = await live(store, held);
+      } catch (error) {
+        const where = `seed ${String(fuzzSeed)}, life ${String(lives)}, after ${String(killed)} kills`;
+        throw new Error(`${where}: ${(error as Error).message}`, { cause: error });
+      }
+      store.remove();
+    }
+  });
+
+  test(`${kind}: killed in place of each request after its last file, an import reads nothing again and loses nothing`, async (t) => {
+    const { newStore, run, copied } = await newImporters(t, kind, small);
+    let deaths = 0;
+    for (; ; deaths++) {
+      const store = await newStore();
+      const dying = await run(store, { diesAt: deaths });
+      if (!dying.isKilled) break;
+      const begun = await heldIn(rig, store, partBytes);
+      assert.deepEqual([...begun.finished.keys()].sort(), small.files);
+      const manifest = markOf(store, "MANIFEST.json");
+      const end = await run(store);
+      assert.deepEqual(copied(end), []);
+      checkFinished({ kind, copied: [], sent: [], begun, ended: await heldIn(rig, store, partBytes) });
+      assert.equal(markOf(store, "MANIFEST.json"), manifest ?? markOf(store, "MANIFEST.json"), "it was written again");
+      await checkWhole(small, store, end);
+    }
+    assert.ok(deaths >= 5, `it was killed before the manifest, behind it, and amid the tidying up: ${String(deaths)}`);
+  });
+}
