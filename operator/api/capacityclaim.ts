@@ -50,6 +50,9 @@ export const capacityClaimStatus = z
     releasedAt: writtenOnce("releasedAt").describe("When the node stopped belonging to the pool."),
     lastSeenAt: instant.optional().describe("Last proof of life of the node, refreshed once per sealed window."),
     sealedThrough: instant.optional().describe("End of the last sealed window that contains this claim's seconds."),
+    unreadyThrough: instant
+      .optional()
+      .describe("End of the last window that was sealed while it was not known that the node had been ready."),
   })
   .describe("The claim's times with their evidence; written by Berth alone.");
 

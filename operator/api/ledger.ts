@@ -207,6 +207,9 @@ export const closing = z.object({
       sources: z.record(z.string(), z.string()).optional(),
       estimatedStart: z.boolean().optional(),
       estimatedEnd: z.boolean().optional(),
+      /** Marks of the claim: what of it is sealed, and up to where it was not known to be ready. */
+      sealedThrough: second.optional(),
+      unreadyThrough: second.optional(),
     }),
   ),
 });

@@ -8,6 +8,7 @@ import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { putClosing } from "../../operator/controllers/closing.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { readRecorded, readSealed, recordedWindows, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
@@ -15,7 +16,7 @@ import { addQuantities } from "../../operator/plan/metering/fold.ts";
 import { shardOf } from "../../operator/plan/metering/identity.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
-import { claim, deployment, instant, pool } from "./meteringobjects.ts";
+import { CLUSTER, claim, deployment, instant, pool } from "./meteringobjects.ts";
 import { dump, running, sealerAt } from "./sealerrig.ts";
 
 async function freshLedger(t: TestContext): Promise<Ledger> {
@@ -95,6 +96,57 @@ test("a claim that was not known when its hours were sealed is added, also to an
   const { findings, records } = await verifyLedger(ledger);
   assert.deepEqual(findings, []);
   assert.equal(records, 4);
+});
+
+async function readyOf(ledger: Ledger, h: string): Promise<number> {
+  const start = secondsOf(instant(`${h}:00:00`));
+  const [window] = await recordedWindows(ledger, start, start + 3600);
+  return window ? addQuantities(await readRecorded(ledger, window)).readyNodeSeconds : 0;
+}
+
+const unready = (one: ReturnType<typeof claim>) => {
+  const { readyAt: _, ...status } = one.status ?? {};
+  return { ...one, status };
+};
+const marks = (sealed: string, unreadyThrough: string, one: ReturnType<typeof claim>) => ({
+  ...one,
+  status: { ...one.status, sealedThrough: instant(sealed), unreadyThrough: instant(unreadyThrough) },
+});
+
+test("a node that turns out to have been ready in sealed time is made good by the next window, once, and the mark goes", async (t) => {
+  const ledger = await freshLedger(t);
+  const first = sealerAt({ ledger, at: "12:06:00", objects: withClaims(unready(n1())) });
+  await first.sealer.pass();
+  assert.deepEqual([await readyOf(ledger, "10"), await readyOf(ledger, "11")], [0, 0]);
+  const marking = `{"status":{"sealedThrough":"${instant("12:00:00")}","unreadyThrough":"${instant("12:00:00")}"}}`;
+  assert.ok(first.writes.includes(`patch CapacityClaim n1 ${marking}`), first.writes.join("\n"));
+  const sealed = await dump(ledger);
+  const known = withClaims(marks("12:00:00", "12:00:00", n1()));
+  const second = sealerAt({ ledger, at: "13:06:00", objects: known });
+  await second.sealer.pass();
+  const hours = () => Promise.all(["10", "11", "12"].map((h) => readyOf(ledger, h)));
+  assert.deepEqual(await hours(), [2740, 3600, 3600]);
+  assert.equal(await billableOf(ledger, "10"), 2740, "nothing else moves");
+  const cleared = `{"status":{"sealedThrough":"${instant("13:00:00")}","unreadyThrough":null}}`;
+  assert.ok(second.writes.includes(`patch CapacityClaim n1 ${cleared}`), second.writes.join("\n"));
+  const after = await dump(ledger);
+  for (const [key, body] of Object.entries(sealed)) assert.equal(after[key], body, `${key} was edited`);
+  // Dead between sealing and marking: nothing is added twice.
+  await sealerAt({ ledger, at: "14:06:00", objects: known }).sealer.pass();
+  assert.deepEqual(await hours(), [2740, 3600, 3600]);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
+test("what a claim's marks say is in the closing object, too: late readiness of a pool that goes is not lost", async (t) => {
+  const ledger = await freshLedger(t);
+  await sealerAt({ ledger, at: "12:06:00", objects: withClaims(unready(n1())) }).sealer.pass();
+  const gonePool = pool({ deployment: "chat", sizes: [["10:12:00", 1]], deleted: "12:20:00" });
+  const ended = marks("12:00:00", "12:00:00", n1("12:30:00"));
+  await putClosing(ledger, { deployment: undefined, pool: gonePool, claims: [ended], clusterId: CLUSTER });
+  await sealerAt({ ledger, at: "13:06:00", objects: { deployments: [], pools: [], claims: [] } }).sealer.pass();
+  const hours = await Promise.all(["10", "11", "12"].map((h) => readyOf(ledger, h)));
+  assert.deepEqual(hours, [2740, 3600, 1200]);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
 });
 
 test("two leaders that knew different things: what is stored first stays, the next window brings the difference, nothing is forgotten before", async (t) => {

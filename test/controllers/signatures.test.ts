@@ -135,11 +135,14 @@ test("a segment that somebody else wrote first is kept, counted as a conflict, a
 });
 
 test("a manifest that somebody else planted is taken for the newest window, and never signed", async () => {
-  const text = Buffer.from((await (await sealed()).get(manifest("09"))) ?? []).toString();
+  const honest = await sealed();
+  const text = Buffer.from((await honest.get(manifest("09"))) ?? []).toString();
   const forged = text.replace(/"billableNodeSeconds":\d+/, '"billableNodeSeconds":1');
   assert.notEqual(forged, text);
   const ledger = freshLedger();
   await putClosing(ledger, gone);
+  const segment = "v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz";
+  await ledger.putOnce(segment, Buffer.from((await honest.get(segment)) ?? []));
   await ledger.putOnce(manifest("09"), Buffer.from(forged));
   await sealerAt({ ledger, at: "10:06:00", signer: key.signer }).sealer.pass();
   assert.equal(await ledger.get(signature("09")), undefined);

@@ -45,7 +45,7 @@ export function adjustmentLines(
   const recorded = stored.filter((line) => !isEvidence(line));
   const rev = 1 + stored.reduce((most, line) => Math.max(most, line.rev), 0);
   const records = differences(truth, recorded, rev);
-  // Who held the seconds is recorded also where that leaves their number: what is forgotten by then cannot disprove it any more.
+  // Who held the seconds, and since when ready, is recorded also where that leaves their number: what is forgotten by then cannot say it any more.
   const restated = records.length === 0 && !sameHolders(known, merged);
   // Lines of evidence never stand alone: one adjustment that adds nothing follows them.
   if (restated) records.push(...differences(truth, recorded, rev, { withNone: true }).slice(0, 1));
@@ -56,7 +56,9 @@ export function adjustmentLines(
 function sameHolders(known: readonly PoolHistory[], merged: readonly PoolHistory[]): boolean {
   const holders = (pools: readonly PoolHistory[]) =>
     canonicalJson(
-      pools.flatMap(({ claims }) => claims.map(({ id, claimedAt, releasedAt }) => ({ id, claimedAt, releasedAt }))),
+      pools.flatMap(({ claims }) =>
+        claims.map(({ id, claimedAt, readyAt, releasedAt }) => ({ id, claimedAt, readyAt, releasedAt })),
+      ),
     );
   return holders(known) === holders(merged);
 }
@@ -148,17 +150,18 @@ function mergePool(stored: PoolHistory, now: PoolHistory): PoolHistory {
   };
 }
 
-/** A proven instant is not given up for an estimate, nor a known one for none. */
+/** A proven instant is not given up for an estimate, nor a known one for none, nor a first one for a later one of its kind. */
 function mergeClaim(stored: ClaimInterval, now: ClaimInterval): ClaimInterval {
   const end =
     now.releasedAt === undefined || (now.estimatedEnd && stored.releasedAt !== undefined && !stored.estimatedEnd);
   const start = now.estimatedStart && !stored.estimatedStart;
-  const [ended, begun, ready] = [end ? stored : now, start ? stored : now, now.readyAt === undefined ? stored : now];
+  const [ended, begun] = [end ? stored : now, start ? stored : now];
+  const ready = (now.readyAt ?? Infinity) < (stored.readyAt ?? Infinity) ? now : stored;
   return {
     id: now.id,
     claimedAt: begun.claimedAt,
     estimatedStart: begun.estimatedStart,
-    readyAt: ready.readyAt,
+    readyAt: ready.readyAt && Math.max(ready.readyAt, begun.claimedAt),
     releasedAt: ended.releasedAt,
     estimatedEnd: ended.estimatedEnd,
     sources: {

@@ -29,6 +29,7 @@ export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput)
   const history = historyOfPool(pool, deployment, claims);
   const at = (seconds: number | undefined) => (seconds === undefined ? undefined : instantOfSeconds(seconds));
   const { namespace, namespaceUID, deploymentName, deploymentUID, poolUID, sku, gpus } = history;
+  const marks = new Map(claims.map(({ metadata, status }) => [metadata.name, status]));
   return {
     schema: CLOSING_SCHEMA,
     cluster: clusterId,
@@ -41,6 +42,8 @@ export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput)
       readyAt: at(claim.readyAt),
       releasedAt: at(claim.releasedAt),
       ...(claim.sources && { sources: { ...claim.sources } }),
+      sealedThrough: marks.get(claim.id)?.sealedThrough,
+      unreadyThrough: marks.get(claim.id)?.unreadyThrough,
       ...(claim.estimatedStart ? { estimatedStart: true } : {}),
       ...(claim.estimatedEnd ? { estimatedEnd: true } : {}),
     })),

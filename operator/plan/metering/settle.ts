@@ -14,11 +14,12 @@ import { instantOfSeconds, secondsOf } from "./windows.ts";
 /**
  * Writes that are owed to one claim once everything before `sealedThrough` (seconds) is sealed: none where it is marked already,
  * one while it is open, and the two that let it go when its last second is sealed. They run in order. One that the ledger closed goes
- * with its node: without a record the node would look like one that was never recorded.
+ * with its node: without a record the node would look like one that was never recorded. `claim` is what was sealed: what became known
+ * of it meanwhile is late.
  */
 export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSeenAt: string | undefined): Write[] {
   const { name, uid, resourceVersion, finalizers: held = [] } = claim.metadata;
-  const { claimedAt, releasedAt, sealedThrough: marked } = claim.status ?? {};
+  const { claimedAt, readyAt, releasedAt, sealedThrough: marked, unreadyThrough } = claim.status ?? {};
   const target = { resource: capacityClaims, name } as const;
   if (!claimedAt || secondsOf(claimedAt.time) >= sealedThrough || sealedEndOf(claim)) return [];
   if (releasedAt && secondsOf(releasedAt.time) <= sealedThrough) {
@@ -33,7 +34,13 @@ export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSee
   }
   const through = instantOfSeconds(sealedThrough);
   if (marked === through) return [];
-  const status = { sealedThrough: through, ...(lastSeenAt === undefined ? {} : { lastSeenAt }) };
+  const status = {
+    sealedThrough: through,
+    ...(!readyAt && { unreadyThrough: through }),
+    // What came late was made good by what is sealed now.
+    ...(readyAt && unreadyThrough !== undefined && { unreadyThrough: null }),
+    ...(lastSeenAt !== undefined && { lastSeenAt }),
+  };
   return [{ op: "patch", ...target, body: { status }, manager: fieldManagers.status, subresource: "status" }];
 }
 

@@ -145,7 +145,12 @@ test("a lost pool object, or an estimate after a proof, takes nothing away from 
     claims: [claim({ id: "n", claimed: "09:00:00", released: "10:10:00", estimatedEnd: true })],
   };
   const open = { ...known, claims: [claim({ id: "n", claimed: "09:00:00" })] };
-  for (const now of [orphan, guessed, open, { ...known, claims: [] }])
+  // Read again after a loss, from a node that went to and fro since.
+  const again = {
+    ...known,
+    claims: [claim({ id: "n", claimed: "09:00:00", ready: "10:20:00", released: "10:30:00" })],
+  };
+  for (const now of [orphan, guessed, open, again, { ...known, claims: [] }])
     assert.deepEqual(adjustmentLines(stored, [now], { window: hour(10), clusterId }), []);
 });
 
