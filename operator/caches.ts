@@ -1,4 +1,5 @@
 /** Every cache of the operator role: what is watched, which of it is kept, and by what it can be found. Part of the composition root. */
+import { isOfStatus } from "./api/allocatable.ts";
 import { capacityClaims, clusterModels, gpuNodePools, modelDeployments, models, nodeTypes } from "./api/resources.ts";
 import { MANAGED_BY, fieldManagers, labels } from "./api/keys.ts";
 import {
@@ -203,7 +204,13 @@ export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches
       deps,
     ),
     nodes: newReflector(
-      { resource: nodes, keepManagers: [fieldManagers.claim], transform: slimNode, indexes: nodeIndexes },
+      {
+        resource: nodes,
+        keepManagers: [fieldManagers.claim],
+        keepEntry: isOfStatus,
+        transform: slimNode,
+        indexes: nodeIndexes,
+      },
       deps,
     ),
   };

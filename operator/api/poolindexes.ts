@@ -1,4 +1,5 @@
 /** Names and keys of the cache indexes that the providers and the pool controller look things up by. */
+import { slimEntry } from "./allocatable.ts";
 import type { CapacityClaim } from "./capacityclaim.ts";
 import type { GPUNodePool } from "./gpunodepool.ts";
 import { nodePoolOf, NODEPOOL_LABEL } from "./karpenter.ts";
@@ -53,5 +54,10 @@ export const eventIndexes = { [BY_POOL]: (event: CoreEvent) => nodePoolOf(event.
 export function slimNode(node: Node): Node {
   const { allocatable, conditions } = node.status ?? {};
   const ready = conditions?.filter(({ type }) => type === "Ready");
-  return { ...node, status: { ...(allocatable && { allocatable }), ...(ready && { conditions: ready }) } };
+  const { managedFields, ...metadata } = node.metadata;
+  return {
+    ...node,
+    metadata: managedFields ? { ...metadata, managedFields: managedFields.map(slimEntry) } : metadata,
+    status: { ...(allocatable && { allocatable }), ...(ready && { conditions: ready }) },
+  };
 }

@@ -2,6 +2,7 @@
 import { capacityClaims, gpuNodePools, modelDeployments, nodeTypes } from "../../operator/api/resources.ts";
 import type { CapacityClaim } from "../../operator/api/capacityclaim.ts";
 import { coreEvents, nodeClaims, nodePools } from "../../operator/api/karpenter.ts";
+import { isOfStatus } from "../../operator/api/allocatable.ts";
 import { fieldManagers, labels, MANAGED_BY } from "../../operator/api/keys.ts";
 import { nodes, pods } from "../../operator/api/kubernetes.ts";
 import {
@@ -84,7 +85,13 @@ function newCaches(deps: ReflectorDeps, namespace: string | undefined) {
     ),
     claims: newReflector({ resource: capacityClaims, indexes: claimIndexes }, deps),
     nodes: newReflector(
-      { resource: nodes, keepManagers: [fieldManagers.claim], indexes: nodeIndexes, transform: slimNode },
+      {
+        resource: nodes,
+        keepManagers: [fieldManagers.claim],
+        keepEntry: isOfStatus,
+        indexes: nodeIndexes,
+        transform: slimNode,
+      },
       deps,
     ),
     pods: newReflector({ resource: pods, labelSelector: ours, indexes: podIndexes }, deps),

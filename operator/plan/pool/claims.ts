@@ -61,10 +61,16 @@ export function claimDates(seen: PoolSnapshot, lost: readonly CapacityUnit[]): r
   ];
 }
 
-/** Once the end is known nothing else may tell the claim's times any more, and a restore from backup drops the status. */
+/**
+ * What nothing else may tell any more, since a restore from backup drops the status: all times once the end is known, and when the node
+ * was ready, which is not read again as it was (unless it was by its very claim).
+ */
 function repeatedTimes(claim: CapacityClaim, dates: ClaimTimes): readonly Write[] {
-  if (!dates.releasedAt || claimTimesOf(claim)?.releasedAt) return [];
   const { claimedAt, readyAt } = claim.status ?? {};
+  const kept = claimTimesOf(claim);
+  const ended = dates.releasedAt && !kept?.releasedAt;
+  const ready = dates.readyAt && !kept?.readyAt && dates.readyAt.time !== (dates.claimedAt ?? claimedAt)?.time;
+  if (!ended && !ready) return [];
   const text = claimTimesText({ claimedAt, readyAt, ...dates });
   const { name } = claim.metadata;
   const body = { metadata: { annotations: { [annotations.claimTimes]: text } } };

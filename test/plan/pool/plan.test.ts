@@ -21,7 +21,7 @@ describe("a living pool", () => {
   });
 
   test("dates a claim and reports ready in one pass", () => {
-    const held = unit("a");
+    const held = unit("a", { readyAt: unit("a").claimedAt });
     const plan = planPool(snapshot({ units: [held], claims: [claimOf(held, {})] }));
     assert.deepEqual(steps(plan), [["patch CapacityClaim uid-a-1"]]);
     assert.equal(readyReason(plan), "True NodesReady: 1 of 1 nodes ready");

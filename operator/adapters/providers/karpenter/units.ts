@@ -3,9 +3,10 @@ import type { CapacityClaim } from "../../../api/capacityclaim.ts";
 import type { NodeClaim } from "../../../api/karpenter.ts";
 import { finalizers } from "../../../api/keys.ts";
 import { claimTimesOf } from "../../../api/lastclaim.ts";
+import type { ClaimTimes } from "../../../api/lastclaim.ts";
 import type { Node, ObjectCondition } from "../../../api/kubernetes.ts";
 import type { CapacityQuery, CapacityUnit, Evidence } from "../../../ports.ts";
-import { healthOf } from "../node.ts";
+import { healthOf, provenReady } from "../node.ts";
 
 /**
  * The unit of one NodeClaim. It begins with the transition of `Launched` to True (the instance exists) and ends with that
@@ -19,6 +20,7 @@ export function unitOfNodeClaim(
 ): CapacityUnit {
   const { name, uid = "", deletionTimestamp, finalizers: held = [] } = nodeClaim.metadata;
   const claimedAt = claim?.status?.claimedAt ?? transition(nodeClaim, "Launched");
+  const kept = claim && claimTimesOf(claim);
   const ours = held.includes(finalizers.claim);
   const gone = deletionTimestamp !== undefined && held.every((entry) => entry === finalizers.claim);
   const terminated = transition(nodeClaim, "InstanceTerminating");
@@ -33,7 +35,7 @@ export function unitOfNodeClaim(
     claimName: uid,
     ref: { provider: "karpenter", kind: "NodeClaim", name, uid },
     state,
-    ...healthFacts(nodeClaim, node, query, claimedAt),
+    ...healthFacts(nodeClaim, node, query, { claimedAt, readyAt: claim?.status?.readyAt ?? kept?.readyAt }),
     ...(over && CLAIM_OVER),
     ...(claimedAt && { claimedAt }),
     ...(deletionTimestamp && claimedAt && end && { releasedAt: end }),
@@ -50,17 +52,19 @@ function healthFacts(
   nodeClaim: NodeClaim,
   node: Node | undefined,
   query: CapacityQuery,
-  claimedAt: Evidence | undefined,
+  recorded: Pick<ClaimTimes, "claimedAt" | "readyAt">,
 ): Pick<CapacityUnit, "ready" | "problem" | "unreadySince" | "nodeName" | "readyAt"> {
-  if (!node) return { ready: false, ...named(nodeClaim.status?.nodeName), ...said(notThere(nodeClaim)) };
+  const before = recorded.readyAt && { readyAt: recorded.readyAt };
+  if (!node) return { ready: false, ...named(nodeClaim.status?.nodeName), ...said(notThere(nodeClaim)), ...before };
   const health = healthOf(node, query.template?.gpu);
   const nodeName = node.metadata.name;
+  const { claimedAt } = recorded;
   const began = claimedAt?.time ?? health.since;
-  const readyAt: Evidence = { time: later(began, health.since), evidence: `Node/${nodeName} Ready` };
+  const readyAt = recorded.readyAt ?? (claimedAt && provenReady(node, query.template?.gpu, claimedAt));
   return {
     ready: health.ready,
     nodeName,
-    ...(health.ready && claimedAt && { readyAt }),
+    ...(readyAt && { readyAt }),
     ...said(health.problem),
     ...(health.unreadySince !== undefined && { unreadySince: Math.max(health.unreadySince, Date.parse(began)) }),
   };
@@ -110,10 +114,6 @@ export function unitOfVanished(claim: CapacityClaim): CapacityUnit {
     damaged: false,
     residue: false,
   };
-}
-
-function later(a: string, b: string): string {
-  return Date.parse(a) >= Date.parse(b) ? a : b;
 }
 
 function named(nodeName: string | undefined): { readonly nodeName?: string } {

@@ -5,7 +5,7 @@ import type { Node } from "../../../api/kubernetes.ts";
 import { claimTimesOf, lastClaimOf, staticClaimName } from "../../../api/lastclaim.ts";
 import type { ClaimTimes, LastClaim } from "../../../api/lastclaim.ts";
 import type { CapacityQuery, CapacityUnit, Evidence } from "../../../ports.ts";
-import { healthOf, isMarked } from "../node.ts";
+import { healthOf, isMarked, provenReady } from "../node.ts";
 
 /**
  * The unit of one open claim. `node` is the Node with the claim's UID, undefined when it is gone. Evidence of claim and
@@ -79,12 +79,13 @@ function held(
   const claimedAt = claim?.status?.claimedAt ?? began(node, lastClaimOf(node)) ?? fallback(claim);
   // Without any proof it begins with its record, which is made next: never earlier than can be shown.
   if (!claimedAt) return { state: "held", nodeName: node.metadata.name, ready: health.ready, object: node };
-  const readyAt: Evidence = { time: later(claimedAt.time, health.since), evidence: `Node/${node.metadata.name} Ready` };
+  const readyAt =
+    claim?.status?.readyAt ?? readyWhenClaimed(claimedAt) ?? provenReady(node, query.template?.gpu, claimedAt);
   return {
     state: "held",
     nodeName: node.metadata.name,
     claimedAt,
-    ...(health.ready && { readyAt }),
+    ...(readyAt && { readyAt }),
     ready: health.ready,
     ...(health.problem !== undefined && { problem: health.problem }),
     ...(health.unreadySince !== undefined && {
@@ -92,6 +93,14 @@ function held(
     }),
     object: node,
   };
+}
+
+/**
+ * Only a node that is Ready with all its GPUs is claimed (isCandidate), and the patch names the version of the Node that says so: at its
+ * instant both held, whatever the node says by now. That is not known of an instant that is estimated.
+ */
+function readyWhenClaimed({ time, evidence, estimated }: Evidence): Evidence | undefined {
+  return estimated ? undefined : { time, evidence: `${evidence}: Ready with all GPUs when claimed` };
 }
 
 /** A node that carries the pool's label though no open claim says so. */
@@ -141,8 +150,4 @@ function fallback(claim: CapacityClaim | undefined): Evidence | undefined {
 export function releaseTime(node: Node): string | undefined {
   const last = lastClaimOf(node);
   return last && !last.held ? (patchTime(node)?.time ?? last.notBefore) : undefined;
-}
-
-function later(a: string, b: string): string {
-  return Date.parse(a) >= Date.parse(b) ? a : b;
 }
