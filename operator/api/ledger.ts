@@ -212,6 +212,15 @@ export const closing = z.object({
       unreadyThrough: second.optional(),
     }),
   ),
+  /** What the deployment's series had reached at `through`, since its status goes with it. */
+  counted: z
+    .object({
+      through: second,
+      counters: z.array(
+        z.object({ sku: name, billable: z.int().min(0), claimed: z.int().min(0), ready: z.int().min(0) }),
+      ),
+    })
+    .optional(),
 });
 
 /** Columns of an exported record: what names it first, then what was counted, claims last. */

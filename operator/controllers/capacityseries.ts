@@ -14,7 +14,9 @@ export interface CapacitySeries {
   /** A window was sealed: counted at once where the base is known, which it is for a deployment that began in that window. */
   sealed(sealed: Pick<SealResult, "window" | "meters">, histories: readonly PoolHistory[]): void;
   /** A deployment's status is, or is about to be, this. */
-  settled(deployment: ModelDeployment, metering: DeploymentMetering): void;
+  settled(deployment: Pick<ModelDeployment, "metadata">, metering: DeploymentMetering): void;
+  /** Whether the base of a deployment is known. */
+  knows(deploymentUID: string): boolean;
   values(): readonly CapacityValue[];
 }
 
@@ -27,7 +29,7 @@ interface Counted {
 }
 
 /** What ended so long ago is scraped by now. */
-const keptSeconds = 86_400;
+export const keptSeconds = 86_400;
 
 export function newCapacitySeries(): CapacitySeries {
   const counted = new Map<string, Counted>();
@@ -50,6 +52,7 @@ export function newCapacitySeries(): CapacitySeries {
       if (known && known.through > through) return;
       counted.set(metadata.uid, { namespace, deployment: name, counters, through });
     },
+    knows: (deploymentUID) => counted.has(deploymentUID),
     values: () => [...counted].flatMap(([uid, one]) => valuesOf(uid, one)),
   };
 }

@@ -3,11 +3,21 @@ import type { ModelDeployment } from "../api/modeldeployment.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { meterSums } from "../plan/metering/segment.ts";
 import type { MeterSum } from "../plan/metering/segment.ts";
-import { isConsumed, meteringOf, settleClaim, settleDeployment, unsettledSince } from "../plan/metering/settle.ts";
-import type { WindowSum } from "../plan/metering/settle.ts";
+import {
+  countUp,
+  departingFrom,
+  isConsumed,
+  meteringOf,
+  settleClaim,
+  settleDeployment,
+  unsettledSince,
+} from "../plan/metering/settle.ts";
+import type { Departing, WindowSum } from "../plan/metering/settle.ts";
+import { instantOfSeconds } from "../plan/metering/windows.ts";
 import type { Write } from "../plan/plan.ts";
 import type { KubeWriter } from "../ports.ts";
 import { ConflictError } from "../runtime/errors.ts";
+import { keptSeconds } from "./capacityseries.ts";
 import { inTurns } from "./closing.ts";
 import type { SeenFacts } from "./facts.ts";
 import type { SealerDeps } from "./sealer.ts";
@@ -33,7 +43,9 @@ export async function settle(
   if (sealedThrough !== undefined) {
     const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
     const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
-    const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough });
+    const departing = unknownDeparting(deps, facts, sealedThrough);
+    const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough, departing });
+    for (const one of departing) countDeparting(deps, one, { sums: sums(one.uid), sealedThrough });
     const statuses = facts.deployments.map((deployment) => {
       const own = ownOf(deployment);
       const metering = meteringOf(deployment, { own, sums: sums(deployment.metadata.uid ?? ""), sealedThrough });
@@ -51,18 +63,44 @@ export async function settle(
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
 }
 
-/** Sums by deployment UID of every sealed window that some deployment's status does not contain yet. */
+/** Those whose series this process does not show: it began after their status was written for the last time. */
+function unknownDeparting(
+  { counters }: Pick<SealerDeps, "counters">,
+  facts: SeenFacts,
+  sealedThrough: number,
+): readonly Departing[] {
+  if (!counters) return [];
+  const oldest = sealedThrough - keptSeconds;
+  return departingFrom(facts).filter(({ uid, through }) => through >= oldest && !counters.knows(uid));
+}
+
+function countDeparting(
+  deps: Pick<SealerDeps, "counters">,
+  { uid, namespace, name, through, counters }: Departing,
+  { sums, sealedThrough }: { readonly sums: readonly WindowSum[]; readonly sealedThrough: number },
+): void {
+  const added = sums.filter(({ start }) => start >= through);
+  const now = added.reduce(countUp, [...counters]);
+  const metadata = { uid, namespace, name };
+  deps.counters?.settled({ metadata }, { sealedThrough: instantOfSeconds(sealedThrough), counters: now });
+}
+
+/** Sums by deployment UID of every sealed window that the status or the series of some deployment does not contain yet. */
 async function sumsOwed(
   deps: Pick<SealerDeps, "ledger">,
   at: Omit<Sealing, "histories"> & {
     readonly sealedThrough: number;
     readonly ownOf: (deployment: ModelDeployment) => readonly PoolHistory[];
+    readonly departing: readonly Departing[];
   },
 ): Promise<(deploymentUID: string) => readonly WindowSum[]> {
-  const { facts, ownOf, sealedThrough } = at;
+  const { facts, ownOf, sealedThrough, departing } = at;
   const sealed = at.sealed.filter(({ window }) => window.start < sealedThrough);
   const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
-  const starts = living.flatMap((deployment) => unsettledSince(deployment, ownOf(deployment)) ?? []);
+  const starts = [
+    ...living.flatMap((deployment) => unsettledSince(deployment, ownOf(deployment)) ?? []),
+    ...departing.map(({ through }) => through),
+  ];
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
   const oldest = sealed.reduce((least, { window }) => Math.min(least, window.start), sealedThrough);
   const byDeployment = new Map<string, WindowSum[]>();

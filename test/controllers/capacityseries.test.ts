@@ -10,11 +10,12 @@ import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import type { ModelDeployment } from "../../operator/api/modeldeployment.ts";
 import { groupedUsage } from "../../operator/api/usage.ts";
+import { putClosing } from "../../operator/controllers/closing.ts";
 import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
-import { CLUSTER } from "./meteringobjects.ts";
+import { CLUSTER, instant } from "./meteringobjects.ts";
 import { receiver } from "./sinkbed.ts";
 import { sinkOn } from "./sinkrig.ts";
 import { running, sealerAt } from "./sealerrig.ts";
@@ -102,4 +103,52 @@ test("a deployment that ends within its first hour is in the series; one whose b
   const two = sealerAt({ ledger, at: "12:06:00", objects: { ...running, deployments: [] } });
   await two.sealer.pass();
   assert.deepEqual(await seriesOf(two), {}, "it went before this process could know what was counted");
+});
+
+/** chat after its first sealed hour, deleted at 11:40 by a process that is gone since. */
+async function going(ledger: Ledger) {
+  const one = sealerAt({ ledger, at: "11:06:00" });
+  await one.sealer.pass();
+  const world = written(running, one.writes);
+  const deleted = { deletionTimestamp: instant("11:40:00") };
+  const [chat] = world.deployments.map((all) => ({ ...all, metadata: { ...all.metadata, ...deleted } }));
+  const [pool] = world.pools.map((all) => ({ ...all, metadata: { ...all.metadata, ...deleted } }));
+  const end = { time: instant("11:45:00"), evidence: "test" };
+  const claims = world.claims.flatMap((claim) =>
+    claim.status?.claimedAt ? [{ ...claim, status: { ...claim.status, releasedAt: end } }] : [],
+  );
+  assert.ok(chat && pool);
+  return { shown: await seriesOf(one), chat, pool, claims };
+}
+
+const empty = { deployments: [], pools: [], claims: [] };
+
+test("the last hour of a deployment that goes is in the series of a process that began after it, by its status and by what it leaves behind", async (t) => {
+  for (const isGone of [false, true]) {
+    const ledger = await freshLedger(t);
+    const { shown, chat, pool, claims } = await going(ledger);
+    if (isGone) await putClosing(ledger, { deployment: chat, pool, claims, clusterId: CLUSTER });
+    const objects = isGone ? empty : { deployments: [chat], pools: [pool], claims };
+    const two = sealerAt({ ledger, at: "12:06:00", objects });
+    assert.deepEqual(await seriesOf(two), {}, "nothing is shown before the base is known");
+    await two.sealer.pass();
+    const now = await seriesOf(two);
+    assert.deepEqual(now, await sumsOf(ledger));
+    for (const [basis, value] of Object.entries(shown)) assert.ok((now[basis] ?? -1) > value, basis);
+  }
+});
+
+test("a process that died between the last window and forgetting the deployment is followed by one that shows the same", async (t) => {
+  const ledger = await freshLedger(t);
+  const { chat, pool, claims } = await going(ledger);
+  await putClosing(ledger, { deployment: chat, pool, claims, clusterId: CLUSTER });
+  const mute: Ledger = { ...ledger, remove: () => Promise.reject(new Error("killed")) };
+  const dying = sealerAt({ ledger: mute, at: "12:06:00", objects: empty });
+  await assert.rejects(dying.sealer.pass(), /killed/);
+  const shown = await seriesOf(dying);
+  const next = sealerAt({ ledger, at: "12:20:00", objects: empty });
+  await next.sealer.pass();
+  assert.deepEqual(await seriesOf(next), shown);
+  assert.deepEqual(shown, await sumsOf(ledger));
+  assert.deepEqual(await ledger.list("closing/"), []);
 });

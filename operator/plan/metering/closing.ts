@@ -47,7 +47,13 @@ export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput)
       ...(claim.estimatedStart ? { estimatedStart: true } : {}),
       ...(claim.estimatedEnd ? { estimatedEnd: true } : {}),
     })),
+    counted: countedIn(deployment),
   };
+}
+
+function countedIn(deployment: ModelDeployment | undefined): Closing["counted"] {
+  const { sealedThrough, counters } = deployment?.status?.metering ?? {};
+  return sealedThrough === undefined || !counters ? undefined : { through: sealedThrough, counters: [...counters] };
 }
 
 export function closingBody(input: ClosingInput): Uint8Array {

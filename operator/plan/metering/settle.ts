@@ -8,7 +8,7 @@ import { sealedEndOf } from "../../api/lastclaim.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";
 import { historiesOf } from "./history.ts";
-import type { PoolHistory } from "./history.ts";
+import type { Facts, PoolHistory } from "./history.ts";
 import { instantOfSeconds, secondsOf } from "./windows.ts";
 
 /**
@@ -94,6 +94,35 @@ export function meteringOf(deployment: ModelDeployment, at: Settlement): Deploym
     nodeSeconds: added.reduce((sum, { billableNodeSeconds }) => sum + billableNodeSeconds, nodeSeconds),
     counters: added.reduce(countUp, counters),
   };
+}
+
+/** A deployment that goes or is gone, and what its series had reached at `through` (seconds), when that was last written down. */
+export interface Departing {
+  readonly uid: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly through: number;
+  readonly counters: readonly CapacityCounters[];
+}
+
+/** Their status is not written any more, and then it goes; a closing object repeats it. */
+export function departingFrom({ deployments, closings }: Pick<Facts, "deployments" | "closings">): Departing[] {
+  const here = new Set(deployments.map(({ metadata }) => metadata.uid));
+  const going = deployments
+    .filter(({ metadata }) => metadata.deletionTimestamp)
+    .flatMap((deployment): Departing[] => {
+      const { uid = "", namespace = "", name } = deployment.metadata;
+      const { sealedThrough, counters = [] } = settledBefore(deployment) ?? {};
+      return sealedThrough === undefined ? [] : [{ uid, namespace, name, through: secondsOf(sealedThrough), counters }];
+    });
+  const gone = new Map<string, Departing>();
+  for (const { deploymentUID: uid, deploymentName: name, namespace, counted } of closings) {
+    if (!counted || here.has(uid)) continue;
+    const through = secondsOf(counted.through);
+    if (through > (gone.get(uid)?.through ?? -Infinity))
+      gone.set(uid, { uid, namespace, name, through, counters: counted.counters });
+  }
+  return [...going, ...gone.values()];
 }
 
 /** Counters with one more window; a window in which adjustments took back more than came counts as nothing. */
