@@ -35,7 +35,7 @@ export interface RatedLine {
 export interface RatingState {
   /** Node- and GPU-seconds by UTC month (like 2026-11), and in it by account, SKU and which of the two; versions of the list share them. */
   readonly used: ReadonlyMap<string, ReadonlyMap<string, number>>;
-  /** Seconds charged to sessions that have not ended. */
+  /** Seconds charged to sessions that have not ended; infinite where they are not all known, so that no minimum lacks any. */
   readonly sessions: ReadonlyMap<string, number>;
 }
 
@@ -124,15 +124,23 @@ function minimumSeconds(record: UsageRecord, price: SkuPrice, sessions: Map<stri
     const held = Math.max(0, Math.min(to, end ?? to) - Math.max(from, begin));
     const given = Math.min(held, Math.max(0, left));
     left -= given;
-    const charged = (sessions.get(id) ?? 0) + given;
+    const charged = (sessions.get(id) ?? chargedBefore(begin, from)) + given;
     if (end === undefined || end > to) {
       sessions.set(id, charged);
       continue;
     }
     sessions.delete(id);
-    if (charged > 0 && end - begin < minimum) extra += minimum - charged;
+    if (charged > 0 && end - begin < minimum) extra += Math.max(0, minimum - charged);
   }
   return extra;
+}
+
+/**
+ * Of a session that is seen for the first time: nothing where it begins here. Else its first seconds came, or will come, as adjustments,
+ * which do not say whose they are, so no minimum can be told to lack any.
+ */
+function chargedBefore(begin: number, from: number): number {
+  return begin < from ? Infinity : 0;
 }
 
 interface Slice {

@@ -75,6 +75,40 @@ test("a node that only stood in for another has no minimum", () => {
   );
 });
 
+const instantAt = (seconds: number) => new Date(seconds * 1000).toISOString().replace(".000Z", "Z");
+
+/** Hours from 10:00 on that a session of one node touches; the first `late` of them were sealed without it and are adjusted afterwards. */
+function sessionOf(begin: number, length: number, late: number): UsageRecord[][] {
+  const [start, end] = [Date.parse("2026-11-21T10:00:00Z") / 1000, begin + length];
+  const claims = [{ id: "n1", claimedAt: instantAt(start + begin), releasedAt: instantAt(start + end) }];
+  const open = claims.map(({ id, claimedAt }) => ({ id, claimedAt }));
+  const hours = Array.from({ length: Math.ceil(end / 3600) }, (_, i) => {
+    const billable = Math.max(0, Math.min(end, (i + 1) * 3600) - Math.max(begin, i * 3600));
+    const held = billable === 0 ? [] : end <= (i + 1) * 3600 ? claims : open;
+    return aRecord({ hour: 10 + i, billable, claims: held });
+  });
+  const adjusted = hours.slice(0, late).map((record) => ({ ...record, kind: "adjustment" as const, rev: 1 }));
+  const empty = hours.slice(0, late).map((_, i) => [aRecord({ hour: 10 + i, billable: 0 })]);
+  const rest = hours.slice(late).map((record) => [record]);
+  // They lie behind the records of the window that was sealed next.
+  rest[0] = [...(rest[0] ?? [aRecord({ hour: 10 + hours.length, billable: 0 })]), ...adjusted];
+  return [...empty, ...rest];
+}
+
+test("property: a session is charged its seconds or its minimum, once; one that is known late in part never more than the two", () => {
+  const minimum = 5400;
+  const list = aPriceList({ minimumSessionSeconds: minimum });
+  const seconds = fc.integer({ min: 1, max: 3 * 3600 });
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 3599 }), seconds, fc.integer({ min: 0, max: 4 }), (begin, length, late) => {
+      const lines = rate(sessionOf(begin, length, late), list);
+      const charged = lines.reduce((sum, line) => sum + line.seconds, 0);
+      const known = late === 0 ? Math.max(minimum, length) : length;
+      assert.equal(charged, known);
+    }),
+  );
+});
+
 test("tiers of a month: a record over a tier's end gives a line for each, and the next month begins anew", () => {
   const list = aPriceList({ unitPrice: undefined, tiers: [{ upTo: "2", unitPrice: "3" }, { unitPrice: "1" }] });
   const hours = [10, 11, 12].map((hour) => [aRecord({ hour, billable: 5400 })]);
