@@ -7,6 +7,7 @@ import { lateLines } from "../controllers/late.ts";
 import { newHead, readManifest } from "../controllers/ledgerreads.ts";
 import type { Finding } from "../controllers/verify.ts";
 import { historiesOf } from "../plan/metering/history.ts";
+import { metersOf } from "../plan/metering/records.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
 import type { KubeReader, Ledger, Log } from "../ports.ts";
 import { newKubeClient } from "../runtime/client.ts";
@@ -60,7 +61,8 @@ async function compareIntervals(ledger: Ledger, kube: KubeReader): Promise<Findi
   }));
   if (spans.length === 0) return [];
   const { cluster: clusterId, windowSeconds } = manifest;
-  const lines = await lateLines(ledger, { spans, histories, clusterId, windowSeconds, shards: 1, before: Infinity });
+  const question = { spans, meters: metersOf(histories), clusterId, windowSeconds, shards: 1, before: Infinity };
+  const lines = await lateLines(ledger, question);
   return (lines ?? []).flat().flatMap((line) => {
     if (isEvidence(line)) return [];
     const { namespace, deploymentName, billableNodeSeconds } = line;

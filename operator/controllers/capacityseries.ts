@@ -3,16 +3,15 @@
  * settled, so a new leader goes on where the last one was; nothing is shown of a deployment before its base is known.
  */
 import type { CapacityCounters, DeploymentMetering, ModelDeployment } from "../api/modeldeployment.ts";
-import { lifeOf } from "../plan/metering/fold.ts";
-import type { PoolHistory } from "../plan/metering/history.ts";
 import { countUp } from "../plan/metering/settle.ts";
 import { secondsOf } from "../plan/metering/windows.ts";
+import type { Histories } from "./histories.ts";
 import type { CapacityValue } from "./ledgermetrics.ts";
 import type { SealResult } from "./segments.ts";
 
 export interface CapacitySeries {
   /** A window was sealed: counted at once where the base is known, which it is for a deployment that began in that window. */
-  sealed(sealed: Pick<SealResult, "window" | "meters">, histories: readonly PoolHistory[]): void;
+  sealed(sealed: Pick<SealResult, "window" | "meters">, histories: Pick<Histories, "lifeOf">): void;
   /** A deployment's status is, or is about to be, this. */
   settled(deployment: Pick<ModelDeployment, "metadata">, metering: DeploymentMetering): void;
   /** Whether the base of a deployment is known. */
@@ -35,9 +34,8 @@ export function newCapacitySeries(): CapacitySeries {
   const counted = new Map<string, Counted>();
   return {
     sealed({ window, meters }, histories) {
-      const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
       for (const [uid, own] of Map.groupBy(meters, ({ deploymentUID }) => deploymentUID)) {
-        const begin = lifeOf(byDeployment.get(uid) ?? [])?.start ?? -Infinity;
+        const begin = histories.lifeOf(uid)?.start ?? -Infinity;
         const known = counted.get(uid) ?? (begin >= window.start ? nothing(own[0]) : undefined);
         if (!known || known.through > window.start) continue;
         counted.set(uid, { ...known, counters: own.reduce(countUp, known.counters), through: window.end });

@@ -5,7 +5,6 @@ import { order } from "../plan/metering/history.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { shardOf } from "../plan/metering/identity.ts";
 import type { LateSpan } from "../plan/metering/late.ts";
-import { metersOf } from "../plan/metering/records.ts";
 import type { Line } from "../plan/metering/segment.ts";
 import { instantOfSeconds, secondsOf, startOfManifestKey, windowAt } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
@@ -15,7 +14,8 @@ import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface LateQuestion {
   readonly spans: readonly LateSpan[];
-  readonly histories: readonly PoolHistory[];
+  /** Meters of the deployments of these spans, and perhaps of others. */
+  readonly meters: readonly (readonly PoolHistory[])[];
   readonly clusterId: string;
   readonly windowSeconds: number;
   readonly shards: number;
@@ -25,9 +25,7 @@ export interface LateQuestion {
 
 /** By shard; undefined where nothing is to be added. The same ledger and facts give the same lines. */
 export async function lateLines(ledger: Ledger, question: LateQuestion): Promise<Line[][] | undefined> {
-  const { spans, shards, clusterId, histories } = question;
-  const concerned = new Set(spans.map(({ deploymentUID }) => deploymentUID));
-  const meters = metersOf(histories.filter(({ deploymentUID }) => concerned.has(deploymentUID)));
+  const { spans, shards, clusterId, meters } = question;
   const byShard = Array.from({ length: shards }, (): Line[] => []);
   for (const { window, recorded } of await windowsOf(ledger, question)) {
     const overlapping = spans.filter(({ from, to }) => from < window.end && to > window.start);

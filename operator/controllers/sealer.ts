@@ -3,7 +3,6 @@
  * after its end and grace. It remembers nothing that the ledger and the objects do not say, so it may die anywhere.
  */
 import type { CapacityClaim } from "../api/capacityclaim.ts";
-import { historiesOf } from "../plan/metering/history.ts";
 import { spreadOffset } from "../plan/metering/identity.ts";
 import { dueThrough, nextDueAt, sealLag, secondsOf } from "../plan/metering/windows.ts";
 import type { SealTimes, Window } from "../plan/metering/windows.ts";
@@ -14,10 +13,11 @@ import type { HeadKeeper } from "./clusterhead.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import { checkHead } from "./headcheck.ts";
+import { packHistories } from "./histories.ts";
 import type { LedgerHealth } from "./ledgerhealth.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
 import { newHead } from "./ledgerreads.ts";
-import { sealDue } from "./sealing.ts";
+import { sealDue, shardsOf } from "./sealing.ts";
 import { settle } from "./settling.ts";
 import { completeHead } from "./signatures.ts";
 
@@ -137,7 +137,7 @@ function newPass(deps: SealerDeps) {
       const head = await findHead();
       newestSeal = head?.end;
       if (head) deps.noteSealed?.(head.end);
-      const histories = historiesOf(facts);
+      const histories = packHistories(facts, shardsOf(deps));
       const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };
       await checkHead(deps, head, knowledge);
       if (head) await completeHead(deps, head, knowledge);

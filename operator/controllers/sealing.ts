@@ -1,15 +1,15 @@
 /** One pass of the sealer over windows that are due: what goes into each, in which order, and what is told of it. */
 import { addQuantities } from "../plan/metering/fold.ts";
-import type { PoolHistory } from "../plan/metering/history.ts";
 import { lateSpans } from "../plan/metering/late.ts";
-import { metersOf, nextWindow } from "../plan/metering/records.ts";
-import { manifestBytes, shardMeters } from "../plan/metering/segment.ts";
+import { nextWindowOf } from "../plan/metering/records.ts";
+import { manifestBytes } from "../plan/metering/segment.ts";
 import type { Line } from "../plan/metering/segment.ts";
 import { dayOf, instantOfSeconds, manifestKey, windowAt } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { ManifestSigner } from "../ports.ts";
 import type { SeenFacts } from "./facts.ts";
 import { keepHead } from "./headcheck.ts";
+import type { Histories } from "./histories.ts";
 import { lateLines } from "./late.ts";
 import type { Head } from "./ledgerreads.ts";
 import { ensureDayRoot } from "./dayroots.ts";
@@ -21,7 +21,7 @@ import { signManifest, tellOfForeign } from "./signatures.ts";
 /** What one pass knows. */
 export interface Knowledge {
   readonly facts: SeenFacts;
-  readonly histories: readonly PoolHistory[];
+  readonly histories: Histories;
   /** Every window that ends by here, in seconds, is due. */
   readonly dueEnd: number;
   readonly signer: ManifestSigner | undefined;
@@ -38,18 +38,21 @@ export interface SealedDue {
 
 /** A day of hours. */
 const mostWindowsAtOnce = 24;
+/** Sums of deployments that wait for being settled, some 300 bytes each. */
+const mostSumsAtOnce = 100_000;
 
 /** Seals what is due after `from`, oldest first. */
 export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head | undefined): Promise<SealedDue> {
   const { signer } = knowledge;
-  const meters = shardMeters(metersOf(knowledge.histories), shardsOf(deps));
+  const meters = knowledge.histories.byShard(shardsOf(deps));
   let late = await lateKnowledge(deps, knowledge, from);
   let head = from;
   let doubtful: number | undefined;
   const sealed: SealResult[] = [];
+  let sums = 0;
   for (;;) {
     const window = windowToSeal(deps, knowledge, { head, late });
-    if (!window || sealed.length === mostWindowsAtOnce) {
+    if (!window || sealed.length === mostWindowsAtOnce || sums >= mostSumsAtOnce) {
       return { sealed, head, settledThrough: doubtful ?? head?.end, more: window !== undefined };
     }
     // No earlier: while a day's window is the newest, one more may follow in it.
@@ -63,6 +66,7 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
     if (signer) await signSealed(deps, result, signer);
     if (result.differing.length > 0) doubtful ??= window.start;
     sealed.push(result);
+    sums += result.meters.length;
     head = headOf(result);
     await keepHead(deps, head);
   }
@@ -81,7 +85,8 @@ export async function lateKnowledge(
   const spans = lateSpans(facts, head?.end);
   if (!head || spans.length === 0) return undefined;
   const { ledger, clusterId, windowSeconds } = deps;
-  return lateLines(ledger, { spans, histories, clusterId, windowSeconds, shards: shardsOf(deps), before: head.end });
+  const meters = histories.metersOf(new Set(spans.map(({ deploymentUID }) => deploymentUID)));
+  return lateLines(ledger, { spans, meters, clusterId, windowSeconds, shards: shardsOf(deps), before: head.end });
 }
 
 /** Where adjustments wait and nobody has capacity, the newest window that is due carries them alone. */
@@ -90,7 +95,7 @@ function windowToSeal(
   { histories, dueEnd }: Knowledge,
   { head, late }: { readonly head: Head | undefined; readonly late: Line[][] | undefined },
 ): Window | undefined {
-  const window = nextWindow(histories, { sealedThrough: head?.end, dueEnd, windowSeconds });
+  const window = nextWindowOf(histories.lives, { sealedThrough: head?.end, dueEnd, windowSeconds });
   if (window || !late || !head || dueEnd <= head.end) return window;
   return windowAt(dueEnd - windowSeconds, windowSeconds, head.end);
 }

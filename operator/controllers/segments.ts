@@ -30,7 +30,7 @@ export interface SealResult extends SealedWindow {
 export interface Sealing {
   readonly window: Window;
   /** By shard (segment.ts: shardMeters); as many as there are shards. */
-  readonly meters: readonly (readonly (readonly PoolHistory[])[])[];
+  readonly meters: readonly Iterable<readonly PoolHistory[]>[];
   /** By shard: what became known of earlier windows. */
   readonly adjustments?: readonly (readonly Line[])[];
   readonly clusterId: string;

@@ -1,6 +1,6 @@
 /** Carries out what a sealed window allows: marks, deletions of claims, status of deployments, removal of closing objects. */
 import type { ModelDeployment } from "../api/modeldeployment.ts";
-import type { PoolHistory } from "../plan/metering/history.ts";
+import type { Life } from "../plan/metering/fold.ts";
 import { meterSums } from "../plan/metering/segment.ts";
 import type { MeterSum } from "../plan/metering/segment.ts";
 import {
@@ -20,6 +20,7 @@ import { ConflictError } from "../runtime/errors.ts";
 import { keptSeconds } from "./capacityseries.ts";
 import { inTurns } from "./closing.ts";
 import type { SeenFacts } from "./facts.ts";
+import type { Histories } from "./histories.ts";
 import type { SealerDeps } from "./sealer.ts";
 import { readSealed, sealedKeys } from "./ledgerreads.ts";
 import type { SealedWindow } from "./segments.ts";
@@ -29,7 +30,7 @@ const width = 8;
 
 interface Sealing {
   readonly facts: SeenFacts;
-  readonly histories: readonly PoolHistory[];
+  readonly histories: Pick<Histories, "lifeOf">;
   /** Windows of this pass. */
   readonly sealed: readonly SealedWindow[];
   readonly sealedThrough: number | undefined;
@@ -41,14 +42,13 @@ export async function settle(
   { facts, histories, sealed, sealedThrough }: Sealing,
 ): Promise<void> {
   if (sealedThrough !== undefined) {
-    const byDeployment = Map.groupBy(histories, ({ deploymentUID }) => deploymentUID);
-    const ownOf = ({ metadata }: ModelDeployment) => byDeployment.get(metadata.uid ?? "") ?? [];
+    const lifeOf = ({ metadata }: ModelDeployment) => histories.lifeOf(metadata.uid ?? "");
     const departing = unknownDeparting(deps, facts, sealedThrough);
-    const sums = await sumsOwed(deps, { facts, ownOf, sealed, sealedThrough, departing });
+    const sums = await sumsOwed(deps, { facts, lifeOf, sealed, sealedThrough, departing });
     for (const one of departing) countDeparting(deps, one, { sums: sums(one.uid), sealedThrough });
     const statuses = facts.deployments.map((deployment) => {
-      const own = ownOf(deployment);
-      const metering = meteringOf(deployment, { own, sums: sums(deployment.metadata.uid ?? ""), sealedThrough });
+      const own = { life: lifeOf(deployment), sums: sums(deployment.metadata.uid ?? "") };
+      const metering = meteringOf(deployment, { ...own, sealedThrough });
       if (metering) deps.counters?.settled(deployment, metering);
       return settleDeployment(deployment, metering);
     });
@@ -90,15 +90,15 @@ async function sumsOwed(
   deps: Pick<SealerDeps, "ledger">,
   at: Omit<Sealing, "histories"> & {
     readonly sealedThrough: number;
-    readonly ownOf: (deployment: ModelDeployment) => readonly PoolHistory[];
+    readonly lifeOf: (deployment: ModelDeployment) => Life | undefined;
     readonly departing: readonly Departing[];
   },
 ): Promise<(deploymentUID: string) => readonly WindowSum[]> {
-  const { facts, ownOf, sealedThrough, departing } = at;
+  const { facts, lifeOf, sealedThrough, departing } = at;
   const sealed = at.sealed.filter(({ window }) => window.start < sealedThrough);
   const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
   const starts = [
-    ...living.flatMap((deployment) => unsettledSince(deployment, ownOf(deployment)) ?? []),
+    ...living.flatMap((deployment) => unsettledSince(deployment, lifeOf(deployment)) ?? []),
     ...departing.map(({ through }) => through),
   ];
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);

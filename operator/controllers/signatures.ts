@@ -7,8 +7,7 @@ import type { Envelope } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { envelopeBytes, envelopeProblem } from "../plan/metering/dsse.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
-import { metersOf } from "../plan/metering/records.ts";
-import { lineChunks, manifestBytes, manifestOf, newTally, shardMeters, usageLines } from "../plan/metering/segment.ts";
+import { lineChunks, manifestBytes, manifestOf, newTally, usageLines } from "../plan/metering/segment.ts";
 import { signatureKeyOf } from "../plan/metering/windows.ts";
 import type { Ledger, ManifestSigner, TrustedKeys } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
@@ -69,11 +68,10 @@ export async function computedManifest(
   const previous = before === undefined ? undefined : await headAt(ledger, before);
   const adjustments = await lateKnowledge(deps, knowledge, previous);
   const { manifest } = await readManifest(ledger, at.key);
-  const meters = shardMeters(metersOf(knowledge.histories), manifest.shards);
-  const sealed = meters.flatMap((own, shard) => {
+  const sealed = knowledge.histories.byShard(manifest.shards).flatMap((own, shard) => {
     const tally = newTally();
-    const lines = [...usageLines(own, window, clusterId)];
-    for (const _ of lineChunks([...lines, ...(adjustments?.[shard] ?? [])], tally.add));
+    for (const lines of [usageLines(own, window, clusterId), adjustments?.[shard] ?? []])
+      for (const _ of lineChunks(lines, tally.add));
     const result = tally.result();
     return result.lines > 0 ? [{ shard, tally: result }] : [];
   });

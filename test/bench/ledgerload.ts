@@ -4,15 +4,15 @@ import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { dayRootOf } from "../../operator/controllers/dayroots.ts";
+import { packedByShard } from "../../operator/controllers/histories.ts";
+import type { Histories } from "../../operator/controllers/histories.ts";
 import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
 import { sealWindow } from "../../operator/controllers/segments.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
 import type { Manifest } from "../../operator/api/ledger.ts";
 import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
 import type { PoolHistory } from "../../operator/plan/metering/history.ts";
-import { uuidV5 } from "../../operator/plan/metering/identity.ts";
-import { metersOf } from "../../operator/plan/metering/records.ts";
-import { shardMeters } from "../../operator/plan/metering/segment.ts";
+import { shardOf, uuidV5 } from "../../operator/plan/metering/identity.ts";
 import type { ChainHead } from "../../operator/plan/metering/segment.ts";
 import { dayOf, dayRootKey, secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
@@ -21,44 +21,52 @@ const [job, folder = "", deployments = "10000", hours = "1", shards = "1"] = pro
 const first = secondsOf("2026-11-01T00:00:00Z");
 const clusterId = uuidV5("bench");
 
-/** Deployments of one or two nodes since a day; one of a hundred changes its size every few hours. */
-function fleetOf(count: number): PoolHistory[] {
-  return Array.from({ length: count }, (_, i) => {
-    const uid = (what: string) => uuidV5(`${what}-${i}`);
-    const nodes = 1 + (i % 2);
-    const since = first - 86_400 + (i % 3_000);
-    const label = { account: `team-${i % 50}`, tags: { env: "prod" } };
-    const moves = i % 100 === 0 ? Array.from({ length: 90 }, (_, n) => first + 1_800 + n * 28_800) : [];
-    const sources = (node: number) => ({
-      object: `Node/gpu-${i}-${node}/${uid(`node-${node}`)}`,
-      claimedAt: "Node/metadata.managedFields[berth-claim].time",
-      readyAt: "Node/status.conditions[Ready].lastTransitionTime",
-    });
-    return {
-      namespace: `team-${i % 50}`,
-      namespaceUID: uuidV5(`namespace-${i % 50}`),
-      deploymentName: `model-${i}`,
-      deploymentUID: uid("deployment"),
-      poolUID: uid("pool"),
-      sku: "dedicated.h100-sxm.8",
-      gpus: 8,
-      endedAt: undefined,
-      steps: [{ since, size: nodes, ...label }, ...moves.map((at, n) => ({ since: at, size: n % 3, ...label }))],
-      claims: Array.from({ length: nodes }, (_, node) => ({
-        id: `${uid("pool")}-${node}`,
-        claimedAt: since + 90 + node,
-        readyAt: since + 400 + node,
-        releasedAt: undefined,
-        estimatedStart: false,
-        estimatedEnd: false,
-        sources: sources(node),
-      })),
-    };
+/** A deployment of one or two nodes since a day; one of a hundred changes its size every few hours. */
+function historyOf(i: number): PoolHistory {
+  const uid = (what: string) => uuidV5(`${what}-${i}`);
+  const nodes = 1 + (i % 2);
+  const since = first - 86_400 + (i % 3_000);
+  const label = { account: `team-${i % 50}`, tags: { env: "prod" } };
+  const moves = i % 100 === 0 ? Array.from({ length: 90 }, (_, n) => first + 1_800 + n * 28_800) : [];
+  const sources = (node: number) => ({
+    object: `Node/gpu-${i}-${node}/${uid(`node-${node}`)}`,
+    claimedAt: "Node/metadata.managedFields[berth-claim].time",
+    readyAt: "Node/status.conditions[Ready].lastTransitionTime",
   });
+  return {
+    namespace: `team-${i % 50}`,
+    namespaceUID: uuidV5(`namespace-${i % 50}`),
+    deploymentName: `model-${i}`,
+    deploymentUID: deploymentUID(i),
+    poolUID: uid("pool"),
+    sku: "dedicated.h100-sxm.8",
+    gpus: 8,
+    endedAt: undefined,
+    steps: [{ since, size: nodes, ...label }, ...moves.map((at, n) => ({ since: at, size: n % 3, ...label }))],
+    claims: Array.from({ length: nodes }, (_, node) => ({
+      id: `${uid("pool")}-${node}`,
+      claimedAt: since + 90 + node,
+      readyAt: since + 400 + node,
+      releasedAt: undefined,
+      estimatedStart: false,
+      estimatedEnd: false,
+      sources: sources(node),
+    })),
+  };
+}
+
+const deploymentUID = (i: number): string => uuidV5(`deployment-${i}`);
+
+/** As a pass of the sealer makes them from the cached objects: packed shard by shard. */
+function fleetOf(count: number, shardCount: number): Histories {
+  const indexes = Array.from({ length: shardCount }, (): number[] => []);
+  for (let i = 0; i < count; i += 1) indexes[shardOf(deploymentUID(i), shardCount)]?.push(i);
+  return packedByShard(indexes.map((own) => () => own.map(historyOf)));
 }
 
 async function seal(ledger: Ledger): Promise<object> {
-  const meters = shardMeters(metersOf(fleetOf(Number(deployments))), Number(shards));
+  const histories = fleetOf(Number(deployments), Number(shards));
+  const meters = histories.byShard(Number(shards));
   let previous: ChainHead | undefined;
   let [records, requests] = [0, 0];
   const counted = counting(ledger, () => (requests += 1));

@@ -19,11 +19,17 @@ export interface Part {
   readonly claims: readonly ClaimInterval[];
 }
 
+/** In seconds; open while `end` is undefined. */
+export interface Life {
+  readonly start: number;
+  readonly end?: number;
+}
+
 /**
  * From the first logged size (0 counts: the pool is there) or claim to the last release; `end` is undefined while that is open.
  * Undefined where there never was a second. Several pools: the span over all of them.
  */
-export function lifeOf(pools: readonly PoolHistory[]): { readonly start: number; readonly end?: number } | undefined {
+export function lifeOf(pools: readonly PoolHistory[]): Life | undefined {
   const starts = pools.flatMap((pool) => [
     ...stepsInForce(pool)
       .slice(0, 1)

@@ -3,7 +3,7 @@ import { RECORD_SCHEMA } from "../../api/ledger.ts";
 import type { UsageRecord } from "../../api/ledger.ts";
 import { canonicalJson } from "./canonical.ts";
 import { foldWindow, lifeOf } from "./fold.ts";
-import type { Part } from "./fold.ts";
+import type { Life, Part } from "./fold.ts";
 import { order } from "./history.ts";
 import type { PoolHistory } from "./history.ts";
 import { recordId } from "./identity.ts";
@@ -83,21 +83,29 @@ function recordOf(pools: readonly PoolHistory[], part: Part, place: Place): Usag
   };
 }
 
+export interface WindowQuestion {
+  readonly sealedThrough: number | undefined;
+  readonly dueEnd: number;
+  readonly windowSeconds: number;
+}
+
 /**
  * The first window at or after `sealedThrough` in which anybody had capacity and that ends by `dueEnd`; windows before it are
  * empty and get no object. All in seconds.
  */
-export function nextWindow(
-  histories: readonly PoolHistory[],
-  at: { readonly sealedThrough: number | undefined; readonly dueEnd: number; readonly windowSeconds: number },
-): Window | undefined {
+export function nextWindow(histories: readonly PoolHistory[], at: WindowQuestion): Window | undefined {
+  return nextWindowOf(
+    histories.flatMap((pool) => lifeOf([pool]) ?? []),
+    at,
+  );
+}
+
+/** As nextWindow(), from the lives of all pools. */
+export function nextWindowOf(lives: readonly Life[], at: WindowQuestion): Window | undefined {
   const floor = at.sealedThrough ?? -Infinity;
-  const starts = histories.flatMap((pool) => {
-    const life = lifeOf([pool]);
-    return life && (life.end ?? Infinity) > floor ? [Math.max(life.start, floor)] : [];
-  });
-  if (starts.length === 0) return undefined;
-  const first = starts.reduce((a, b) => Math.min(a, b));
+  let first = Infinity;
+  for (const { start, end = Infinity } of lives) if (end > floor) first = Math.min(first, Math.max(start, floor));
+  if (first === Infinity) return undefined;
   const window = windowAt(first, at.windowSeconds, at.sealedThrough);
   return window.end <= at.dueEnd ? window : undefined;
 }

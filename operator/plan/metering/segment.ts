@@ -25,7 +25,7 @@ export function shardMeters(meters: readonly (readonly PoolHistory[])[], shards:
 
 /** Lines of one shard: for each meter the evidence of its pools, then its records. Nothing is kept, so any number may follow. */
 export function* usageLines(
-  meters: readonly (readonly PoolHistory[])[],
+  meters: Iterable<readonly PoolHistory[]>,
   window: Window,
   clusterId: string,
 ): Generator<Line> {

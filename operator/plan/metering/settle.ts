@@ -7,8 +7,9 @@ import type { CapacityCounters, DeploymentMetering, ModelDeployment } from "../.
 import { sealedEndOf } from "../../api/lastclaim.ts";
 import type { Write } from "../plan.ts";
 import { lifeOf } from "./fold.ts";
+import type { Life } from "./fold.ts";
 import { historiesOf } from "./history.ts";
-import type { Facts, PoolHistory } from "./history.ts";
+import type { Facts } from "./history.ts";
 import { instantOfSeconds, secondsOf } from "./windows.ts";
 
 /**
@@ -46,11 +47,11 @@ export function settleClaim(claim: CapacityClaim, sealedThrough: number, lastSee
 
 /**
  * From which second on windows must be added up to bring a deployment's status to date; undefined where it has no life yet.
- * `own` are the histories of its pools. A status without counters is of an older build and is added up anew.
+ * `life` is that of its pools. A status without counters is of an older build and is added up anew.
  */
-export function unsettledSince(deployment: ModelDeployment, own: readonly PoolHistory[]): number | undefined {
+export function unsettledSince(deployment: ModelDeployment, life: Life | undefined): number | undefined {
   const settled = settledBefore(deployment);
-  return settled ? secondsOf(settled.sealedThrough) : lifeOf(own)?.start;
+  return settled ? secondsOf(settled.sealedThrough) : life?.start;
 }
 
 function settledBefore({ status }: ModelDeployment): (DeploymentMetering & { sealedThrough: string }) | undefined {
@@ -68,8 +69,8 @@ export interface WindowSum {
 }
 
 export interface Settlement {
-  /** Histories of its pools. */
-  readonly own: readonly PoolHistory[];
+  /** Over all of its pools (fold.ts: lifeOf). */
+  readonly life: Life | undefined;
   /** Its sums of each sealed window. */
   readonly sums: readonly WindowSum[];
   readonly sealedThrough: number;
@@ -80,8 +81,8 @@ export interface Settlement {
  * that begins after what the status already says, so doing it twice adds nothing twice.
  */
 export function meteringOf(deployment: ModelDeployment, at: Settlement): DeploymentMetering | undefined {
-  const life = lifeOf(at.own);
-  const from = unsettledSince(deployment, at.own);
+  const { life } = at;
+  const from = unsettledSince(deployment, life);
   if (deployment.metadata.deletionTimestamp || !life || from === undefined || life.start >= at.sealedThrough)
     return undefined;
   const settled = settledBefore(deployment);
