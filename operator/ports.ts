@@ -242,23 +242,24 @@ export interface ByteRange {
 
 /** One object on its way into the store; nothing of it can be seen before `commit`. */
 export interface ObjectUpload {
-  /** CRC-32 of the parts that an earlier attempt at the same plan brought, by number. They need not be brought again. */
+  /** Checksums of the parts that an earlier attempt at the same plan brought, by number. They need not be brought again. */
   readonly found: ReadonlyMap<number, number>;
   /** Fills the memory with a part that was found; absent where the store shows nothing of what is not committed. */
   readBack?(number: number, into: Uint8Array): Promise<void>;
   /**
    * Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. When it resolves, the
-   * part is in the store's journal: a later attempt finds it.
+   * part is in the store's journal: a later attempt finds it. The checksum is the CRC-32; where parts can be read back, any of 32 bits
+   * that the caller counts again then.
    */
-  part(number: number, bytes: Uint8Array, crc32: number): Promise<void>;
+  part(number: number, bytes: Uint8Array, checksum: number): Promise<void>;
   /**
    * The same, but the service takes the bytes from another of its buckets, with the store's credentials; absent where it cannot. The
    * part counts only where the service states the CRC-32 that is given, of bytes that the caller has read himself. TerminalError
    * where it will not do so however often it is asked.
    */
   copyPart?(number: number, origin: CopyOrigin, range: ByteRange, crc32: number): Promise<void>;
-  /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object. */
-  commit(crc32: number): Promise<"written" | "exists">;
+  /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object, undefined where nobody counted it. */
+  commit(crc32: number | undefined): Promise<"written" | "exists">;
   /** Stops; what was brought waits for the next attempt. */
   leave(): Promise<void>;
   /** Forgets what was brought. */

@@ -36,7 +36,8 @@ export interface FileCopy {
 
 interface Checksums {
   readonly sha256: string;
-  readonly crc32: number;
+  /** Not counted where neither source nor store asks for it. */
+  readonly crc32: number | undefined;
   /** Counted only where the source states one, and no SHA-256. */
   readonly crc64?: bigint | undefined;
 }
@@ -62,7 +63,7 @@ function checkStated(file: ModelFile, came: Checksums, stated: StatedChecksums):
     );
   for (const sha256 of [file.sha256, stated.sha256])
     if (sha256 !== undefined && sha256 !== came.sha256) throw differs("SHA-256", came.sha256, sha256);
-  if (stated.crc32 !== undefined && stated.crc32 !== came.crc32)
+  if (stated.crc32 !== undefined && came.crc32 !== undefined && stated.crc32 !== came.crc32)
     throw differs("CRC-32", hex(came.crc32), hex(stated.crc32));
   if (stated.crc64 !== undefined && came.crc64 !== undefined && stated.crc64 !== came.crc64)
     throw differs("CRC-64/NVME", hex(came.crc64, 16), hex(stated.crc64, 16));
@@ -134,12 +135,12 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
   const upload = await withRetries(retry, () => store.upload(copy.folder + to.at, plan));
   try {
     const stating = statedOf(copy, file);
-    const isCrc64Wanted = stating.then(
-      (stated) => wantsCrc64(file, stated),
-      () => false,
-    );
+    const isWanted = (wants: (stated: StatedChecksums) => boolean): Promise<boolean> =>
+      stating.then(wants, () => false);
+    const isCrc64Wanted = isWanted((stated) => wantsCrc64(file, stated));
+    const isCrc32Wanted = isWanted(({ crc32 }) => crc32 !== undefined);
     const hash = copy.hashes.open();
-    const moving = moveParts({ ...copy, file, upload, partBytes, hash, isCrc64Wanted });
+    const moving = moveParts({ ...copy, file, upload, partBytes, hash, isCrc64Wanted, isCrc32Wanted });
     const [came, stated] = await Promise.all([moving, stating]).catch(async (error: unknown) => {
       await moving.catch(() => undefined);
       throw error;

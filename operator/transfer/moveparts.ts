@@ -12,11 +12,13 @@ export interface PartsMove extends Filling {
   readonly file: ModelFile;
   readonly upload: ObjectUpload;
   readonly partBytes: number;
-  readonly hashes: Pick<HashThreads, "crc32" | "crc64">;
+  readonly hashes: Pick<HashThreads, "crc32" | "crc64" | "gmac32">;
   /** Of this file. */
   readonly hash: ThreadHash;
   /** Whether the CRC-64/NVME is counted too. */
   readonly isCrc64Wanted: Promise<boolean>;
+  /** Whether the CRC-32 is counted also where the store does not need it. */
+  readonly isCrc32Wanted: Promise<boolean>;
   /** Where the store's service may take the parts from the source itself. */
   readonly serverCopy?: ServerCopy | undefined;
   /** Bytes that are in the store; `copied` is false for those that an earlier attempt had brought. */
@@ -36,34 +38,51 @@ export async function settleAll(work: readonly Promise<unknown>[]): Promise<void
   if (failure) throw failure.reason;
 }
 
-/** True where the store shows the part, and it is the one of the journal. */
-async function isReadBack({ upload, hashes }: PartsMove, { number, bytes }: Part, wanted: number): Promise<boolean> {
-  if (!upload.readBack) return false;
+/** Of a part. */
+interface Sums {
+  /** Of the store's journal. */
+  readonly journal: number;
+  readonly crc32: number | undefined;
+}
+
+/** A store that shows parts again compares nothing itself: what is cheapest does for its journal. */
+async function sumsOf({ upload, hashes, isCrc32Wanted }: PartsMove, bytes: Uint8Array): Promise<Sums> {
+  const isNeeded = !upload.readBack || (await isCrc32Wanted);
+  const crc32 = isNeeded ? await hashes.crc32(bytes) : undefined;
+  return { journal: upload.readBack || crc32 === undefined ? await hashes.gmac32(bytes) : crc32, crc32 };
+}
+
+/** The sums of the part, where the store shows it and it is the one of the journal. */
+async function readBack(move: PartsMove, { number, bytes }: Part, wanted: number): Promise<Sums | undefined> {
+  const { upload } = move;
+  if (!upload.readBack) return undefined;
   await upload.readBack(number, bytes);
-  return (await hashes.crc32(bytes)) === wanted;
+  const sums = await sumsOf(move, bytes);
+  return sums.journal === wanted ? sums : undefined;
 }
 
 /** Brings what was read into the store. */
-async function store(move: PartsMove, { number, offset, bytes }: Part, crc32: number): Promise<void> {
+async function store(move: PartsMove, { number, offset, bytes }: Part, { journal, crc32 }: Sums): Promise<void> {
   const { upload, file, retry, serverCopy } = move;
-  const read = { upload, file, number, offset, lengthBytes: bytes.length, crc32 };
-  if (await serverCopy?.part(read)) return;
-  await withPartRetries(retry, () => upload.part(number, bytes, crc32));
+  const read = { upload, file, number, offset, lengthBytes: bytes.length };
+  if (crc32 !== undefined && (await serverCopy?.part({ ...read, crc32 }))) return;
+  await withPartRetries(retry, () => upload.part(number, bytes, journal));
 }
 
-/** Brings the part into memory and the store; resolves with its CRC-32. `filled` is called as soon as the memory is. */
-async function bring(move: PartsMove, part: Part, filled: () => void): Promise<number> {
+/** Brings the part into memory and the store; resolves with its sums. `filled` is called as soon as the memory is. */
+async function bring(move: PartsMove, part: Part, filled: () => void): Promise<Sums> {
   const { upload, file } = move;
   const found = upload.found.get(part.number);
-  if (found !== undefined && (await isReadBack(move, part, found))) {
+  const shown = found === undefined ? undefined : await readBack(move, part, found);
+  if (shown) {
     filled();
-    return found;
+    return shown;
   }
   await fillPart(move, file, part.offset, part.bytes);
   filled();
-  const came = await move.hashes.crc32(part.bytes);
+  const came = await sumsOf(move, part.bytes);
   // A part that the store has and cannot show was read again for its hash alone.
-  if (came !== found || upload.readBack) await store(move, part, came);
+  if (came.journal !== found || upload.readBack) await store(move, part, came);
   return came;
 }
 
@@ -79,9 +98,9 @@ function movePart(move: PartsMove, part: Part, before: Promise<bigint>) {
   const brought = bring(move, part, filled.resolve);
   brought.catch(filled.reject);
   const hashed = Promise.all([filled.promise, before]).then(([, crc64]) => hashPart(move, part.bytes, crc64));
-  const done = Promise.all([brought, hashed]).then(([crc]) => {
-    move.onBytes(part.bytes.length, crc !== move.upload.found.get(part.number));
-    return crc;
+  const done = Promise.all([brought, hashed]).then(([{ journal, crc32 }]) => {
+    move.onBytes(part.bytes.length, journal !== move.upload.found.get(part.number));
+    return crc32;
   });
   for (const promise of [hashed, done]) promise.catch(() => undefined);
   // The memory is in use until both have ended, well or badly.
@@ -90,7 +109,8 @@ function movePart(move: PartsMove, part: Part, before: Promise<bigint>) {
 
 export interface PartsMoved {
   readonly sha256: string;
-  readonly crc32: number;
+  /** Where the store or somebody else wanted it. */
+  readonly crc32: number | undefined;
   /** Where it was wanted. */
   readonly crc64: bigint | undefined;
 }
@@ -98,7 +118,7 @@ export interface PartsMoved {
 /** Resolves with the checksums of the file when every part is in the store. */
 export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   const { file, partBytes, places, retry } = move;
-  const running: Promise<number>[] = [];
+  const running: Promise<number | undefined>[] = [];
   const ended: Promise<unknown>[] = [];
   let failed = false;
   let stopped: unknown;
@@ -123,8 +143,10 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   await settleAll(running);
   if (stopped !== undefined) throw stopped;
   const crcs = await Promise.all(running);
-  const crc32 = crcs.reduce(
-    (sum, crc, number) => combinedCrc32(sum, crc, Math.min(partBytes, file.sizeBytes - number * partBytes)),
+  const lengthOf = (number: number): number => Math.min(partBytes, file.sizeBytes - number * partBytes);
+  const crc32 = crcs.reduce<number | undefined>(
+    (sum, crc, number) =>
+      sum === undefined || crc === undefined ? undefined : combinedCrc32(sum, crc, lengthOf(number)),
     0,
   );
   const crc64 = (await move.isCrc64Wanted) ? await hashed : undefined;

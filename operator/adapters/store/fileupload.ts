@@ -96,10 +96,10 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
   return {
     found: parts,
     readBack: (number, into) => data.read(into, number * plan.partBytes),
-    async part(number, bytes, crc32) {
+    async part(number, bytes, checksum) {
       await isOurs();
       await data.write(bytes, number * plan.partBytes);
-      await journal.write(partLine(number, crc32));
+      await journal.write(partLine(number, checksum));
     },
     async commit() {
       await data.sync().finally(close);

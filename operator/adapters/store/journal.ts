@@ -1,6 +1,6 @@
 /**
  * The journal of an upload into a folder: its first line is the plan, each further one a part that was written. A line carries a
- * checksum of itself, so that a torn one is no line; whether the bytes of a part are those of its CRC-32 is told by reading them.
+ * checksum of itself, so that a torn one is no line; whether the bytes of a part are those of its checksum is told by reading them.
  */
 import { crc32 } from "node:zlib";
 import type { UploadPlan } from "../../ports.ts";
@@ -11,8 +11,8 @@ export function planLine({ sizeBytes, partBytes, content }: UploadPlan): string 
   return sealed(JSON.stringify({ sizeBytes, partBytes, content }));
 }
 
-export function partLine(number: number, partCrc32: number): string {
-  return sealed(`${String(number)} ${partCrc32.toString(16)}`);
+export function partLine(number: number, checksum: number): string {
+  return sealed(`${String(number)} ${checksum.toString(16)}`);
 }
 
 /** Lines that are whole, without their seals. */
@@ -24,7 +24,7 @@ function linesOf(text: string): string[] {
     .map((match) => match?.[1] ?? "");
 }
 
-/** CRC-32 of the parts that the journal of this very plan names; undefined where it is another's. */
+/** Checksums of the parts that the journal of this very plan names; undefined where it is another's. */
 export function partsOf(text: string, plan: UploadPlan): Map<number, number> | undefined {
   const [first, ...rest] = linesOf(text);
   if (first === undefined || planLine(plan) !== sealed(first)) return undefined;

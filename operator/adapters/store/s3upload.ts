@@ -173,14 +173,15 @@ async function sendPart(
   upload.parts.set(PartNumber, { PartNumber, ETag, ...checksum });
 }
 
-async function complete(place: Place, key: string, upload: Upload, crc32: number): Promise<void> {
+async function complete(place: Place, key: string, upload: Upload, crc32: number | undefined): Promise<void> {
   const Parts = [...upload.parts.values()].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
   const target = { Bucket: place.bucket, Key: place.prefix + key };
-  const whole = upload.isWholeChecked ? { ChecksumCRC32: crc32Text(crc32), ChecksumType: "FULL_OBJECT" as const } : {};
+  const isWholeChecked = upload.isWholeChecked && crc32 !== undefined;
+  const whole = isWholeChecked ? { ChecksumCRC32: crc32Text(crc32), ChecksumType: "FULL_OBJECT" as const } : {};
   const command = { ...target, UploadId: upload.uploadId, MultipartUpload: { Parts }, IfNoneMatch: "*", ...whole };
   const { ChecksumCRC32, ChecksumType } = await place.client.send(new CompleteMultipartUploadCommand(command));
   const stored = statedBy({ type: ChecksumType, crc32: ChecksumCRC32, sha256: undefined }).crc32;
-  if (stored === undefined || stored === crc32) return;
+  if (stored === undefined || crc32 === undefined || stored === crc32) return;
   await place.client.send(new DeleteObjectCommand(target));
   throw new Error(`the store completed ${key} with another checksum than its parts have`);
 }
