@@ -24,7 +24,7 @@ interface Measured {
   readonly factsMegabytes?: number;
 }
 
-/** Memory as the chart bounds it for the operator (templates/operator.yaml). */
+/** Memory as the chart bounds it for the operator (templates/operator.yaml), which seals; an auditor's shell bounds no malloc. */
 const chartHeap = ["--max-semi-space-size=8", "--max-old-space-size=256"];
 const chartMalloc = { MALLOC_ARENA_MAX: "1", MALLOC_TRIM_THRESHOLD_: "65536", MALLOC_MMAP_THRESHOLD_: "32768" };
 
@@ -32,7 +32,7 @@ async function job(...args: readonly string[]): Promise<Measured> {
   say(`ledger: ${args.join(" ")}`);
   const { stdout } = await run(process.execPath, [...chartHeap, program, ...args], {
     maxBuffer: 2 ** 20,
-    env: { ...process.env, ...chartMalloc },
+    env: { ...process.env, ...(args[0] === "seal" ? chartMalloc : {}) },
   });
   return JSON.parse(stdout) as Measured;
 }
