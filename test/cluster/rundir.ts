@@ -92,7 +92,10 @@ export function reapDeadRuns(): void {
     const owner = readOwner(path);
     if (owner && startTimeOf(owner.pid) === owner.startedAt) continue;
     for (const pid of Object.values(owner?.parts ?? {})) killIfOurs(pid, path);
-    const old = Date.now() - statSync(path).mtimeMs > keptDays * 86_400_000;
+    // Another harness may be clearing up, too.
+    const modifiedMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
+    if (modifiedMs === undefined) continue;
+    const old = Date.now() - modifiedMs > keptDays * 86_400_000;
     // A folder without a record may belong to a harness that is just making it.
     if (owner || old) removeAllBut(path, old ? undefined : "logs");
   }
