@@ -228,7 +228,8 @@ export function sealer(
   seen: FirstLook,
 ): Sealer {
   const { clock, log, transport, kube } = base;
-  const compare = newContinuity({ ledger, kube, unproven, sealedThroughMs: sealed.ms });
+  const headKeeper = newHeadKeeper({ kube, namespace: config.namespace });
+  const compare = newContinuity({ ledger, kube, unproven, headKeeper, sealedThroughMs: sealed.ms });
   return newSealer({
     ledger,
     kube,
@@ -253,7 +254,7 @@ export function sealer(
     ...signerIn(config),
     noteSealed: sealed.note,
     health,
-    headKeeper: newHeadKeeper({ kube, namespace: config.namespace }),
+    headKeeper,
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
 }

@@ -2,50 +2,94 @@
 import type { CapacityClaim } from "../api/capacityclaim.ts";
 import { annotations, fieldManagers } from "../api/keys.ts";
 import { capacityClaims, modelDeployments } from "../api/resources.ts";
-import { forgottenClaims, isSuspicious, reopenedClaims } from "../plan/metering/continuity.ts";
-import type { LastWindow } from "../plan/metering/continuity.ts";
-import { secondsOf } from "../plan/metering/windows.ts";
+import { forgottenClaims, isSuspicious, newSightings, reopenedClaims } from "../plan/metering/continuity.ts";
+import type { Behind, Sightings } from "../plan/metering/continuity.ts";
+import { isEvidence } from "../plan/metering/segment.ts";
+import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { KubeWriter, Ledger } from "../ports.ts";
 import { readClosings } from "./closing.ts";
 import type { MeteredObjects } from "./facts.ts";
-import { newHead, readSealed } from "./ledgerreads.ts";
+import type { HeadKeeper } from "./clusterhead.ts";
+import { committedLines, newHead, readManifest, readSealed, sealedKeys } from "./ledgerreads.ts";
+import type { Head } from "./ledgerreads.ts";
 import type { Unproven } from "./unproven.ts";
+
+/** The longest window. */
+const longestWindowSeconds = 3_600;
 
 export interface ContinuityDeps {
   readonly ledger: Ledger;
   readonly kube: Pick<KubeWriter, "mergePatch">;
   readonly unproven: Unproven;
+  /** Says how old the cluster's own state is; without one every state may be an older one. */
+  readonly headKeeper?: Pick<HeadKeeper, "read">;
   /** End of the newest window that this process knows to be sealed (milliseconds since the epoch). */
   readonly sealedThroughMs: () => number | undefined;
 }
 
-/** The same objects, claims that an older state opened again with the end that the ledger knows; that end is written first. */
+/**
+ * The same objects, claims that an older state opened again with the end that the ledger knows; that end is written first. Claims are
+ * closed only in a cluster that keeps an older head than the ledger has, or none: one that keeps the newest was not set back, whatever
+ * lies in the ledger.
+ */
 export function newContinuity(deps: ContinuityDeps): (objects: MeteredObjects) => Promise<MeteredObjects> {
   const findHead = newHead(deps.ledger);
   let looked = false;
   return async (objects) => {
-    const sealedMs = deps.sealedThroughMs() ?? 0;
-    if (looked && !objects.claims.some((claim) => isSuspicious(claim, sealedMs / 1000))) return objects;
+    const sealed = (deps.sealedThroughMs() ?? 0) / 1000;
+    if (looked && !objects.claims.some((claim) => isSuspicious(claim, sealed))) return objects;
     const head = await findHead();
     if (!head) return objects;
-    const { window, records } = await readSealed(deps.ledger, head.key);
-    // Adjustments to earlier windows stand in the same segments, and say nothing of this one's end.
-    const own = records.filter(({ windowStart }) => secondsOf(windowStart) === window.start);
-    const last = { key: head.key, window, records: own };
-    const claims = await closeReopened(deps, objects, last);
-    await tellForgotten(deps, objects, last);
+    const claims = await closeReopened(deps, objects, head);
+    if (!looked) await tellForgotten(deps, objects, head);
     looked = true;
     return { ...objects, claims };
   };
 }
 
+/** undefined where the cluster keeps the ledger's head: nothing was set back. */
+async function behind({ ledger, headKeeper }: ContinuityDeps, head: Head): Promise<Behind | undefined> {
+  const kept = await headKeeper?.read();
+  if (kept && kept.key >= head.key) return undefined;
+  const windows = headKeeper && !kept ? undefined : await sealedSince(ledger, kept?.key);
+  return { head, windows };
+}
+
+async function sealedSince(ledger: Ledger, key: string | undefined): Promise<number> {
+  const keys = await ledger.list("v1/", key === undefined ? {} : { startAfter: key });
+  return keys.filter((one) => startOfManifestKey(one) !== undefined).length;
+}
+
+/** Windows from the newest to the one that a claim was last marked with; lines of the shards that can have them. */
+async function sight(ledger: Ledger, claims: readonly CapacityClaim[]): Promise<Sightings["found"]> {
+  const sightings = newSightings(claims);
+  const begins = claims.map(({ status }) => secondsOf(status?.sealedThrough ?? status?.claimedAt?.time ?? ""));
+  // A window that holds a begin may itself begin up to a window's length before it.
+  const from = begins.reduce((least, at) => Math.min(least, at), Infinity) - longestWindowSeconds;
+  for (const key of (await sealedKeys(ledger, from, Infinity)).toReversed()) {
+    const left = claims.filter(({ metadata }) => sightings.missing.has(metadata.name));
+    if (left.length === 0) break;
+    const { manifest } = await readManifest(ledger, key);
+    const [uid, ...others] = new Set(left.map(({ spec }) => spec.deploymentUID));
+    for await (const line of committedLines(ledger, manifest, others.length === 0 ? uid : undefined))
+      if (isEvidence(line)) sightings.add(line, key);
+    sightings.decide(secondsOf(manifest.windowStart));
+  }
+  sightings.decide(-Infinity);
+  return sightings.found;
+}
+
 async function closeReopened(
-  { kube, unproven }: ContinuityDeps,
+  deps: ContinuityDeps,
   { claims }: MeteredObjects,
-  last: LastWindow,
+  head: Head,
 ): Promise<readonly CapacityClaim[]> {
+  const suspicious = claims.filter((claim) => isSuspicious(claim, head.end));
+  const setBack = suspicious.length > 0 ? await behind(deps, head) : undefined;
+  if (!setBack) return claims;
+  const { kube, unproven } = deps;
   const closed = new Map<string, CapacityClaim>();
-  for (const { claim, releasedAt } of reopenedClaims(claims, last)) {
+  for (const { claim, releasedAt } of reopenedClaims(suspicious, await sight(deps.ledger, suspicious), setBack)) {
     const { name } = claim.metadata;
     const body = { metadata: { annotations: { [annotations.sealedEnd]: JSON.stringify(releasedAt) } } };
     const marked = await kube.mergePatch(capacityClaims, undefined, name, body, { manager: fieldManagers.operator });
@@ -54,13 +98,16 @@ async function closeReopened(
     if (marked.status?.releasedAt) continue;
     const options = { manager: fieldManagers.status, subresource: "status" } as const;
     closed.set(name, await kube.mergePatch(capacityClaims, undefined, name, { status: { releasedAt } }, options));
-    const message = `claim ${name} was over when the ledger was sealed through ${last.key} and is open again: the cluster's state is older than the ledger's, and nothing is billed for the time between`;
+    const message = `claim ${name} was over when the ledger was sealed through ${head.key} and is open again: the cluster's state is older than the ledger's, and nothing is billed for the time between`;
     unproven({ cause: "restored", key: name, message, about: claim, resource: capacityClaims });
   }
   return claims.map((claim) => closed.get(claim.metadata.name) ?? claim);
 }
 
-async function tellForgotten({ ledger, unproven }: ContinuityDeps, objects: MeteredObjects, last: LastWindow) {
+async function tellForgotten({ ledger, unproven }: ContinuityDeps, objects: MeteredObjects, { key }: Head) {
+  const { window, records } = await readSealed(ledger, key);
+  // Adjustments to earlier windows stand in the same segments, and say nothing of this one's end.
+  const last = { key, records: records.filter(({ windowStart }) => secondsOf(windowStart) === window.start) };
   const live = objects.claims.map(({ metadata }) => metadata.name);
   if (forgottenClaims(new Set(live), last).length === 0) return;
   const closed = (await readClosings(ledger)).flatMap(({ closing }) => closing.claims.map(({ id }) => id));

@@ -3,8 +3,15 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
 import type { CapacityClaim, CapacityClaimStatus } from "../../../operator/api/capacityclaim.ts";
-import { forgottenClaims, isSuspicious, reopenedClaims } from "../../../operator/plan/metering/continuity.ts";
-import type { LastWindow } from "../../../operator/plan/metering/continuity.ts";
+import type { Evidence } from "../../../operator/api/ledger.ts";
+import { clip, evidenceOf } from "../../../operator/plan/metering/clip.ts";
+import {
+  forgottenClaims,
+  isSuspicious,
+  newSightings,
+  reopenedClaims,
+} from "../../../operator/plan/metering/continuity.ts";
+import type { Behind, LastWindow } from "../../../operator/plan/metering/continuity.ts";
 import { historyOfPool } from "../../../operator/plan/metering/history.ts";
 import { recordsOf } from "../../../operator/plan/metering/records.ts";
 import { settleClaim } from "../../../operator/plan/metering/settle.ts";
@@ -22,85 +29,137 @@ function claim(id: string, status: CapacityClaimStatus): CapacityClaim {
 
 const from = (time: string) => ({ claimedAt: { time: instant(time), evidence } });
 
+const poolWith = (claims: readonly CapacityClaim[]) =>
+  historyOfPool(pool({ deployment: "chat", sizes: [["08:00:00", 2]] }), undefined, claims);
+const keyOf = (h: number) => `v1/dt=2026-11-21/hr=${String(h).padStart(2, "0")}/manifest.json`;
+const linesOf = (claims: readonly CapacityClaim[], h: number, rev = 0): Evidence[] => {
+  const clipped = clip(poolWith(claims), hour(h));
+  return clipped ? [evidenceOf(clipped, hour(h), rev)] : [];
+};
+
 /** The hour from ten as it was sealed when these claims were known. */
-function sealed(claims: readonly CapacityClaim[]): LastWindow {
-  const history = historyOfPool(pool({ deployment: "chat", sizes: [["08:00:00", 2]] }), undefined, claims);
-  return {
-    key: "v1/dt=2026-11-21/hr=10/manifest.json",
-    window: hour(10),
-    records: recordsOf([history], hour(10), { clusterId: CLUSTER }),
-  };
+const sealed = (claims: readonly CapacityClaim[]): LastWindow => ({
+  key: keyOf(10),
+  records: recordsOf([poolWith(claims)], hour(10), { clusterId: CLUSTER }),
+});
+
+type Segments = Readonly<Record<number, readonly Evidence[]>>;
+
+/** The hours from eight to ten, each as it was sealed when the claim was known with `status`. */
+const hoursOf = (status: CapacityClaimStatus | undefined): Segments =>
+  Object.fromEntries([8, 9, 10].map((h) => [h, linesOf(status ? [claim("a", status)] : [], h)]));
+
+const head = { key: keyOf(10), end: hour(10).end };
+
+/** What becomes of the claim in a cluster that is `windows` behind a ledger of these segments. */
+function ends(now: CapacityClaim, segments: Segments, { windows }: Pick<Behind, "windows"> = { windows: 3 }) {
+  if (!isSuspicious(now, head.end)) return [];
+  const sightings = newSightings([now]);
+  for (const h of [10, 9, 8]) {
+    for (const line of segments[h] ?? []) sightings.add(line, keyOf(h));
+    sightings.decide(hour(h).start);
+  }
+  const at = { head, windows };
+  return reopenedClaims([now], sightings.found, at).map(({ releasedAt }) => [releasedAt.time, releasedAt.estimated]);
 }
 
+const proven = (time: string) => [[instant(time), undefined]];
+const estimated = (time: string) => [[instant(time), true]];
+const released = (time: string) => ({ releasedAt: { time: instant(time), evidence } });
+const marked = (time: string) => ({ ...from("08:10:00"), sealedThrough: instant(time) });
+
 describe("claims that an older state opens again", () => {
-  const rows: readonly (readonly [
-    what: string,
-    known: CapacityClaimStatus | undefined,
-    now: CapacityClaimStatus,
-    end: string | undefined,
-  ])[] = [
-    ["held through the window", from("08:10:00"), from("08:10:00"), undefined],
+  const rows: readonly (readonly [what: string, ledger: Segments, now: CapacityClaimStatus, end: unknown])[] = [
+    ["held through the newest window", hoursOf(from("08:10:00")), from("08:10:00"), []],
+    ["ended in it", hoursOf({ ...from("08:10:00"), ...released("10:20:00") }), marked("09:00:00"), proven("10:20:00")],
     [
-      "ended in the window",
-      { ...from("08:10:00"), releasedAt: { time: instant("10:20:00"), evidence } },
-      from("08:10:00"),
-      "10:20:00",
+      "ended in an earlier one",
+      hoursOf({ ...from("08:10:00"), ...released("09:20:00") }),
+      marked("09:00:00"),
+      proven("09:20:00"),
     ],
-    ["ended before the window", undefined, { ...from("08:10:00"), sealedThrough: instant("09:00:00") }, "09:00:00"],
-    ["ended before it was ever marked", undefined, from("08:10:00"), "08:10:00"],
-    ["marked with this very window", undefined, { ...from("08:10:00"), sealedThrough: instant("11:00:00") }, undefined],
-    ["begun after the window", undefined, from("11:00:00"), undefined],
+    [
+      "ended before it was ever marked",
+      hoursOf({ ...from("08:10:00"), ...released("08:40:00") }),
+      from("08:10:00"),
+      proven("08:40:00"),
+    ],
+    ["marked with the newest window", hoursOf(undefined), marked("11:00:00"), []],
+    ["begun after it", hoursOf(undefined), from("11:00:00"), []],
+    ["in no window and never marked: late knowledge", hoursOf(undefined), from("08:10:00"), []],
     [
       "ended by the provider as soon as the older state was back",
-      undefined,
-      {
-        ...from("08:10:00"),
-        sealedThrough: instant("09:00:00"),
-        releasedAt: { time: instant("11:30:00"), evidence },
-      },
-      "09:00:00",
+      hoursOf({ ...from("08:10:00"), ...released("09:20:00") }),
+      { ...marked("09:00:00"), ...released("11:30:00") },
+      proven("09:20:00"),
     ],
     [
       "over in the cluster, too",
-      undefined,
-      { ...from("08:10:00"), releasedAt: { time: instant("10:30:00"), evidence } },
-      undefined,
+      hoursOf({ ...from("08:10:00"), ...released("10:30:00") }),
+      { ...from("08:10:00"), ...released("10:30:00") },
+      [],
     ],
     [
       "held through the window and over since",
-      from("08:10:00"),
-      { ...from("08:10:00"), releasedAt: { time: instant("11:30:00"), evidence } },
-      undefined,
+      hoursOf(from("08:10:00")),
+      { ...from("08:10:00"), ...released("11:30:00") },
+      [],
+    ],
+    [
+      "gone from the newest window without an end",
+      { ...hoursOf(from("08:10:00")), 10: [] },
+      marked("09:00:00"),
+      estimated("10:00:00"),
+    ],
+    [
+      "gone since its mark",
+      { 8: linesOf([claim("a", from("08:10:00"))], 8) },
+      marked("09:00:00"),
+      estimated("09:00:00"),
+    ],
+    [
+      "ended as a later window corrects",
+      {
+        ...hoursOf(from("08:10:00")),
+        10: [9, 10].flatMap((h) => linesOf([claim("a", { ...from("08:10:00"), ...released("09:20:00") })], h, 1)),
+      },
+      marked("09:00:00"),
+      proven("09:20:00"),
+    ],
+    [
+      "ended in a window before which a later one corrects another claim",
+      {
+        ...hoursOf({ ...from("08:10:00"), ...released("09:20:00") }),
+        10: linesOf([claim("a", from("08:10:00")), claim("b", from("08:50:00"))], 8, 1),
+      },
+      marked("08:30:00"),
+      proven("09:20:00"),
     ],
   ];
-  for (const [what, known, now, end] of rows) {
+  for (const [what, ledger, now, end] of rows)
     test(what, () => {
-      const last = sealed(known ? [claim("a", known)] : []);
-      const [found, ...more] = reopenedClaims([claim("a", now)], last);
-      assert.equal(found?.releasedAt.time, end && instant(end));
-      assert.deepEqual(more, []);
+      assert.deepEqual(ends(claim("a", now), ledger), end);
     });
-  }
 
-  test("a record that was made anew since is late knowledge, no older state", () => {
-    const late = claim("a", from("08:10:00"));
-    const anew = { ...late, metadata: { ...late.metadata, creationTimestamp: instant("10:59:00") } };
-    assert.deepEqual(reopenedClaims([anew], sealed([])), []);
+  test("one that has no end in the ledger is closed only in a cluster that is known to be well behind", () => {
+    const gone = { ...hoursOf(from("08:10:00")), 10: [] };
+    const over = hoursOf({ ...from("08:10:00"), ...released("09:20:00") });
+    for (const windows of [undefined, 1] as const) {
+      assert.deepEqual(ends(claim("a", marked("09:00:00")), gone, { windows }), []);
+      assert.deepEqual(ends(claim("a", marked("09:00:00")), over, { windows }), proven("09:20:00"));
+    }
   });
 
   test("no end lies in what is not sealed yet, and none before the begin", () => {
     const at = fc.integer({ min: secondsOf(instant("06:00:00")), max: secondsOf(instant("12:00:00")) });
     fc.assert(
-      fc.property(at, fc.option(at), (begin, mark) => {
-        const status = {
-          claimedAt: { time: instantOfSeconds(begin), evidence },
-          ...(mark === null ? {} : { sealedThrough: instantOfSeconds(mark) }),
-        };
-        const last = sealed([]);
-        for (const { releasedAt, claim: closed } of reopenedClaims([claim("a", status)], last)) {
-          assert.ok(isSuspicious(closed, last.window.end));
-          const end = secondsOf(releasedAt.time);
-          assert.ok(end >= begin && end < last.window.end);
+      fc.property(at, fc.option(at), fc.option(at), (begin, mark, end) => {
+        const claimedAt = { time: instantOfSeconds(begin), evidence };
+        const known = { claimedAt, ...(end !== null && end >= begin && released(instantOfSeconds(end).slice(11, 19))) };
+        const status = { claimedAt, ...(mark === null ? {} : { sealedThrough: instantOfSeconds(mark) }) };
+        for (const [time] of ends(claim("a", status), hoursOf(known))) {
+          assert.ok(typeof time === "string");
+          assert.ok(secondsOf(time) >= begin && secondsOf(time) <= head.end);
         }
       }),
     );
@@ -112,7 +171,7 @@ test("a claim that the ledger closed counts by that end, whatever the provider s
   const reopened = claim("a", { ...from("08:10:00"), releasedAt: provider });
   const end = JSON.stringify({ time: instant("09:00:00"), evidence: "ledger v1/x", estimated: true });
   const closed = { ...reopened, metadata: { ...reopened.metadata, annotations: { "berth.dev/sealed-end": end } } };
-  assert.deepEqual(reopenedClaims([closed], sealed([])), []);
+  assert.equal(isSuspicious(closed, head.end), false);
   const { claims } = historyOfPool(pool({ deployment: "chat", sizes: [["08:00:00", 2]] }), undefined, [closed]);
   assert.deepEqual(
     claims.map(({ releasedAt, estimatedEnd }) => [releasedAt, estimatedEnd]),
