@@ -59,6 +59,10 @@ function casesOf(bench: Bench, model: BenchModel, delayFile: string): Record<str
       what: "rclone copy, then hashsum",
       line: (into) => `${copy(into)}\n${rclone} hashsum SHA256 ${into} > /dev/null`,
     },
+    durable: {
+      what: "rclone copy, sync, then hashsum",
+      line: (into) => `${copy(into)}\nsync -f ${into}\n${rclone} hashsum SHA256 ${into} > /dev/null`,
+    },
     rclone: { what: "rclone copy", line: copy },
     s5cmd: { what: "s5cmd cp", line: (into) => `${s5cmd} cp '${model.place}/*' ${into}/ > /dev/null` },
   };
@@ -75,7 +79,7 @@ export async function directoryLines(bench: Bench): Promise<void> {
   const of = Object.fromEntries(Object.keys(cases).map((name, n) => [name, costs[n]]));
   const gigabytes = model.bytes / 1e9;
   const rate = (cost: Cost | undefined): number => gigabytes / (cost?.seconds ?? Number.NaN);
-  const { ours, curl, verified, rclone, s5cmd } = of;
+  const { ours, curl, verified, durable, rclone, s5cmd } = of;
   // Receiving and writing keep the cores busy as long as curl takes; hashing comes on top, over all cores.
   const limit = 1 / (1 / rate(curl) + 1e9 / hashRate() / availableParallelism());
   const unit = "GB/s";
@@ -86,6 +90,14 @@ export async function directoryLines(bench: Bench): Promise<void> {
     limit: rate(verified),
     against: "rclone copy, then rclone hashsum SHA256 (wanted: 1.25)",
   });
+  if (durable)
+    print({
+      name: "import.directory.durable",
+      value: rate(ours),
+      unit,
+      limit: rate(durable),
+      against: "rclone copy, sync, then rclone hashsum SHA256: on the disk, as ours is",
+    });
   print({
     name: "import.directory.machine",
     value: rate(ours),
