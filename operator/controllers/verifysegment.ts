@@ -41,7 +41,12 @@ export type SegmentCheck = (manifest: Manifest, segment: Segment) => Promise<Che
 /** Remembers unchanged deployments from one window to the next: one for a whole ledger. */
 export function newSegmentCheck(ledger: Pick<Ledger, "read">, storedBefore: StoredBefore): SegmentCheck {
   const steady = new Map<number, readonly SteadyMeter[]>();
+  let place = "";
   return async (manifest, segment) => {
+    // Two lines alone do not say whether they lie in their own shard, and of which cluster the manifest is.
+    const { cluster, shards } = manifest;
+    if (canonicalJson([cluster, shards]) !== place) steady.clear();
+    place = canonicalJson([cluster, shards]);
     const scan = new SegmentScan(manifest, segment, { known: steady.get(segment.shard) ?? [], storedBefore });
     let result: CheckedSegment;
     try {

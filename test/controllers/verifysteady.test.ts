@@ -130,6 +130,29 @@ test("the two lines of a deployment that goes on are known by their bytes hours 
   assert.equal(isSteadyAt(meter, windowBytes({ ...late.manifest, windowSeconds: 1800 }), bytes, 0), false);
 });
 
+test("what is remembered counts for the same shards and cluster alone: lines in another's place are read, and named", async () => {
+  const texts = new Map(
+    sealed.flatMap(({ manifest, lines }) => manifest.segments.map(({ key }) => [key, lines.join("")])),
+  );
+  const ledger = { read: (key: string) => reading(texts.get(key) ?? "", 1 << 16).read(key) };
+  const [first, second] = sealed.map(({ manifest }) => manifest);
+  assert.ok(first && second);
+  const others: readonly (readonly [Manifest, RegExp])[] = [
+    [{ ...second, shards: 4 }, /^belongs to another shard$/],
+    [{ ...second, cluster: "11111111-0000-4000-8000-000000000000" }, /^belongs to another window or cluster$/],
+  ];
+  for (const [manifest, problem] of others) {
+    const nothing = () => Promise.resolve([]);
+    const [quick, thorough] = [newSegmentCheck(ledger, nothing), newSegmentCheck(ledger, nothing)];
+    for (const segment of first.segments) assert.deepEqual((await quick(first, segment)).findings, []);
+    for (const segment of manifest.segments) {
+      const [found, wanted] = [await quick(manifest, segment), await thorough(manifest, segment)];
+      assert.deepEqual(found, wanted);
+      assert.ok(found.findings.filter((one) => problem.test(one.problem)).length > 4, JSON.stringify(found.findings));
+    }
+  }
+});
+
 /** Words may differ: a third line of a deployment is a doubled one, or one that its evidence does not give. */
 function named({ findings, ...counts }: CheckedSegment) {
   return { ...counts, lines: [...new Set(findings.map(({ line }) => line))] };
