@@ -59,11 +59,15 @@ interface VerifyFlags {
   readonly output: "text" | "json";
   readonly head?: string;
   readonly trust?: readonly string[];
+  readonly signedFrom?: number;
   readonly cluster?: boolean;
   readonly strict?: boolean;
   readonly kubeconfig?: string;
   readonly operatorNamespace: string;
 }
+
+const strictly =
+  "end with 5 where something is in good form and yet not vouched for: a window without a signature amid signed ones or before them (but for --signed-from), a segment that no manifest names";
 
 function verifyCommand(io: LedgerIO, run: Run): Command {
   return new Command("verify")
@@ -72,9 +76,11 @@ function verifyCommand(io: LedgerIO, run: Run): Command {
     .option("--head <sha256>", "a head noted earlier, which must still stand in the chain")
     .option("--trust <files...>", "public keys in PEM, one of which must vouch for every window")
     .option(
-      "--strict",
-      "end with 5 where something is in good form and yet not vouched for: a window without a signature amid signed ones, a segment that no manifest names",
+      "--signed-from <instant>",
+      "when the first window began that was sealed with a key, as you noted it: windows before it need no signature",
+      secondsOfFlag,
     )
+    .option("--strict", strictly)
     .option(
       "--cluster",
       "compare with the head, the claims and the sizes that the cluster holds (KUBECONFIG or in a pod)",
@@ -86,11 +92,12 @@ function verifyCommand(io: LedgerIO, run: Run): Command {
       run<VerifyFlags>(async (ledger, flags) => {
         const trust = await trustOf(flags.trust);
         const cluster = flags.cluster || flags.kubeconfig ? await lookAtCluster(ledger, flags, io.env) : undefined;
-        const { head } = flags;
+        const { head, signedFrom } = flags;
         const kept = cluster?.kept;
         const found = await verifyLedger(ledger, {
           ...(head && { head }),
           ...(trust && { trust }),
+          ...(signedFrom !== undefined && { signedFrom }),
           ...(kept && { kept }),
         });
         const result = { ...found, findings: [...found.findings, ...(cluster?.findings ?? [])] };

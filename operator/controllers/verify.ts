@@ -70,6 +70,8 @@ export interface Noted {
   /** The head that the operator keeps in the cluster: nothing may be cut off behind it. */
   readonly kept?: { readonly key: string; readonly sha256: string };
   readonly trust?: TrustedKeys;
+  /** Begin in seconds of the first window that was sealed with a key: those before it need no signature. Without it all need one. */
+  readonly signedFrom?: number;
   /** Called after each window. */
   readonly progress?: (windows: number, of: number) => void;
 }
@@ -80,7 +82,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const all = new Set(keys);
   const findings: Finding[] = [];
   const checkpoints = await newCheckpointCheck(ledger, noted.trust);
-  const signatures = newSignatureCheck(ledger, all, noted.trust);
+  const signatures = newSignatureCheck(ledger, all, noted);
   const days = newDayRootCheck(ledger, all, noted.trust);
   const segments = keys.filter((one) => one.endsWith(".gz"));
   const checkSegment = newSegmentCheck(readingAhead(ledger, segments), async (record) =>

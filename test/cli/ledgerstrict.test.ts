@@ -136,6 +136,27 @@ test("a stranger's segment in good form cannot be told from a death's: doubted b
   );
 });
 
+test("a planted window is not hidden by taking the signatures before it: they are doubted, unless the auditor knows that signing began later", async () => {
+  const ledger = open("begin");
+  await sealAt(ledger, "11:06:00");
+  await put(ledger, eleven, [...segmentOf("a"), ...segmentOf("phantom")]);
+  await sealAt(ledger, "12:06:00");
+  await sealAt(ledger, "13:06:00");
+  await ledger.remove("v1/dt=2026-11-21/hr=10/manifest.sig.json");
+  const trust = ["--trust", join(root, "operator.pub")];
+  const begin = await judged("begin", ...trust);
+  assert.deepEqual([begin.codes, begin.findings, begin.doubts.length], [[0, 5], [], 1]);
+  assert.match(
+    begin.doubts[0] ?? "",
+    /hr=10\/manifest\.json is the first of those before the first signature \(2 windows, 9600 billable node-seconds\).* --signed-from 2026-11-21T12:00:00Z$/,
+  );
+  const from = async (time: string) => judged("begin", ...trust, "--signed-from", `2026-11-21T${time}Z`);
+  const noted = await from("11:00:00");
+  assert.deepEqual(noted.codes, [0, 5]);
+  assert.match(noted.doubts.join(), /^[^ ]*hr=11\/manifest\.json is the first .* \(1 windows, 7200 billable/);
+  assert.deepEqual((await from("12:00:00")).codes, [0, 0]);
+});
+
 test("what claims to be a segment and is none of this cluster's, or has records that its evidence does not give, is damage", async () => {
   const wrong: Readonly<Record<string, (ledger: Ledger, key: string) => Promise<unknown>>> = {
     junk: (ledger, key) => ledger.putOnce(key, canonicalBytes({})),
