@@ -109,6 +109,7 @@ const configs: HostileModel[] = [
   { name: "twice-config", files: { "config.json": '{"architectures":["LlamaForCausalLM"],"architectures":["Evil"]}' }, reason: "ConfigInvalid", words: /'architectures' twice/ },
   { name: "huge-config", files: { "config.json": " ".repeat((1 << 20) + 1) }, reason: "ConfigInvalid", words: /config\.json has 1048577 bytes/ },
   { name: "many-values", files: { "tokenizer_config.json": `{"a":[${"0,".repeat(2_000_001)}0]}` }, reason: "ConfigInvalid", words: /tokenizer_config\.json has more than 2000000 values/ },
+  { name: "quotes-without-end", files: { "config.json": `NaN "${'\\"'.repeat((1 << 19) - 4)}` }, reason: "ConfigInvalid", words: /^config\.json is not a JSON object/ },
   { name: "bad-tokenizer-config", files: { "tokenizer_config.json": "{" }, reason: "ConfigInvalid", words: /tokenizer_config\.json/ },
   { name: "no-architecture", files: { "config.json": "{}" }, reason: "ArchitectureUnsupported", words: /config\.json names no architecture: add/ },
   { name: "unknown-architecture", files: { "config.json": config({ architectures: ["MadeUp"] }) }, reason: "ArchitectureUnsupported", words: /MadeUp/ },

@@ -70,9 +70,31 @@ export function jsonFault(text: string, maxDepth: number, maxValues = Infinity):
   return undefined;
 }
 
+/** Of a text that is put together anew: each costs memory of its own until they are joined. */
+const MOST_PIECES = 16_384;
+
 /** The text with NaN and Infinity outside of strings made null, as configurations of state-space models carry them. */
 export function withoutNotFinite(text: string): string {
-  // A piece of memory for each word of a large file, where nothing is replaced.
-  if (!/NaN|Infinity/.test(text)) return text;
-  return text.replace(/"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g, (part) => (part.startsWith('"') ? part : "null"));
+  const words = /-?\b(?:NaN|Infinity)\b/g;
+  let clean = "";
+  let pieces: string[] = [];
+  let from = 0;
+  // Strings are stepped over by hand: an expression would look from each quote of one that does not end to the end of the text.
+  let quote = text.indexOf('"');
+  for (let found = words.exec(text); found; found = words.exec(text)) {
+    let stringsEnd = 0;
+    while (quote >= 0 && quote < found.index) {
+      stringsEnd = stringEnd(text, quote);
+      quote = text.indexOf('"', stringsEnd);
+    }
+    if (stringsEnd > found.index) words.lastIndex = stringsEnd;
+    else {
+      pieces.push(text.slice(from, found.index), "null");
+      from = words.lastIndex;
+    }
+    if (pieces.length < MOST_PIECES) continue;
+    clean += pieces.join("");
+    pieces = [];
+  }
+  return from === 0 ? text : clean + pieces.join("") + text.slice(from);
 }

@@ -1,6 +1,7 @@
 // Headers and configurations that lie: each is refused in words that name the tensor or the file, or its lie is left unknown.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { parseConfig } from "../../../operator/plan/model/config.ts";
 import { inspect } from "../../../operator/plan/model/inspect.ts";
 import type { ModelFacts } from "../../../operator/plan/model/inspect.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
@@ -153,5 +154,32 @@ describe("configurations that lie", () => {
   test("what is unknown is named with what depends on it", () => {
     const facts = inspected(llama("").replace("128}", '"128"}')) as ModelFacts;
     assert.ok(facts.unknown?.some((words) => /contextLength: .*no context can be promised/.test(words)));
+  });
+});
+
+/** Many times what any of them takes, and far less than one takes that tries each place of its text with each other. */
+const LONGEST_MS = 1_500;
+const messageOf = (value: object): string => (isProblem(value) ? value.message : "accepted");
+const MILLION = 1_000_000;
+
+describe("what is read costs no more time than its length", () => {
+  const long: readonly (readonly [string, () => unknown, unknown])[] = [
+    ["a text of quotes that does not end", () => messageOf(parseConfig("x", `NaN "${'\\"'.repeat(100_000)}`)), "x is not a JSON object"],
+  ]; // prettier-ignore
+  for (const [name, read, expected] of long) {
+    test(name, () => {
+      const startedMs = performance.now();
+      const found = read();
+      const tookMs = performance.now() - startedMs;
+      assert.equal(found, expected);
+      assert.ok(tookMs < LONGEST_MS, `${tookMs.toFixed(0)} ms`);
+    });
+  }
+
+  test("what would not fit into the steps of an expression is read all the same", () => {
+    const words = "NaN".repeat(3 * MILLION);
+    assert.deepEqual(parseConfig("x", `{"a":NaN,"${words}":-Infinity}`), { a: null, [words]: null });
+    const many = parseConfig("x", `{"a":[${"NaN,".repeat(50_000)}"NaN"]}`);
+    assert.deepEqual(many, { a: [...Array<null>(50_000).fill(null), "NaN"] });
   });
 });
