@@ -119,12 +119,32 @@ const configs: HostileModel[] = [
 ]; // prettier-ignore
 
 const templateOf = (text: string) => ({ "tokenizer_config.json": JSON.stringify({ chat_template: text }) });
+/** Each calls all that come behind it, and none itself. */
+const manyMacros = (count: number): string =>
+  Array.from({ length: count }, (_, at) => {
+    const calls = Array.from({ length: count - at - 1 }, (_gone, next) => `m${String(at + next + 1)}()`);
+    return `{% macro m${String(at)}() %}{{ ${calls.join("~")} }}{% endmacro %}`;
+  }).join("");
 const templates: HostileModel[] = [
   ["template-class", "{{ ''.__class__ }}", /tokenizer_config\.json reads the private attribute __class__/],
   ["template-attr", "{{ x|attr('a') }}", /filter attr/],
   ["template-include", "{% include '/etc/passwd' %}", /loads another template/],
   ["template-power", "{{ 9**9**9 }}", /power/],
   ["template-range", "{% for i in range(1000000000) %}{% endfor %}", /counts to/],
+  ["template-blanks", `{{ a *${" ".repeat(261_000)}b }}{{ x.__class__ }}`, /reads the private attribute __class__/],
+  [
+    "template-blanks-in-brackets",
+    `{{ a *(${" ".repeat(261_000)}b) }}{{ x.__class__ }}`,
+    /reads the private attribute __class__/,
+  ],
+  ["template-ranges", `{{ ${"range(]".repeat(37_000)} }}{{ x.__class__ }}`, /reads the private attribute __class__/],
+  ["template-numbers", `{{ [${"1,".repeat(130_500)}] }}{{ x.__class__ }}`, /reads the private attribute __class__/],
+  [
+    "template-numbers-in-a-range",
+    `{% for i in range(${"1,".repeat(130_000)}) %}{% for i in range(99999) %}{% for i in range(99999) %}`,
+    /turns loops inside of each other 9999800001 times/,
+  ],
+  ["template-macros", `${manyMacros(220)}{% macro a() %}{{ a() }}{% endmacro %}`, /has a macro that never ends \(a\)/],
   ["template-open", "{% for x in y", /does not end/],
   ["template-huge", "x".repeat(262_145), /262145 bytes/],
 ].map(([name, text, words]) => ({

@@ -18,8 +18,6 @@ const MAX_NESTED_LOOPS = 8;
 const MAX_TURNS = 1_000_000;
 /** What a range counts for whose end no number says. */
 const UNKNOWN_RANGE = 1_000;
-/** Macros that are looked at for calls of themselves; the longest templates have some ten. */
-const MAX_MACROS = 200;
 
 /** Whether a file of a model is a template by itself. */
 export function isTemplatePath(path: string): boolean {
@@ -120,25 +118,37 @@ function faultIn({ kind, code }: Block): string | undefined {
     .flatMap(numbersIn)
     .find((number) => number > MAX_RANGE);
   if (far !== undefined) return `counts to ${String(far)} (range allows ${String(MAX_RANGE)})`;
-  const most = Math.max(0, ...numbersIn(bare));
+  const most = highest(numbersIn(bare), 0);
   if (most > MAX_TURNS) return `holds the number ${String(most)}, so often may nothing be repeated`;
-  const factors = [...bare.matchAll(/\*\s*\(?\s*(\d[\d_]*)/g)].map(([, digits = ""]) => numberOf(digits));
+  const factors = [...bare.matchAll(/\*\s*(?:\(\s*)?(\d[\d_]*)/g)].map(([, digits = ""]) => numberOf(digits));
   const times = factors.reduce((product, factor) => product * Math.max(1, factor), 1);
   return times > MAX_TURNS ? `repeats something ${String(times)} times` : undefined;
 }
 
 const numberOf = (digits: string): number => Number(digits.replaceAll("_", ""));
 const numbersIn = (code: string): number[] => [...code.matchAll(/(?<![\w.])\d[\d_]*/g)].map(([word]) => numberOf(word));
-const rangesIn = (code: string): string[] =>
-  [...code.matchAll(/\brange\s*\(([^)]*)\)/g)].map(([, inner = ""]) => inner);
+/** Templates may hold more numbers than a call takes arguments. */
+const highest = (numbers: readonly number[], least: number): number =>
+  numbers.reduce((most, number) => Math.max(most, number), least);
+
+/** What stands between the brackets of ranges, up to the first that closes; each character is looked at once. */
+function rangesIn(code: string): string[] {
+  const begins = /\brange\s*\(/g;
+  const ranges: string[] = [];
+  while (begins.test(code)) {
+    const end = code.indexOf(")", begins.lastIndex);
+    if (end < 0) break;
+    ranges.push(code.slice(begins.lastIndex, end));
+    begins.lastIndex = end + 1;
+  }
+  return ranges;
+}
 
 /** How often a loop turns, as far as its range says; loops over anything else follow the request's length. */
 function turnsOf(code: string): number {
   const ranges = rangesIn(unquoted(code).bare);
-  return Math.max(
-    1,
-    ...ranges.map((range) => (/^[\s\d_,+-]*$/.test(range) ? Math.max(1, ...numbersIn(range)) : UNKNOWN_RANGE)),
-  );
+  const turns = ranges.map((range) => (/^[\s\d_,+-]*$/.test(range) ? highest(numbersIn(range), 1) : UNKNOWN_RANGE));
+  return highest(turns, 1);
 }
 
 /** The most turns that loops over ranges inside of each other have, as far as it can be told. */
@@ -175,21 +185,27 @@ function certainCalls(blocks: readonly Block[]): ReadonlyMap<string, ReadonlySet
   return calls;
 }
 
-/** A macro that always comes back to itself. */
+/** A macro that always comes back to itself, or to one that does: what is left once each whose calls all end is taken away. */
 function endlessMacro(blocks: readonly Block[]): string | undefined {
   const calls = certainCalls(blocks);
-  const comesBack = (start: string): boolean => {
-    const seen = new Set<string>();
-    const ahead = [...(calls.get(start) ?? [])];
-    for (let name = ahead.pop(); name !== undefined; name = ahead.pop()) {
-      if (name === start) return true;
-      if (seen.has(name)) continue;
-      seen.add(name);
-      ahead.push(...(calls.get(name) ?? []));
+  const callers = new Map<string, string[]>([...calls.keys()].map((name) => [name, []]));
+  const open = new Map<string, number>();
+  for (const [name, called] of calls) {
+    const macros = [...called].filter((word) => calls.has(word));
+    open.set(name, macros.length);
+    for (const macro of macros) callers.get(macro)?.push(name);
+  }
+  const ended = [...open.keys()].filter((name) => open.get(name) === 0);
+  for (const name of ended) {
+    open.delete(name);
+    for (const caller of callers.get(name) ?? []) {
+      const left = (open.get(caller) ?? 0) - 1;
+      open.set(caller, left);
+      if (left === 0) ended.push(caller);
     }
-    return false;
-  };
-  return [...calls.keys()].slice(0, MAX_MACROS).find(comesBack);
+  }
+  const [endless] = open.keys();
+  return endless;
 }
 
 function loopsIn(blocks: readonly Block[]): number {

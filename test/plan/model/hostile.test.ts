@@ -1,6 +1,7 @@
 // Headers and configurations that lie: each is refused in words that name the tensor or the file, or its lie is left unknown.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { templateProblem } from "../../../operator/plan/model/chattemplate.ts";
 import { parseConfig } from "../../../operator/plan/model/config.ts";
 import { inspect } from "../../../operator/plan/model/inspect.ts";
 import type { ModelFacts } from "../../../operator/plan/model/inspect.ts";
@@ -160,11 +161,15 @@ describe("configurations that lie", () => {
 /** Many times what any of them takes, and far less than one takes that tries each place of its text with each other. */
 const LONGEST_MS = 1_500;
 const messageOf = (value: object): string => (isProblem(value) ? value.message : "accepted");
+const saidOf = (template: string): string => messageOf(templateProblem("x", template) ?? {});
 const MILLION = 1_000_000;
 
 describe("what is read costs no more time than its length", () => {
   const long: readonly (readonly [string, () => unknown, unknown])[] = [
     ["a text of quotes that does not end", () => messageOf(parseConfig("x", `NaN "${'\\"'.repeat(100_000)}`)), "x is not a JSON object"],
+    ["a factor behind blanks", () => saidOf(`{{ a *${" ".repeat(200_000)}b }}`), "accepted"],
+    ["a factor behind blanks in brackets", () => saidOf(`{{ a *(${" ".repeat(200_000)}b) }}`), "accepted"],
+    ["ranges that nothing closes", () => saidOf(`{{ ${"range(]".repeat(37_000)} }}`), "accepted"],
   ]; // prettier-ignore
   for (const [name, read, expected] of long) {
     test(name, () => {
@@ -176,7 +181,9 @@ describe("what is read costs no more time than its length", () => {
     });
   }
 
-  test("what would not fit into the steps of an expression is read all the same", () => {
+  test("what would not fit into the arguments of a call, or the steps of an expression, is read all the same", () => {
+    assert.equal(saidOf(`{{ [${"1,".repeat(130_000)}] }}`), "accepted");
+    assert.equal(saidOf(`{% for i in range(${"1,".repeat(130_000)}) %}{% endfor %}`), "accepted");
     const words = "NaN".repeat(3 * MILLION);
     assert.deepEqual(parseConfig("x", `{"a":NaN,"${words}":-Infinity}`), { a: null, [words]: null });
     const many = parseConfig("x", `{"a":[${"NaN,".repeat(50_000)}"NaN"]}`);
