@@ -15,8 +15,7 @@ import type { FileRecord, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
 import type { HeldFile } from "../plan/model/reuse.ts";
-import { MAX_SUMS_BYTES, SUMS_NAMES, parseSums, withSums } from "../plan/model/sums.ts";
-import type { SumsText } from "../plan/model/sums.ts";
+import { MAX_SUMS_BYTES, SUMS_NAMES, newSums, withSums } from "../plan/model/sums.ts";
 import { isWay } from "../plan/model/way.ts";
 import type { Way, WayChoice } from "../plan/model/way.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
@@ -204,22 +203,23 @@ async function copyRevision(
   return { revision, way: way.choice };
 }
 
-/** The digests that lists beside the files state; a list that is too long to be one is left alone. */
+/** The digests of the files that lists beside them state, one list after the other; what is too long for one is left alone. */
 async function readSums(
   { source }: ImportJob,
   retry: RetryOptions,
   objects: readonly SourceObject[],
   prefix: string,
+  files: readonly ModelFile[],
 ): Promise<ReadonlyMap<string, string>> {
   const folder = folderOf(prefix);
-  const lists: SumsText[] = [];
+  const sums = newSums(files.map(({ path }) => path));
   for (const name of SUMS_NAMES) {
     const list = objects.find(({ key }) => key === folder + name);
     if (!list || list.sizeBytes === 0 || list.sizeBytes > MAX_SUMS_BYTES) continue;
     const bytes = await withRetries(retry, () => source.read(list, 0, list.sizeBytes, retry.signal));
-    lists.push({ name, text: new TextDecoder().decode(bytes) });
+    sums.add({ name, text: new TextDecoder().decode(bytes) });
   }
-  return parseSums(lists);
+  return sums.agreed();
 }
 
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
@@ -256,7 +256,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
   const copying = async (): Promise<Copied> => {
-    const sums = await readSums(job, retry, objects, prefix);
+    const sums = await readSums(job, retry, objects, prefix, listing.files);
     return copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
   };
   const { revision, way } = await copying().finally(release);

@@ -5,6 +5,7 @@
 import type { ModelFile } from "./listing.ts";
 import { MANIFEST, parseManifest } from "./manifest.ts";
 import type { StoredFile } from "./manifest.ts";
+import { jsonFault } from "./strictjson.ts";
 
 /** Names of such lists at the root of a model. */
 export const SUMS_NAMES: readonly string[] = [
@@ -19,21 +20,36 @@ export const MAX_SUMS_BYTES = 16 << 20;
 
 type Sum = readonly [path: string, sha256: string];
 
-/** Lines of "digest, two blanks or a blank and an asterisk, path": https://www.gnu.org/software/coreutils/manual/html_node/cksum-output-modes.html */
-function sumsOfLines(text: string): readonly Sum[] {
-  const sums: Sum[] = [];
-  for (const line of text.split(/\r?\n/)) {
-    const [, digest, path] = /^([0-9a-fA-F]{64}) [ *](?:\.\/)?(.+)$/.exec(line) ?? [];
-    if (digest !== undefined && path !== undefined) sums.push([path, digest.toLowerCase()]);
+/**
+ * "Digest, two blanks or a blank and an asterisk, path":
+ * https://www.gnu.org/software/coreutils/manual/html_node/cksum-output-modes.html
+ */
+const sumLine = /^([0-9a-fA-F]{64}) [ *](?:\.\/)?(.+)\r?$/;
+const SHORTEST_LINE = 67;
+
+/** One after the other: a list of its lines would take sixteen times the memory of a text that is nothing but line ends. */
+function* sumsOfLines(text: string): Generator<Sum> {
+  for (let at = 0, end = 0; at < text.length; at = end + 1) {
+    end = text.indexOf("\n", at);
+    if (end < 0) end = text.length;
+    if (end - at < SHORTEST_LINE) continue;
+    const [, digest, path] = sumLine.exec(text.slice(at, end)) ?? [];
+    if (digest !== undefined && path !== undefined) yield [path, digest.toLowerCase()];
   }
-  return sums;
 }
+
+/** A manifest is an object with a list of objects. */
+const MANIFEST_DEPTH = 4;
+/** 10,000 files, each with its brackets, its four values and the comma behind it. */
+const MANIFEST_VALUES = 60_000;
 
 /** Bytes that lie elsewhere, in an earlier revision's folder or in a second place, say nothing about the object under the path. */
 const isUnderItsPath = ({ path, key }: StoredFile): boolean =>
   key === undefined || key.slice(key.indexOf("/") + 1) === path;
 
+/** Anybody may have written it: 16 MiB of empty lists would become half a GiB of objects. */
 function sumsOfManifest(text: string): readonly Sum[] {
+  if (jsonFault(text, MANIFEST_DEPTH, MANIFEST_VALUES)) return [];
   const files = parseManifest(text)?.files ?? [];
   return files
     .filter((file) => isUnderItsPath(file) && /^[0-9a-f]{64}$/.test(file.sha256))
@@ -46,17 +62,32 @@ export interface SumsText {
   readonly text: string;
 }
 
-/** Digests by path, of all lists; of a path that has different ones none is believed. */
-export function parseSums(lists: readonly SumsText[]): ReadonlyMap<string, string> {
-  const sums = new Map<string, string>();
+export interface Sums {
+  add(list: SumsText): void;
+  /** Digests by path, of all lists; of a path that has different ones none is believed. */
+  agreed(): ReadonlyMap<string, string>;
+}
+
+/** A piece of a text keeps all of it in memory; this is no piece. */
+const digestAlone = (sha256: string): string => BigInt(`0x${sha256}`).toString(16).padStart(64, "0");
+
+/** What lists say of these paths, and of no others: a list may name as many as it likes. */
+export function newSums(paths: Iterable<string>): Sums {
+  const sums = new Map<string, string | undefined>([...paths].map((path) => [path, undefined]));
   const doubtful = new Set<string>();
-  const all = lists.flatMap(({ name, text }) => (name === MANIFEST ? sumsOfManifest(text) : sumsOfLines(text)));
-  for (const [path, sha256] of all) {
-    if ((sums.get(path) ?? sha256) !== sha256) doubtful.add(path);
-    sums.set(path, sha256);
-  }
-  for (const path of doubtful) sums.delete(path);
-  return sums;
+  return {
+    add({ name, text }) {
+      for (const [path, sha256] of name === MANIFEST ? sumsOfManifest(text) : sumsOfLines(text)) {
+        if (!sums.has(path)) continue;
+        const said = sums.get(path);
+        // Setting a key that is there keeps the string that it was first set with.
+        if (said === undefined) sums.set(path, digestAlone(sha256));
+        else if (said !== sha256) doubtful.add(path);
+      }
+    },
+    agreed: () =>
+      new Map([...sums].filter((sum): sum is [string, string] => sum[1] !== undefined && !doubtful.has(sum[0]))),
+  };
 }
 
 /** The same files, with the digests of the list where the source's listing has none of its own. */
