@@ -243,6 +243,8 @@ const lies: HostileModel[] = [
   { name: "lie-other-folder", listing: (xml) => xml.replace(/<Key>[^<]*<\/Key>/, "<Key>other/x.json</Key>"), reason: "ListingInvalid", words: /'other\/x\.json' although/ },
   { name: "lie-endless", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated><NextContinuationToken>again</NextContinuationToken>"), reason: "ListingInvalid", words: /does not come to an end/ },
   { name: "lie-endless-anew", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", `<IsTruncated>true</IsTruncated><NextContinuationToken>a${String(pages++)}</NextContinuationToken>`), reason: "ListingInvalid", words: /does not come to an end/ },
+  { name: "lie-truncated", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated>"), reason: "ListingInvalid", words: /goes on, but does not say where .*: check spec\.source\.s3\.endpoint/ },
+  { name: "lie-truncated-empty", listing: (xml) => xml.replace("<IsTruncated>false</IsTruncated>", "<IsTruncated>true</IsTruncated><NextContinuationToken/>"), reason: "ListingInvalid", words: /goes on, but does not say where/ },
   { name: "too-many", listed: Array.from({ length: 10_001 }, (_, n) => ({ path: `f${String(n)}.json` })), reason: "TooManyFiles", words: /more than 10000 objects/ },
   { name: "too-large", maxSizeBytes: 100, reason: "TooLarge", words: /spec\.maxSize allows 100: raise it/ },
   { name: "too-large-listed", listed: [{ path: "model-2.safetensors", size: "2000000000000" }], reason: "TooLarge", words: /raise it/ },

@@ -2,6 +2,7 @@
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { ObjectSource } from "../../ports.ts";
+import { TerminalError } from "../../runtime/errors.ts";
 
 /** Keys come URL-encoded, so that one with a control character does not break the XML; not every server complies. */
 function decodedKey(key: string, encoding: string | undefined): string {
@@ -13,7 +14,14 @@ function decodedKey(key: string, encoding: string | undefined): string {
   }
 }
 
-/** Throws what the SDK throws. */
+/** Servers of before ListObjectsV2 answer so; what is there of the listing would pass for the whole model. */
+function unfinished(): TerminalError {
+  const what = "the source's listing goes on, but does not say where (IsTruncated without NextContinuationToken)";
+  const remedy = "check spec.source.s3.endpoint, what answers there does not list as S3 does (ListObjectsV2)";
+  return new TerminalError("ListingInvalid", `${what}: ${remedy}`);
+}
+
+/** Throws what the SDK throws, and TerminalError for a page that ends in the middle. */
 export async function listPage(
   { client, bucket }: { readonly client: S3Client; readonly bucket: string },
   prefix: string,
@@ -33,6 +41,7 @@ export async function listPage(
     sizeBytes: o.Size ?? 0,
     etag: o.ETag ?? "",
   }));
-  const more = page.IsTruncated ? page.NextContinuationToken : undefined;
-  return more === undefined ? { objects } : { objects, next: more };
+  if (!page.IsTruncated) return { objects };
+  if (!page.NextContinuationToken) throw unfinished();
+  return { objects, next: page.NextContinuationToken };
 }
