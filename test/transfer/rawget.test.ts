@@ -66,6 +66,24 @@ test("an answer cut at every byte arrives whole, and its head is read once", () 
   }
 });
 
+test("blanks around a value are none of it, and a head of nothing but blanks is read in no time", () => {
+  const head = (lines: string) =>
+    newHeadReader()(Buffer.from(`HTTP/1.1 200 x\r\ncontent-length: 5\r\n${lines}\r\n\r\n`))?.head;
+  assert.deepEqual(
+    [...(head("A: \t b  c \t\r\nB:\r\nC:  \t")?.headers ?? [])],
+    [
+      ["content-length", "5"],
+      ["a", "b  c"],
+      ["b", ""],
+      ["c", ""],
+    ],
+  );
+  const startedMs = performance.now();
+  assert.throws(() => head(`A:${" ".repeat(4_000)}\nb`), /no header/);
+  assert.equal(head(`A: b${" ".repeat(15_000)}c`)?.headers.get("a")?.length, 15_002);
+  assert.ok(performance.now() - startedMs < 1_000);
+});
+
 test("a connection is used again, unless the answer says that it ends", async (t) => {
   let closing = false;
   const { seen, url } = await startPeer(t, (request, socket) => {
