@@ -3,7 +3,7 @@
  * (vllm/model_executor/models/, read at 017e9f4448b700e85ee16023287b025693c72b9e) or of transformers' configuration class.
  * Unknown stays undefined: nothing is guessed.
  */
-import { count, isJson, textConfig } from "./config.ts";
+import { count, isJson, modelTypeOf, textConfig } from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import { stateLayers } from "./cachestate.ts";
 import { blocksOf, type Shape } from "./shape.ts";
@@ -36,6 +36,12 @@ function listed(text: Json, layers: number): readonly LayerKind[] | undefined | 
 
 const repeat = (layers: number, kindOf: (index: number) => LayerKind): LayerKind[] =>
   Array.from({ length: layers }, (_, index) => kindOf(index));
+
+/** Layers that a list names, and the others; the list may be far longer than a model is deep. */
+function among(layers: number, list: readonly unknown[], named: LayerKind, other: LayerKind): LayerKind[] {
+  const indices = new Set(list);
+  return repeat(layers, (index) => (indices.has(index) ? named : other));
+}
 
 /** Every n-th layer (counted from 1) sees everything, the others a window. */
 const everyNth = (layers: number, nth: number, local: LayerKind = "sliding"): LayerKind[] =>
@@ -90,7 +96,7 @@ function withStates(text: Json, type: string, layers: number): readonly LayerKin
   }
   const indices = text["attn_layer_indices"] ?? text["full_attn_idxs"];
   // BambaConfig.layers_block_type; Lfm2Config.full_attn_idxs.
-  if (Array.isArray(indices)) return repeat(layers, (index) => (indices.includes(index) ? "full" : "state"));
+  if (Array.isArray(indices)) return among(layers, indices, "full", "state");
   const types = text["attn_type_list"];
   // models/minimax_text_01.py: 0 is linear attention, 1 softmax attention.
   if (Array.isArray(types) && types.length >= layers) return repeat(layers, (i) => (types[i] === 0 ? "state" : "full"));
@@ -106,24 +112,26 @@ function withStates(text: Json, type: string, layers: number): readonly LayerKin
 /** models/kimi_linear.py: kda_layers counts from 1. */
 function kimiLinear(linear: Json, layers: number): readonly LayerKind[] | undefined {
   const list = linear["kda_layers"];
-  return Array.isArray(list) ? repeat(layers, (i) => (list.includes(i + 1) ? "state" : "full")) : undefined;
+  return Array.isArray(list) ? among(layers + 1, list, "state", "full").slice(1) : undefined;
 }
 
-const typeOf = (text: Json): string => (typeof text["model_type"] === "string" ? text["model_type"] : "");
+const classWindows: ReadonlyMap<string, number> = new Map([
+  ["gemma2", 4096],
+  ["gemma3_text", 4096],
+  ["cohere2", 4096],
+]);
 
 /** Window in tokens; families that switch it off by use_sliding_window have none (Qwen2Config). */
 function windowOf(text: Json, type: string): number | undefined {
   if (text["use_sliding_window"] === false) return undefined;
   const named = count(text, ["sliding_window", "sliding_window_size", "window_size"]);
   if (named !== undefined) return named;
-  return "sliding_window" in text
-    ? undefined
-    : (({ gemma2: 4096, gemma3_text: 4096, cohere2: 4096 } as Json)[type] as number | undefined);
+  return "sliding_window" in text ? undefined : classWindows.get(type);
 }
 
 /** Kinds of all layers that hold a cache of their own; undefined where the configuration leaves it open. */
 export function layerKinds(text: Json, layers: number): readonly LayerKind[] | undefined {
-  const type = typeOf(text);
+  const type = modelTypeOf(text);
   const list = listed(text, layers);
   // exaone_moe.py: windows of different lengths.
   if (list === "unknown" || unknownAlways.test(type) || Array.isArray(text["sliding_windows"])) return undefined;
@@ -211,7 +219,7 @@ function crossLayers(
 function attentionLayers(text: Json, kinds: readonly LayerKind[], shape: Shape): readonly CacheLayers[] | undefined {
   const layersOf = (kind: LayerKind): number => kinds.filter((one) => one === kind).length;
   const latent = count(text, ["kv_lora_rank"]);
-  const type = typeOf(text);
+  const type = modelTypeOf(text);
   if (latent !== undefined && type !== "minicpm3")
     return latentTypes.test(type)
       ? latentLayers(text, layersOf("full") * (type === "longcat_flash" ? 2 : 1), latent)

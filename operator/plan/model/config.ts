@@ -60,12 +60,14 @@ export function codeProblem(path: string, text: string): ModelProblem | undefine
 
 const codeRemedy = "Berth runs no code of a model: use a model whose architecture vLLM knows";
 
-/** Keys of a configuration at any depth; parseConfig has bounded it. */
+/** Objects of a configuration at any depth; parseConfig has bounded it. With recursion each would pay for its depth. */
 function* placesIn(value: unknown): Generator<Json> {
-  if (Array.isArray(value)) for (const entry of value) yield* placesIn(entry);
-  if (!isJson(value)) return;
-  yield value;
-  for (const entry of Object.values(value)) yield* placesIn(entry);
+  const ahead = [value];
+  for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
+    if (isJson(at)) yield at;
+    if (typeof at !== "object" || at === null) continue;
+    for (const entry of Object.values(at)) if (typeof entry === "object" && entry !== null) ahead.push(entry);
+  }
 }
 
 /** The refusal of a configuration that names code of its own, or asks for its execution, at any depth. */
@@ -94,6 +96,9 @@ export function textConfig(config: Json): Json {
   const thinker = config["thinker_config"];
   return isJson(thinker) ? textConfig(thinker) : config;
 }
+
+/** Family by model_type; empty where that is no word. */
+export const modelTypeOf = (text: Json): string => (typeof text["model_type"] === "string" ? text["model_type"] : "");
 
 /** First of several keys that holds a whole number of at least `least`. */
 export function count(config: Json, keys: readonly string[], least = 1): number | undefined {
@@ -201,7 +206,7 @@ const unstretchedRopes = new Set(["default", "su", "longrope", "llama3", "mrope"
 function stretched(config: Json, length: number): number {
   const rope = config["rope_parameters"] ?? config["rope_scaling"];
   // Gemma 3 states the length with its factor applied.
-  if (!isJson(rope) || String(config["model_type"]).includes("gemma3")) return length;
+  if (!isJson(rope) || modelTypeOf(config).includes("gemma3")) return length;
   const nested = Object.values(rope).filter(isJson);
   // Transformers 5 may state it for each kind of layers: lengths follow the first that stretches.
   const all = (nested.length > 0 ? nested : [rope]).map((one) => stretchedBy(one, length));

@@ -75,10 +75,13 @@ const MAX_OTHER_BYTES = 1 << 20;
 const MAX_OTHERS_BYTES = 16 << 20;
 const MAX_OTHERS = 256;
 
+const otherNames = new Set(["modules.json", "model_index.json", "params.json", "chat_template.json"]);
+
 /** JSON that a library takes for a configuration where it is pointed at its folder, or lists parts of a model: of any folder and name. */
 function isOtherConfig(path: string): boolean {
   if (Object.hasOwn(inspectedFiles, path)) return false;
-  return /(^|\/)([^/]*config[^/]*|modules|model_index|params|chat_template)\.json$/i.test(path);
+  const name = path.slice(path.lastIndexOf("/") + 1).toLowerCase();
+  return name.endsWith(".json") && (name.slice(0, -5).includes("config") || otherNames.has(name));
 }
 
 /** Whether inspection reads the whole of a file. */

@@ -24,12 +24,14 @@ export function some(names: readonly string[], shown = 3): string {
   return names.length > shown ? `${head} and ${String(names.length - shown)} more` : head;
 }
 
+const MOST_SHOWN = 120;
 const codeOf = (char: string): string => `\\u${(char.codePointAt(0) ?? 0).toString(16).padStart(4, "0")}`;
 
 /** A hostile name made fit for a message: JSON escapes, also for what cannot be seen or turns text around; at most 120 characters. */
 export function printable(name: string): string {
-  const escaped = JSON.stringify(name)
+  // No character becomes less than one, and a name may have 48 MiB of them.
+  const escaped = JSON.stringify(name.slice(0, MOST_SHOWN + 1))
     .slice(1, -1)
     .replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, codeOf);
-  return escaped.length > 120 ? `${escaped.slice(0, 117)}...` : escaped;
+  return escaped.length > MOST_SHOWN ? `${escaped.slice(0, MOST_SHOWN - 3)}...` : escaped;
 }

@@ -3,7 +3,7 @@
  * no checkpoint and is held whole by every GPU, whatever context is served (vllm/model_executor/layers/rotary_embedding/__init__.py
  * get_rope and the class of each type, read at 017e9f44; layers with equal arguments share one table).
  */
-import { count, isJson, textConfig, type Json } from "./config.ts";
+import { count, isJson, modelTypeOf, textConfig, type Json } from "./config.ts";
 
 /** Families whose positions are learnt, relative to the distance, or none (their model files never call get_rope). */
 const without =
@@ -25,7 +25,7 @@ function tablesOf(text: Json): readonly { readonly kind: string; readonly rope: 
   if (byKind.size > 0) return [...byKind.values()];
   const own = { kind: "", rope: named };
   // Gemma3TextConfig before transformers 5: layers with a window have a base of their own and are not stretched.
-  const hasLocal = "rope_local_base_freq" in text || String(text["model_type"]).startsWith("gemma3");
+  const hasLocal = "rope_local_base_freq" in text || modelTypeOf(text).startsWith("gemma3");
   return hasLocal ? [own, { kind: "sliding_attention", rope: {} }] : [own];
 }
 
@@ -35,8 +35,10 @@ function positionsOf(text: Json, rope: Json): number | undefined {
   if (most === undefined) return undefined;
   const type = rope["rope_type"] ?? rope["type"] ?? "default";
   const factor = typeof rope["factor"] === "number" && rope["factor"] >= 1 ? rope["factor"] : 1;
-  const original = count({ ...text, ...rope }, ["original_max_position_embeddings"]);
-  const axes = "mrope_section" in rope || threeAxes.test(String(text["model_type"])) ? 4 : 1;
+  const original = count("original_max_position_embeddings" in rope ? rope : text, [
+    "original_max_position_embeddings",
+  ]);
+  const axes = "mrope_section" in rope || threeAxes.test(modelTypeOf(text)) ? 4 : 1;
   if (type === "yarn" || type === "deepseek_yarn") return axes * (original ?? most) * factor;
   if (type === "linear" || type === "dynamic") return most * factor;
   if (type === "longrope" || type === "su") return most + (original ?? 0);
@@ -48,14 +50,14 @@ function rotatedOf(text: Json, rope: Json, headSize: number): number {
   const named = count(text, ["qk_rope_head_dim", "rotary_dim"]) ?? count(rope, ["rope_dim"]);
   if (named !== undefined) return named;
   const share = rope["partial_rotary_factor"] ?? text["partial_rotary_factor"] ?? text["rotary_pct"];
-  const own = quarter.test(String(text["model_type"])) ? 0.25 : 1;
+  const own = quarter.test(modelTypeOf(text)) ? 0.25 : 1;
   return headSize * (typeof share === "number" && share > 0 && share <= 1 ? share : own);
 }
 
 /** Bytes on each GPU; undefined where positions or the head's size are not known, or no layer rotates. */
 export function rotaryBytesOf(config: Json, headSize: number | undefined): number | undefined {
   const text = textConfig(config);
-  if (headSize === undefined || without.test(String(text["model_type"])) || text["alibi"] === true) return undefined;
+  if (headSize === undefined || without.test(modelTypeOf(text)) || text["alibi"] === true) return undefined;
   let bytes = 0;
   for (const { kind, rope } of tablesOf(text)) {
     const positions = positionsOf(text, rope);

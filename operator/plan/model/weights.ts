@@ -5,7 +5,7 @@ import type { Tensor } from "./safetensors.ts";
 
 /** Tensors that belong to a quantization and not to the model. */
 const auxiliary =
-  /(_scales?(_inv|_2)?|weight_global_scale|_zero_point|zero_point|input_scale|weight_shape|g_idx|qzeros|\.scales|\.biases_packed|absmax|quant_map|quant_state\..*|_scales)$/;
+  /(_scales?(_inv|_2)?|weight_global_scale|_zero_point|zero_point|input_scale|weight_shape|g_idx|qzeros|\.scales|\.biases_packed|absmax|quant_map|_scales)$|quant_state\./;
 /** Methods whose packing this file knows. */
 const known = new Set([
   "fp8", "gptq", "awq", "compressed-tensors", "mxfp4", "fbgemm_fp8", "bitsandbytes", "modelopt", "modelopt_fp4", "modelopt_mxfp8",

@@ -5,8 +5,10 @@ import { templateProblem } from "../../../operator/plan/model/chattemplate.ts";
 import { parseConfig } from "../../../operator/plan/model/config.ts";
 import { inspect } from "../../../operator/plan/model/inspect.ts";
 import type { ModelFacts } from "../../../operator/plan/model/inspect.ts";
-import { isProblem } from "../../../operator/plan/model/problem.ts";
+import { isProblem, printable } from "../../../operator/plan/model/problem.ts";
+import { rotaryBytesOf } from "../../../operator/plan/model/rotary.ts";
 import { MAX_HEADER_BYTES, headerLength, parseHeader } from "../../../operator/plan/model/safetensors.ts";
+import { parametersOf } from "../../../operator/plan/model/weights.ts";
 
 /** A header of this text and so many bytes of data. */
 function answer(header: string | Uint8Array, dataBytes: number): string {
@@ -141,6 +143,7 @@ describe("configurations that lie", () => {
     ["layer_types of too few layers", llama(',"layer_types":["full_attention"]'), (facts) => facts.cache, undefined],
     ["layer_types of the prototype", llama(',"layer_types":["constructor","toString"]'), (facts) => facts.cache, undefined],
     ["layer_types that are numbers", llama(',"layer_types":[1,2]'), (facts) => facts.cache, undefined],
+    ["a family of the prototype", llama(',"model_type":"constructor"'), (facts) => facts.cache, [{ kind: "Full", layers: 2, heads: 4, keySize: 16, valueSize: 16 }]],
     ["a quantization without a name", llama(',"quantization_config":{}'), (facts) => facts.quantization, "unknown"],
     ["a quantization that is a list", llama(',"quantization_config":[]'), (facts) => facts.quantization, undefined],
   ]; // prettier-ignore
@@ -165,11 +168,22 @@ const saidOf = (template: string): string => messageOf(templateProblem("x", temp
 const MILLION = 1_000_000;
 
 describe("what is read costs no more time than its length", () => {
+  const keys = (count: number, value: (at: number) => unknown) =>
+    Object.fromEntries(Array.from({ length: count }, (_, at) => [`k${String(at)}`, value(at)]));
+  const tables = (count: number, beside: number) => ({
+    ...keys(beside, () => 0),
+    max_position_embeddings: 4,
+    rope_parameters: keys(count, (at) => ({ at })),
+  });
+  const named = (name: string) => ({ name, dtype: "U8", shape: [4], elements: 4, bytes: 4 });
   const long: readonly (readonly [string, () => unknown, unknown])[] = [
     ["a text of quotes that does not end", () => messageOf(parseConfig("x", `NaN "${'\\"'.repeat(100_000)}`)), "x is not a JSON object"],
     ["a factor behind blanks", () => saidOf(`{{ a *${" ".repeat(200_000)}b }}`), "accepted"],
     ["a factor behind blanks in brackets", () => saidOf(`{{ a *(${" ".repeat(200_000)}b) }}`), "accepted"],
     ["ranges that nothing closes", () => saidOf(`{{ ${"range(]".repeat(37_000)} }}`), "accepted"],
+    ["a tensor of a quantization", () => parametersOf([named(`${"quant_state.".repeat(20_000)}\n`)], {}, "fp8"), 0],
+    ["many tables of positions beside many keys", () => rotaryBytesOf(tables(4_000, 10_000), 64), 4_000 * 4 * 64 * 2],
+    ["a name that cannot be seen", () => printable("\u202e".repeat(16 * MILLION)).length, 120],
   ]; // prettier-ignore
   for (const [name, read, expected] of long) {
     test(name, () => {
