@@ -158,6 +158,8 @@ templates.push(
   { name: "template-file-huge", files: { "chat_template.jinja": "x".repeat(262_145) }, reason: "ChatTemplateUnsafe", words: /chat_template\.jinja has 262145/ },
   { name: "template-json", files: { "chat_template.json": '{"chat_template":"{{ x.__init__ }}"}' }, reason: "ChatTemplateUnsafe", words: /chat_template\.json/ },
   { name: "template-beside", files: { "additional_chat_templates/tool.jinja": "{{ x.__init__ }}" }, reason: "ChatTemplateUnsafe", words: /additional_chat_templates\/tool\.jinja/ },
+  { name: "template-many", files: { "tokenizer_config.json": JSON.stringify({ chat_template: Array.from({ length: 17 }, () => ({ name: "a", template: "a" })) }) }, reason: "ChatTemplateUnsafe", words: /^tokenizer_config\.json holds 17 chat templates, more than the 16/ },
+  { name: "template-many-beside", files: Object.fromEntries(Array.from({ length: 17 }, (_, at) => [`additional_chat_templates/${String(at)}.jinja`, "a"])), reason: "ChatTemplateUnsafe", words: /^the model holds 17 chat templates/ },
   { name: "template-list", files: { "tokenizer_config.json": JSON.stringify({ chat_template: [{ name: "a", template: "{{ x.__init__ }}" }] }) }, reason: "ChatTemplateUnsafe", words: /__init__/ },
 ); // prettier-ignore
 

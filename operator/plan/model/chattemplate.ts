@@ -11,6 +11,8 @@ import type { ModelProblem } from "./problem.ts";
 
 /** Largest template in bytes of UTF-8; the longest published ones have some 20 kB. */
 export const MAX_TEMPLATE_BYTES = 256 * 1024;
+/** In one field, and in files of their own: each is read twice at up to 100 ms. Published models have three. */
+const MAX_TEMPLATES = 16;
 /** jinja2/sandbox.py MAX_RANGE. */
 const MAX_RANGE = 100_000;
 const MAX_NESTED_LOOPS = 8;
@@ -246,9 +248,19 @@ function fieldTemplates(field: unknown): readonly string[] {
   return field.filter(isJson).flatMap(({ template }) => (typeof template === "string" ? [template] : []));
 }
 
+/** Refusal of more templates than a model has, in one field or as files. */
+export function tooManyTemplates(where: string, count: number): ModelProblem | undefined {
+  if (count <= MAX_TEMPLATES) return undefined;
+  const what = `${printable(where)} holds ${String(count)} chat templates, more than the ${String(MAX_TEMPLATES)} that are read`;
+  return refusal("ChatTemplateUnsafe", `${what}: remove those that nobody asks for`);
+}
+
 /** Refusal of the first template of a configuration that may not run. */
 export function templatesProblem(path: string, config: Json): ModelProblem | undefined {
-  for (const template of fieldTemplates(config["chat_template"])) {
+  const templates = fieldTemplates(config["chat_template"]);
+  const many = tooManyTemplates(path, templates.length);
+  if (many) return many;
+  for (const template of templates) {
     const problem = templateProblem(path, template);
     if (problem) return problem;
   }

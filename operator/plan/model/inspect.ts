@@ -14,7 +14,7 @@ import {
 } from "./config.ts";
 import type { Json, Task } from "./config.ts";
 import type { Listing } from "./listing.ts";
-import { isTemplatePath, templateProblem, templatesProblem } from "./chattemplate.ts";
+import { isTemplatePath, templateProblem, templatesProblem, tooManyTemplates } from "./chattemplate.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 import { MAX_MODEL_TENSORS } from "./safetensors.ts";
@@ -89,7 +89,7 @@ export function isInspected(path: string): boolean {
   return Object.hasOwn(inspectedFiles, path) || isTemplatePath(path) || isOtherConfig(path);
 }
 
-/** An inspected file that is too large to be one. */
+/** Inspected files that are too large, or too many, to be such. */
 export function oversized(listing: Listing): ModelProblem | undefined {
   for (const file of listing.files) {
     const most = mostBytesOf(file.path);
@@ -97,6 +97,8 @@ export function oversized(listing: Listing): ModelProblem | undefined {
     const what = `${file.path} has ${String(file.sizeBytes)} bytes, more than the ${String(most)} that are read`;
     return refusal("ConfigInvalid", `${what}: replace it by a real one`);
   }
+  const many = tooManyTemplates("the model", listing.files.filter(({ path }) => isTemplatePath(path)).length);
+  if (many) return many;
   const others = listing.files.filter(({ path }) => isOtherConfig(path));
   const bytes = others.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   if (others.length <= MAX_OTHERS && bytes <= MAX_OTHERS_BYTES) return undefined;
