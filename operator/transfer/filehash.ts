@@ -56,8 +56,12 @@ type Answer = HashedObject | { readonly fault: string };
 /** One thread that hashes one file after the other. */
 function newFileThread(): { hash(path: string): Promise<HashedObject>; close(): Promise<unknown> } {
   const worker = new Worker(PROGRAM, { eval: true });
+  /** What it died of: nobody would answer. */
+  let dead: Error | undefined;
+  worker.on("error", (error: Error) => (dead = error));
   return {
     hash(path) {
+      if (dead) return Promise.reject(dead);
       const { promise, resolve, reject } = Promise.withResolvers<HashedObject>();
       worker.once("message", (answer: Answer) => {
         worker.off("error", reject);

@@ -92,16 +92,21 @@ function newThread(): Thread {
   const worker = new Worker(PROGRAM, { eval: true, resourceLimits: SMALL_HEAP, workerData: crc64Kit() });
   const waiting = new Map<number, PromiseWithResolvers<Reply>>();
   let calls = 0;
+  /** What it died of. */
+  let dead: Error | undefined;
   worker.on("message", (reply: Reply) => {
     waiting.get(reply.call)?.resolve(reply);
     waiting.delete(reply.call);
   });
-  worker.on("error", (error) => {
+  worker.on("error", (error: Error) => {
+    dead = error;
     for (const { reject } of waiting.values()) reject(error);
     waiting.clear();
   });
   return {
     ask(id, bytes, before) {
+      // Nobody would answer; and the hashes that it held are gone, so that another thread could not go on with them.
+      if (dead) return Promise.reject(dead);
       const call = calls++;
       const answer = Promise.withResolvers<Reply>();
       waiting.set(call, answer);
