@@ -60,7 +60,8 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
   try {
     await settleAll(work);
   } finally {
-    // Also where another file has failed: what is there need not come again.
+    // Also where another file has failed: what is there need not come again. Where this fails too it is no more than a batch, and
+    // where all files are there the manifest says the same.
     await Promise.allSettled([records.flush(), hashes.close()]);
   }
   return (await Promise.all(work)).filter((record) => record !== undefined);

@@ -90,6 +90,7 @@ async function putSmall(copy: FileCopy, file: ModelFile, to: FilePlace, bytes: U
 async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
   const place = await copy.places.take(file.sizeBytes, copy.retry.signal);
   try {
+    copy.records.throwIfFailed(file);
     const { stated } = await fillPart(copy, file, 0, place.buffer);
     const came = await checksumsOf(copy, place.buffer);
     const crc64 = wantsCrc64(file, stated) ? await copy.hashes.crc64(place.buffer, 0n) : undefined;

@@ -57,6 +57,8 @@ export interface Records {
   announce(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord>;
   /** Takes down what stands at a place: at once, or for a small file with others, soon or by `flush`. */
   note(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord>;
+  /** Throws where the file could not be taken down, since that has failed for others: copied all the same it might come again. */
+  throwIfFailed(file: ModelFile): void;
   /** Resolves when everything that was noted is in the store. */
   flush(): Promise<void>;
 }
@@ -82,12 +84,21 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
     for (const record of parseRecords(new TextDecoder().decode(bytes)))
       if (record.key.startsWith(prefix)) shared.set(record.key.slice(prefix.length), record);
   }
+  let hasFailed = false;
   const batches = newBatches<FileRecord>(async (records) => {
     const text = recordsText(records);
     const key = `${folder}${SHARED_RECORDS}${sha256Hex(text).slice(0, 32)}`;
-    // Without the signal: what stands when an import is stopped need not come again.
-    const insisting = { ...retry, signal: undefined, tries: 2 };
-    await withRetries(insisting, () => store.put(key, new TextEncoder().encode(text), { ifAbsent: true }));
+    const put = () => store.put(key, new TextEncoder().encode(text), { ifAbsent: true });
+    // Without the signal: what stands when an import is stopped need not come again. But then somebody waits for the end,
+    // as where a write has failed already.
+    const shortly = { ...retry, signal: undefined, tries: 2 };
+    try {
+      await withRetries(hasFailed ? shortly : retry, put);
+    } catch (error) {
+      hasFailed = true;
+      if (!retry.signal?.aborted) throw error;
+      await withRetries(shortly, put);
+    }
   }, retry.clock);
 
   async function recordAt(at: string): Promise<FileRecord | undefined> {
@@ -132,6 +143,9 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
       const record = recordOf(place, file, sha256);
       await batches.add(record);
       return record;
+    },
+    throwIfFailed: ({ sizeBytes }) => {
+      if (sizeBytes <= LARGEST_BATCHED_BYTES) batches.throwIfFailed();
     },
     flush: batches.flush,
   };

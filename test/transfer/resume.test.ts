@@ -4,11 +4,13 @@ import { createHash, randomBytes } from "node:crypto";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import type { TestContext } from "node:test";
 import { ListMultipartUploadsCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import type { ImportResult } from "../../operator/plan/model/importing.ts";
 import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { RetryError } from "../../operator/runtime/errors.ts";
+import { MOST_UNWRITTEN } from "../../operator/transfer/batches.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
 import { emptyModel } from "../../operator/transfer/revisions.ts";
@@ -17,7 +19,7 @@ import type { S3Server } from "../cluster/s3.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import { filesBelow } from "../models/upload.ts";
 import { RECORD, jobFor, kinds, newObserver, newSource, newStore, withoutHash } from "./bench.ts";
-import type { Seen } from "./bench.ts";
+import type { Seen, StoreKind } from "./bench.ts";
 
 const PART = 5 << 20;
 const PARTS = 6;
@@ -79,6 +81,51 @@ async function assertWhole(store: ObjectStore, result: ImportResult): Promise<vo
   );
 }
 
+/** In `attempt`: an eighth of a part each. */
+const NOTES_IN_FLIGHT = 16;
+
+/** A model with many small files. */
+async function newNotes(t: TestContext, kind: StoreKind, prefix: string) {
+  const client = s3.client();
+  t.after(() => client.destroy());
+  const names = Array.from({ length: 150 }, (_, n) => `notes/${String(n)}.txt`);
+  const notes = Object.fromEntries(names.map((name) => [name, Buffer.from(`of ${name}`)]));
+  await uploadFiles(client, "source", `${prefix}/`, tinyModel(notes));
+  const store = await newStore(t, s3, kind);
+  const folder = "models/ns-uid/model-uid/1/";
+  const keysOf = async (start: string): Promise<string[]> => {
+    const keys: string[] = [];
+    for await (const { key } of store.list(folder)) keys.push(withoutHash(key.slice(folder.length)));
+    return keys.filter((key) => key.startsWith(start));
+  };
+  return {
+    names,
+    standing: () => keysOf("notes/"),
+    kept: () => keysOf(".berth/"),
+    /** Dies before its manifest at the latest. `taking` is called with records before they are written together. */
+    async die(taking: (records: Uint8Array) => void): Promise<void> {
+      const put: ObjectStore["put"] = async (key, bytes, ...rest) => {
+        if (key.includes("/.berth/batches/")) taking(bytes);
+        if (key.endsWith("MANIFEST.json")) throw new RetryError(new Error("killed"));
+        return store.put(key, bytes, ...rest);
+      };
+      await assert.rejects(attempt({ store: { ...store, put }, source: newSource(t, s3, "source"), prefix }), /killed/);
+    },
+    /** Resolves with the notes that were read. */
+    async finish(): Promise<string[]> {
+      const source = newSource(t, s3, "source");
+      const read: string[] = [];
+      const fill: ObjectSource["fill"] = (object, ...rest) => {
+        assert.ok(source.fill);
+        if (object.key.includes("/notes/")) read.push(object.key.slice(prefix.length + 1));
+        return source.fill(object, ...rest);
+      };
+      assert.equal((await attempt({ store, source: { ...source, fill }, prefix })).kind, "imported");
+      return read;
+    },
+  };
+}
+
 /** How many parts of the weights the first attempt had surely brought. */
 const BROUGHT = 3;
 
@@ -121,42 +168,29 @@ for (const kind of kinds) {
   });
 
   test(`${kind}: small files that stand are not read again, but for those that nobody could take down`, async (t) => {
-    const client = s3.client();
-    t.after(() => client.destroy());
-    const prefix = `small-${kind}`;
-    const names = Array.from({ length: 150 }, (_, n) => `notes/${String(n)}.txt`);
-    const notes = Object.fromEntries(names.map((name) => [name, Buffer.from(`of ${name}`)]));
-    await uploadFiles(client, "source", `${prefix}/`, tinyModel(notes));
-    const store = await newStore(t, s3, kind);
+    const notes = await newNotes(t, kind, `small-${kind}`);
     // Killed: once one batch of notes is there, nothing that is noted reaches the store any more.
     let isDead = false;
-    const dying: ObjectStore = {
-      ...store,
-      put: (key, bytes, ...rest) => {
-        if (key.includes("/.berth/batches/")) {
-          if (isDead) return Promise.reject(new Error("killed"));
-          isDead = Buffer.from(bytes).includes("notes/");
-        }
-        if (key.endsWith("MANIFEST.json")) return Promise.reject(new RetryError(new Error("killed")));
-        return store.put(key, bytes, ...rest);
-      },
-    };
-    await assert.rejects(attempt({ store: dying, source: newSource(t, s3, "source"), prefix }), /killed/);
-    const source = newSource(t, s3, "source");
-    const read: string[] = [];
-    const fill: ObjectSource["fill"] = (object, ...rest) => {
-      assert.ok(source.fill);
-      if (object.key.includes("/notes/")) read.push(object.key);
-      return source.fill(object, ...rest);
-    };
-    const result = await attempt({ store, source: { ...source, fill }, prefix });
-    assert.equal(result.kind, "imported");
-    assert.ok(read.length < names.length, "one batch had been taken down");
-    const folder = "models/ns-uid/model-uid/1/";
-    const keys: string[] = [];
-    for await (const { key } of store.list(folder)) keys.push(withoutHash(key.slice(folder.length)));
-    assert.deepEqual(keys.filter((key) => key.startsWith("notes/")).sort(), [...names].sort());
-    assert.deepEqual(keys.filter((key) => key.startsWith(".berth/")), [RECORD]); // prettier-ignore
+    await notes.die((records) => {
+      if (isDead) throw new Error("killed");
+      isDead = Buffer.from(records).includes("notes/");
+    });
+    const there = await notes.standing();
+    const read = await notes.finish();
+    const again = read.filter((name) => there.includes(name));
+    assert.ok(again.length < there.length, "one batch had been taken down");
+    assert.ok(again.length <= MOST_UNWRITTEN + NOTES_IN_FLIGHT, `${String(again.length)} were read again`);
+    assert.deepEqual((await notes.standing()).sort(), [...notes.names].sort());
+    assert.deepEqual(await notes.kept(), [RECORD]);
+  });
+
+  test(`${kind}: records of small files that the store refuses some times are taken down all the same`, async (t) => {
+    const notes = await newNotes(t, kind, `refused-${kind}`);
+    let tries = 0;
+    await notes.die(() => {
+      if (++tries <= 3) throw new RetryError(new Error("slow down"));
+    });
+    assert.deepEqual(await notes.finish(), []);
   });
 
   test(`${kind}: a small file of another state of the source stays where it is, and this one goes beside it`, async (t) => {
