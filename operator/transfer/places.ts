@@ -121,7 +121,6 @@ function newRoom(total: number, imports: number) {
   return {
     /** The most that one part may have, whatever the others hold. */
     most: total - own * (imports - 1),
-    used: (): number => used,
     isPaced: (share: Share, units: number): boolean =>
       share.used > 0 && share.used + units > Math.min(total, share.meter.limit()),
     /** `isAfter`: somebody waits for what is common, and was first. */
@@ -143,6 +142,18 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
   const idle: Uint8Array[] = [];
   const idleSmall: Uint8Array[] = [];
   const waiting: Waiting[] = [];
+  /** Of all buffers that there are, in use or idle. */
+  let thereBytes = 0;
+  /** Idle buffers of the other kind make room for one more: all together stay within the bound, but for a part that alone is larger. */
+  function newWithin(bytes: number): Uint8Array {
+    while (thereBytes + bytes > total * partBytes) {
+      const dropped = idle.pop() ?? idleSmall.pop();
+      if (!dropped) break;
+      thereBytes -= dropped.length;
+    }
+    thereBytes += bytes;
+    return newBuffer(bytes);
+  }
   /** In the order of asking; who waits for its own pace holds up nobody else. */
   const admit = (): void => {
     const held = new Set<Share>();
@@ -162,17 +173,17 @@ export function newPartPlaces(options: PlaceOptions): PartPlaces {
     }
   };
   function place(share: Share, units: number, lengthBytes: number): PartPlace {
-    // A larger one takes the room of idle ones: all together stay within the bound.
-    while (units > 1 && room.used() + idle.length > total && idle.length > 0) idle.pop();
+    const isLarger = lengthBytes > partBytes;
     const [pool, bytes] = units < 1 ? [idleSmall, SMALL_BYTES] : [idle, partBytes];
-    const whole = units > 1 ? newBuffer(lengthBytes) : (pool.pop() ?? newBuffer(bytes));
+    const whole = isLarger ? newWithin(lengthBytes) : (pool.pop() ?? newWithin(bytes));
     let isHeld = true;
     return {
       buffer: whole.subarray(0, lengthBytes),
       release() {
         if (!isHeld) return;
         isHeld = false;
-        if (units <= 1) pool.push(whole);
+        if (isLarger) thereBytes -= whole.length;
+        else pool.push(whole);
         room.leave(share, units);
         admit();
       },

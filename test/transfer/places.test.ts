@@ -144,3 +144,31 @@ test("parts that are larger than a buffer stay within the memory after smaller o
   const kept = again.filter(({ buffer }) => small.some((one) => one.buffer.buffer === buffer.buffer));
   assert.deepEqual([held.size, kept.length], [4, 0], "the idle ones made room");
 });
+
+test("small buffers and large ones that lie idle stay within the memory together", async () => {
+  const mib = 1 << 20;
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 8 * mib, partBytes: 2 * mib });
+  const use = async (count: number, bytes: number): Promise<Set<ArrayBufferLike>> => {
+    const held = await Promise.all(Array.from({ length: count }, () => places.take(bytes)));
+    for (const one of held) one.release();
+    return new Set(held.map(({ buffer }) => buffer.buffer));
+  };
+  const common = (one: Set<ArrayBufferLike>, other: Set<ArrayBufferLike>): number =>
+    [...one].filter((memory) => other.has(memory)).length;
+  const large = await use(4, 2 * mib);
+  const small = await use(9, 256 << 10);
+  const again = await use(4, 2 * mib);
+  assert.equal(common(large, again), 2, "nine small ones took the room of two");
+  assert.equal(common(small, await use(9, 256 << 10)), 0, "and gave it back");
+  assert.equal(common(again, await use(2, 2 * mib)), 2, "what fits stays");
+});
+
+test("a part that is larger than all of the memory has as much as it is long, alone", async () => {
+  const places = newPartPlaces({ clock: newClock().clock, bufferBytes: 1000, partBytes: 1000 });
+  const one = await places.take(1500);
+  assert.equal(one.buffer.length, 1500);
+  const next = places.take(10);
+  assert.equal(await settled(next), false);
+  one.release();
+  (await next).release();
+});
