@@ -2,7 +2,7 @@
 // One error names folder, bytes and remedy; nothing stands half; with room again the import goes on to the same digest.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -144,19 +144,62 @@ const rooms: readonly (readonly [string, string, (folder: string) => void])[] = 
     return [`${String(freeFiles)} files`, "size=16m,nr_inodes=64", ballast] as const;
   }),
 ];
+
+/** A small file system with a folder for a store, and what fills the rest until `empty`. */
+async function newFullDisk(t: TestContext, options: string, fill: (folder: string) => void) {
+  const disk = await newSmallDisk(options);
+  if ("reason" in disk) return disk;
+  t.after(() => disk.remove());
+  const [root, ballast] = [join(disk.folder, "store"), join(disk.folder, "ballast")];
+  for (const folder of [root, ballast]) mkdirSync(folder);
+  fill(ballast);
+  return { root, empty: () => rmSync(ballast, { recursive: true }) };
+}
+
+/** So many that all but the first are written by a thread, out of memory that it can see, and that no room holds them all. */
+const many = Array.from({ length: 20 }, (_, n) => ({
+  key: `notes/${String(n % 2)}/${String(n)}`,
+  bytes: new Uint8Array(new SharedArrayBuffer(200 << 10)).fill(n),
+}));
+/** So many go through Node's pool. */
+const BESIDE_AFTER = 4;
+
 for (const [name, options, fill] of rooms) {
   test(`a file system with room for ${name} says so, and the import goes on when there is more`, async (t) => {
-    const disk = await newSmallDisk(options);
+    const disk = await newFullDisk(t, options, fill);
     if ("reason" in disk) return t.skip(disk.reason);
-    t.after(() => disk.remove());
-    const [root, ballast] = [join(disk.folder, "store"), join(disk.folder, "ballast")];
-    for (const folder of [root, ballast]) mkdirSync(folder);
-    fill(ballast);
+    const { root } = disk;
     const source = newSource(t, s3, bucket);
     assertFull(await attempt(source, root), root, name);
     assertNothingHalf(root, name);
     assert.ok(!existsSync(join(root, revision, "MANIFEST.json")));
-    rmSync(ballast, { recursive: true });
+    disk.empty();
     await assertGoesOn(source, root, name);
+  });
+
+  test(`a file system with room for ${name}: many small objects at once are whole or nowhere`, async (t) => {
+    const disk = await newFullDisk(t, options, fill);
+    if ("reason" in disk) return t.skip(disk.reason);
+    const { root } = disk;
+    const store = openStore({ url: `file://${root}`, region: "us-east-1" });
+    const put = ({ key, bytes }: (typeof many)[number]) => store.put(key, bytes, { ifAbsent: true });
+    const outcomes = await Promise.allSettled(many.map(put));
+    const beside = outcomes.slice(BESIDE_AFTER);
+    assert.ok(
+      beside.some(({ status }) => status === "rejected"),
+      "the thread had room for all",
+    );
+    for (const outcome of outcomes) {
+      if (outcome.status === "fulfilled") continue;
+      const problem = problemOf(outcome.reason);
+      assert.ok(problem, String(outcome.reason));
+      assertFull(problem, root, name);
+    }
+    const written = many.filter((_, n) => outcomes[n]?.status === "fulfilled");
+    assert.deepEqual(filesBelow(root).sort(), written.map(({ key }) => key).sort());
+    disk.empty();
+    await Promise.all(many.map(put));
+    for (const { key, bytes } of many) assert.ok(readFileSync(join(root, key)).equals(bytes), `${key} is not whole`);
+    assert.deepEqual([filesBelow(root).length, readdirSync(join(root, ".incoming"))], [many.length, []]);
   });
 }

@@ -2,7 +2,7 @@
 // folder that holds it, before the write is told to have succeeded. Traced at Node's own file calls.
 import assert from "node:assert/strict";
 import { syncBuiltinESMExports } from "node:module";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative } from "node:path";
@@ -11,8 +11,11 @@ import type { TestContext } from "node:test";
 import { openStore } from "../../../operator/adapters/store/open.ts";
 import type { ObjectStore } from "../../../operator/ports.ts";
 
+/** Called before a flush of that path; what it returns is called after. */
+type OnFlush = (path: string) => () => void;
+
 /** Records the paths, as below `top`, of what is flushed and linked, until the test ends. */
-async function trace(t: TestContext, top: string): Promise<string[]> {
+async function trace(t: TestContext, top: string, onFlush: OnFlush = () => () => undefined): Promise<string[]> {
   const calls: string[] = [];
   const paths = new WeakMap<object, string>();
   const say = (what: string, path: string): void => void calls.push(`${what} ${relative(top, path) || "."}`);
@@ -29,8 +32,11 @@ async function trace(t: TestContext, top: string): Promise<string[]> {
   const handles = Object.getPrototypeOf(probe) as { sync(this: object): Promise<void> };
   const { sync } = handles;
   handles.sync = async function (this: object) {
+    const path = paths.get(this) ?? "?";
+    const flushed = onFlush(path);
     await sync.call(this);
-    say("flushed", paths.get(this) ?? "?");
+    flushed();
+    say("flushed", path);
   };
   syncBuiltinESMExports();
   t.after(() => {
@@ -98,6 +104,30 @@ test("an object that somebody else wrote first is flushed before it is called th
   const calls = await trace(t, top);
   assert.equal(await newStore().put(key, bytes, { ifAbsent: true }), "exists");
   assert.ok(calls.includes(`flushed volume/berth/${dirname(key)}`), calls.join("\n"));
+});
+
+test("names of many small objects, which a thread gives, are flushed before success is told, whoever was first", async (t) => {
+  const { top, root, newStore } = newPlace(t);
+  const folder = join(root, dirname(key));
+  const flushed = new Set<string>();
+  const calls = await trace(t, top, (path) => {
+    const names = path === folder ? readdirSync(path) : [];
+    return () => {
+      for (const name of names) flushed.add(name);
+    };
+  });
+  const shared = new Uint8Array(new SharedArrayBuffer(9));
+  for (const outcome of ["written", "exists"]) {
+    const store = newStore();
+    const put = async (name: string): Promise<void> => {
+      assert.equal(await store.put(`${dirname(key)}/${name}`, shared, { ifAbsent: true }), outcome);
+      assert.ok(flushed.has(name), `the name of ${name} was not flushed`);
+    };
+    await Promise.all(Array.from({ length: 20 }, (_, n) => put(String(n))));
+    const missing = above.filter((path) => outcome === "written" && !folders(calls).includes(path));
+    assert.deepEqual(missing, []);
+    flushed.clear();
+  }
 });
 
 test("folders that another process made and may not have flushed are flushed once, and again where they were made anew", async (t) => {
