@@ -147,6 +147,33 @@ export async function* committedLines(
   }
 }
 
+/**
+ * What is in the ledger about a window and meter, committed before the manifest at `until`; undefined where that cannot be read. What
+ * is damaged is named where it lies; what is added up from it later need not be.
+ */
+export async function linesBefore(
+  ledger: Ledger,
+  record: UsageRecord,
+  until: string,
+): Promise<readonly Line[] | undefined> {
+  const start = secondsOf(record.windowStart);
+  const lines: Line[] = [];
+  try {
+    const [recorded] = await recordedWindows(ledger, start, start + 1);
+    const keys = new Set([recorded?.key, ...(recorded?.adjustedBy ?? [])].filter((key) => key !== undefined));
+    for (const key of [...keys].filter((one) => one < until).sort()) {
+      const { manifest } = await readManifest(ledger, key);
+      for await (const line of committedLines(ledger, manifest, record.deploymentUID))
+        if (line.windowStart === record.windowStart && line.sku === record.sku) lines.push(line);
+    }
+  } catch (error) {
+    const reasons = ["LedgerObjectDamaged", "LedgerObjectMissing", "LedgerKeyInvalid"];
+    if (!(error instanceof TerminalError) || !reasons.includes(error.reason)) throw error;
+    return undefined;
+  }
+  return lines;
+}
+
 /** Any form of manifest, as the present one. */
 export async function readManifest(ledger: Ledger, key: string): Promise<{ manifest: Manifest; sha256: string }> {
   const bytes = await ledger.get(key);
@@ -202,4 +229,9 @@ function missing(key: string): TerminalError {
 export function corrupt(key: string, cause?: unknown): TerminalError {
   const message = `${key} in the ledger is not what Berth wrote; it was not touched: compare it with a copy and restore it`;
   return new TerminalError("LedgerObjectDamaged", message, { cause });
+}
+
+/** Is it what corrupt() and the ledger's own reads throw? */
+export function isCorrupt(error: unknown): boolean {
+  return error instanceof TerminalError && error.reason === "LedgerObjectDamaged";
 }

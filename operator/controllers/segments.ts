@@ -1,8 +1,8 @@
 /**
  * Writing a sealed window: a segment a shard, each read back, then the manifest, read back. The manifest is the commit; what was
- * stored first wins. Nothing is ever overwritten.
+ * stored first wins, if it has the form of what Berth writes. Nothing is ever overwritten.
  */
-import type { Manifest } from "../api/ledger.ts";
+import type { Manifest, UsageRecord } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { newDigest, sha256Hex } from "../plan/metering/identity.ts";
@@ -11,7 +11,10 @@ import type { ChainHead, Line, MeterSum, Tally } from "../plan/metering/segment.
 import { adjustedKey, manifestKey, secondsOf, segmentKey, windowFolder } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
-import { corrupt, linesIn, readManifest } from "./ledgerreads.ts";
+import { TerminalError } from "../runtime/errors.ts";
+import { corrupt, isCorrupt, linesBefore, readManifest } from "./ledgerreads.ts";
+import { formOf } from "./segmentform.ts";
+import type { Finding } from "./verifysegment.ts";
 
 export interface SealedWindow {
   readonly window: Window;
@@ -51,7 +54,7 @@ export async function sealWindow(ledger: Ledger, sealing: Sealing): Promise<Seal
       found ??= new Set(await ledger.list(`${windowFolder(window)}/`));
       if (!found.has(key)) continue;
     }
-    const { tally, differs } = await sealSegment(ledger, key, lines ?? []);
+    const { tally, differs } = await sealSegment(ledger, { key, shard, lines }, sealing);
     if (differs) differing.push(key);
     if (tally.lines > 0) sealed.push({ shard, tally });
   }
@@ -84,20 +87,55 @@ function linesOf({ window, meters, adjustments, clusterId }: Sealing, shard: num
   })();
 }
 
-async function sealSegment(ledger: Ledger, key: string, lines: Iterable<Line>) {
+interface ShardOfWindow {
+  readonly key: string;
+  readonly shard: number;
+  /** undefined where we have nothing to write, and something is stored. */
+  readonly lines: Iterable<Line> | undefined;
+}
+
+async function sealSegment(ledger: Ledger, own: ShardOfWindow, sealing: Sealing) {
+  const { key, lines } = own;
   const counted = newTally();
-  const put = await ledger.putOnce(key, lineChunks(lines, counted.add));
-  const ours = counted.result();
-  if ((await storedSha256(ledger, key)) === ours.sha256) return { tally: ours, differs: false };
-  if (put === "created") throw corrupt(key);
-  const stored = newTally();
-  for await (const { line, text } of linesIn(ledger, key)) stored.add(line, text);
-  return { tally: stored.result(), differs: true };
+  if (lines) {
+    const put = await ledger.putOnce(key, lineChunks(lines, counted.add));
+    const ours = counted.result();
+    if ((await storedSha256(ledger, key)) === ours.sha256) return { tally: ours, differs: false };
+    if (put === "created") throw corrupt(key);
+  }
+  return { tally: await takenIn(ledger, own, sealing), differs: true };
+}
+
+/** What another process stored first. Anything but what Berth writes would stay in the chain for ever, and be named by every audit. */
+async function takenIn(ledger: Ledger, { key, shard }: ShardOfWindow, sealing: Sealing): Promise<Tally> {
+  const { window, clusterId, meters } = sealing;
+  const place = { key, ...window, cluster: clusterId, shard, shards: meters.length };
+  const storedBefore = (record: UsageRecord) => linesBefore(ledger, record, manifestKey(window));
+  const { tally, problems } = await formOf(ledger, place, storedBefore);
+  const [first] = problems;
+  if (first) throw foreign(first);
+  return tally;
+}
+
+function foreign({ key, line, problem }: Finding): TerminalError {
+  const what = line === undefined ? `it ${problem}` : `line ${line} ${problem}`;
+  const remedy =
+    "move it out of the ledger, where no manifest names it and nobody has read it, and look into the store's log for who wrote it; " +
+    "where the number of shards or the length of windows was changed since, setting that back has it sealed as it is";
+  return new TerminalError(
+    "LedgerSegmentForeign",
+    `${key} was there before its window was sealed and is not what Berth writes there: ${what}; nothing is sealed: ${remedy}`,
+  );
 }
 
 async function storedSha256(ledger: Ledger, key: string): Promise<string | undefined> {
   const digest = newDigest();
-  for await (const piece of (await ledger.read(key)) ?? []) digest.add(piece);
+  try {
+    for await (const piece of (await ledger.read(key)) ?? []) digest.add(piece);
+  } catch (error) {
+    if (!isCorrupt(error)) throw error;
+    return undefined;
+  }
   return digest.hex();
 }
 

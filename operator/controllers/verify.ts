@@ -2,16 +2,14 @@
  * Verification of a whole ledger by what lies in it and by what somebody noted elsewhere: the chain of manifests, the tiling of
  * windows, digests, day roots, and every line (verifysegment.ts). Reads only; a piece of one segment is held in memory at a time.
  */
-import type { Manifest, Segment, UsageRecord } from "../api/ledger.ts";
+import type { Manifest, Segment } from "../api/ledger.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
 import { addQuantities } from "../plan/metering/fold.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
 import { asManifest, chainsAfter, isFirstForm, manifestBytes } from "../plan/metering/segment.ts";
-import type { Line } from "../plan/metering/segment.ts";
 import { manifestKey, secondsOf, segmentKey, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { Ledger, TrustedKeys } from "../ports.ts";
-import { TerminalError } from "../runtime/errors.ts";
-import { committedLines, parseManifest, readManifest, recordedWindows } from "./ledgerreads.ts";
+import { linesBefore, parseManifest } from "./ledgerreads.ts";
 import { readingAhead } from "./readahead.ts";
 import { adjustedPointer } from "./segments.ts";
 import { newCheckpointCheck } from "./verifycheckpoint.ts";
@@ -86,7 +84,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const days = newDayRootCheck(ledger, all, noted.trust);
   const segments = keys.filter((one) => one.endsWith(".gz"));
   const checkSegment = newSegmentCheck(readingAhead(ledger, segments), async (record) =>
-    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current).catch(undefinedIfDamaged),
+    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
   );
   const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);
   const left = manifests.filter(checkpoints.removed);
@@ -168,26 +166,6 @@ function notedProblems(seen: ReadonlyMap<string, string>, { head, kept }: Noted)
     findings.push({ key: kept.key, problem });
   }
   return findings;
-}
-
-/** What is in the ledger about a window and meter, committed before the manifest at `until`. */
-async function linesBefore(ledger: Ledger, record: UsageRecord, until: string): Promise<Line[]> {
-  const start = secondsOf(record.windowStart);
-  const [recorded] = await recordedWindows(ledger, start, start + 1);
-  const keys = new Set([recorded?.key, ...(recorded?.adjustedBy ?? [])].filter((key) => key !== undefined));
-  const lines: Line[] = [];
-  for (const key of [...keys].filter((one) => one < until).sort()) {
-    const { manifest } = await readManifest(ledger, key);
-    for await (const line of committedLines(ledger, manifest, record.deploymentUID))
-      if (line.windowStart === record.windowStart && line.sku === record.sku) lines.push(line);
-  }
-  return lines;
-}
-
-/** What is damaged is named where it lies; what is added up from it later need not be. */
-function undefinedIfDamaged(error: unknown): undefined {
-  const reasons = ["LedgerObjectDamaged", "LedgerObjectMissing", "LedgerKeyInvalid"];
-  if (!(error instanceof TerminalError) || !reasons.includes(error.reason)) throw error;
 }
 
 async function readLink(ledger: Ledger, key: string, findings: Finding[]): Promise<Link | undefined> {

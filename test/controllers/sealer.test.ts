@@ -247,12 +247,13 @@ test("a closing object is written once: equal bytes are fine, later ones that kn
   assert.deepEqual(await dump(ledger), before);
 });
 
-test("a damaged segment is named and never overwritten", async () => {
+test("a segment that is none is named with what to do, and never overwritten", async () => {
   const ledger = freshLedger();
   await ledger.putOnce("v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz", Buffer.from("not a record\n"));
   await assert.rejects(() => sealerAt({ ledger, at: "11:06:00" }).sealer.pass(), {
-    reason: "LedgerObjectDamaged",
-    message: /hr=10\/segment-r0\.ndjson\.gz in the ledger is not what Berth wrote/,
+    reason: "LedgerSegmentForeign",
+    message:
+      /hr=10\/segment-r0\.ndjson\.gz was there before .*: it cannot be read as one; nothing is sealed: move it out/,
   });
   assert.deepEqual(await ledger.list("v1/"), ["v1/dt=2026-11-21/hr=10/segment-r0.ndjson.gz"]);
 });

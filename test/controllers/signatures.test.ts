@@ -10,6 +10,7 @@ import type { Ledger, TrustedKeys } from "../../operator/ports.ts";
 import { signerOf, trustedKeysOf } from "../../operator/adapters/ledger/signing.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
+import { claim } from "./meteringobjects.ts";
 import { dump, dyingAt, gone, sealerAt } from "./sealerrig.ts";
 
 let s3: S3Server;
@@ -126,7 +127,14 @@ test("a rotated key signs from its pass on; an auditor who trusts both is conten
 test("a segment that somebody else wrote first is kept, counted as a conflict, and its window is never signed", async () => {
   const ledger = freshLedger();
   await putClosing(ledger, gone);
-  await ledger.putOnce("v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz", Buffer.from(""));
+  const other = freshLedger();
+  await putClosing(other, {
+    ...gone,
+    claims: [claim({ id: "n9", deployment: "gone", claimed: "09:59:55", released: "11:23:00" })],
+  });
+  await sealerAt({ ledger: other, at: "10:06:00" }).sealer.pass();
+  const segment = "v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz";
+  await ledger.putOnce(segment, Buffer.from((await other.get(segment)) ?? []));
   const { sealer, registry } = sealerAt({ ledger, at: "10:06:00", signer: key.signer });
   await sealer.pass();
   assert.match(await registry.metrics(), /^berth_ledger_conflicts_total 1$/m);
