@@ -1,4 +1,5 @@
 /** What a cluster says about its ledger: the head that the operator keeps there, and claims and sizes of the newest window. */
+import type { UsageRecord } from "../api/ledger.ts";
 import { capacityClaims, gpuNodePools, modelDeployments } from "../api/resources.ts";
 import { withClosings } from "../controllers/facts.ts";
 import { HEAD_LEASE, headLeases, keptHeadOf } from "../controllers/clusterhead.ts";
@@ -6,6 +7,7 @@ import type { KeptHead } from "../controllers/clusterhead.ts";
 import { lateLines } from "../controllers/late.ts";
 import { newHead, readManifest } from "../controllers/ledgerreads.ts";
 import type { Finding } from "../controllers/verify.ts";
+import { quantityNames } from "../plan/metering/fold.ts";
 import { historiesOf } from "../plan/metering/history.ts";
 import { metersOf } from "../plan/metering/records.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
@@ -16,6 +18,17 @@ import { loadCredentials } from "../runtime/credentials.ts";
 import { newWriteFeed } from "../runtime/feed.ts";
 import { newRuntimeMetrics } from "../runtime/metrics.ts";
 import { newTransport } from "../runtime/transport.ts";
+
+/** `adjustment` is what the next window would have to add to the record. */
+export function clusterDifference(adjustment: UsageRecord): string {
+  const { namespace, deploymentName, billableNodeSeconds } = adjustment;
+  const others = quantityNames.filter((name) => adjustment[name] !== 0).map((name) => `${adjustment[name]} ${name}`);
+  const unbilled =
+    others.length > 0 ? `by ${others.join(", ")}` : "in which nodes held its seconds, or since when they were ready";
+  const billed = `by ${billableNodeSeconds} billable node-seconds`;
+  const what = billableNodeSeconds === 0 ? `${unbilled}, and in nothing billable` : billed;
+  return `differs from the cluster's claims and sizes of ${namespace}/${deploymentName} ${what}; the next window will say so`;
+}
 
 const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
@@ -65,8 +78,6 @@ async function compareIntervals(ledger: Ledger, kube: KubeReader): Promise<Findi
   const lines = await lateLines(ledger, question);
   return (lines ?? []).flat().flatMap((line) => {
     if (isEvidence(line)) return [];
-    const { namespace, deploymentName, billableNodeSeconds } = line;
-    const problem = `differs from the cluster's claims and sizes of ${namespace}/${deploymentName} by ${billableNodeSeconds} billable node-seconds; the next window will say so`;
-    return [{ key: head.key, problem }];
+    return [{ key: head.key, problem: clusterDifference(line) }];
   });
 }

@@ -103,6 +103,16 @@ test("alarms for what costs money: sealing, delivery, the store's conditions, un
   assert.match(lag(later, "BerthSinkLag"), />= 14400$/);
 });
 
+test("what was counted once is told for a day: across restarts, though a process counted before its first scrape, and not for ever", async () => {
+  const rules = await rulesOf();
+  const grew = (series: string) =>
+    `increase(${series}[1d]) > 0 or max_over_time(${series}[1d]) unless last_over_time(${series}[1h] offset 1d)`;
+  const of = '{namespace="berth-system", job=~"berth-(operator|importer|store)"}';
+  const exprOf = (alert: string) => rules.find((rule) => rule.alert === alert)?.expr;
+  assert.equal(exprOf("BerthLedgerConflicts"), `sum(${grew(`berth_ledger_conflicts_total${of}`)}) > 0`);
+  assert.equal(exprOf("BerthCapacityUnproven"), `sum by (cause) (${grew(`berth_capacity_unproven_total${of}`)}) > 0`);
+});
+
 test("the rule has labels of its own, by which a Prometheus may choose it, and another release's series are not its", async () => {
   const [rule] = await rendered({ prometheusRule: { enabled: true, labels: { release: "kps" } } }, "two", "other");
   assert.deepEqual([rule?.apiVersion, rule?.metadata.namespace], ["monitoring.coreos.com/v1", "other"]);

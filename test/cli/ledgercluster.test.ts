@@ -10,12 +10,17 @@ import { pathToFileURL } from "node:url";
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { annotations } from "../../operator/api/keys.ts";
 import { ledgerCommand } from "../../operator/cli/ledger.ts";
+import { clusterDifference } from "../../operator/cli/ledgercluster.ts";
 import { HEAD_LEASE, newHeadKeeper } from "../../operator/controllers/clusterhead.ts";
+import { adjustmentLines } from "../../operator/plan/metering/adjust.ts";
+import type { ClaimInterval } from "../../operator/plan/metering/history.ts";
+import { isEvidence, usageLines } from "../../operator/plan/metering/segment.ts";
 import { apiPath } from "../cluster/client.ts";
 import { ownCluster } from "../cluster/session.ts";
 import { claimsPath, makeClaim, makeDeployment, meteredWorld } from "../controllers/meteringcluster.ts";
 import { instant } from "../controllers/meteringobjects.ts";
 import { sealerAt } from "../controllers/sealerrig.ts";
+import { CLUSTER, claim, history, hour, step } from "../plan/metering/histories.ts";
 import { newRig } from "../runtime/rig.ts";
 
 const namespace = "team-a";
@@ -76,4 +81,27 @@ test("verify --cluster: intact, then a head of another ledger, other times in th
   const unreachable = await verify({}, "--cluster");
   assert.equal(unreachable.code, 1, "no cluster is named");
   assert.match(unreachable.err, /no API server/);
+});
+
+test("a difference that changes nothing billable is told for what it is: seconds of readiness, or the nodes that held them", () => {
+  const holding = (...claims: ClaimInterval[]) => [history({ steps: [step("10:00:00", 1)], claims })];
+  const told = (recorded: ClaimInterval, ...known: ClaimInterval[]): string[] => {
+    const stored = [...usageLines([holding(recorded)], hour(11), CLUSTER)];
+    const lines = adjustmentLines(stored, holding(...known), { window: hour(11), clusterId: CLUSTER });
+    return lines.flatMap((line) => (isEvidence(line) ? [] : [clusterDifference(line)]));
+  };
+  const words = (what: string) => [
+    `differs from the cluster's claims and sizes of team-a/chat ${what}; the next window will say so`,
+  ];
+  const held = claim({ id: "a", claimed: "10:00:00" });
+  assert.deepEqual(
+    told({ ...held, readyAt: undefined }, held),
+    words("by 3600 readyNodeSeconds, and in nothing billable"),
+  );
+  const first = claim({ id: "a", claimed: "10:00:00", released: "11:30:00" });
+  assert.deepEqual(
+    told(held, first, claim({ id: "b", claimed: "11:30:00" })),
+    words("in which nodes held its seconds, or since when they were ready, and in nothing billable"),
+  );
+  assert.deepEqual(told(held, first), words("by -1800 billable node-seconds"));
 });

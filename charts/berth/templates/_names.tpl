@@ -289,3 +289,8 @@ Argument: the pod spec as `lookup` returns it.
 {{- end }}
 {{- toJson $sinks }}
 {{- end }}
+
+{{/* By how much a counter grew within a day. What a process counts before it is scraped for the first time increase() does not see: a series that was not there a day ago counts as a whole. */}}
+{{- define "berth.grewToday" -}}
+increase({{ . }}[1d]) > 0 or max_over_time({{ . }}[1d]) unless last_over_time({{ . }}[1h] offset 1d)
+{{- end }}
