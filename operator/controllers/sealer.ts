@@ -148,7 +148,8 @@ function newPass(deps: SealerDeps) {
         ({ head: from, more } = done);
         newestSeal = from?.end;
         // What two leaders knew differently is corrected by the next window; until then nothing of it may be forgotten.
-        await settle(deps, { facts, histories, sealed: done.sealed, sealedThrough: done.settledThrough });
+        const { sealed: added, settledThrough: sealedThrough, isLateRecorded: mayForget } = done;
+        await settle(deps, { facts, histories, sealed: added, sealedThrough, mayForget });
       }
       doneThrough = dueEnd;
       return { sealed, sealedThrough: newestSeal };

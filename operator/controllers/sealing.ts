@@ -32,6 +32,11 @@ export interface SealedDue {
   readonly head: Head | undefined;
   /** Everything before it may be forgotten, in seconds. */
   readonly settledThrough: number | undefined;
+  /**
+   * False where what became known late is in no window yet: none is due, or the one that had to carry it was found with other
+   * bytes. Marks and ends of claims and closing objects are what leads to it again: none of them may move.
+   */
+  readonly isLateRecorded: boolean;
   /** There are further windows: settle these first, so that a long outage is not held in memory as a whole. */
   readonly more: boolean;
 }
@@ -48,17 +53,20 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
   let late = await lateKnowledge(deps, knowledge, from);
   let head = from;
   let doubtful: number | undefined;
+  let isLateLost = false;
   const sealed: SealResult[] = [];
   let sums = 0;
   for (;;) {
     const window = windowToSeal(deps, knowledge, { head, late });
     if (!window || sealed.length === mostWindowsAtOnce || sums >= mostSumsAtOnce) {
-      return { sealed, head, settledThrough: doubtful ?? head?.end, more: window !== undefined };
+      const isLateRecorded = !late && !isLateLost;
+      return { sealed, head, settledThrough: doubtful ?? head?.end, isLateRecorded, more: window !== undefined };
     }
     // No earlier: while a day's window is the newest, one more may follow in it.
     if (head && dayOf(head) !== dayOf(window)) await ensureDayRoot(deps, dayOf(head), signer);
     const { clusterId } = deps;
     const result = await sealWindow(deps.ledger, { window, meters, adjustments: late, clusterId, previous: head });
+    isLateLost ||= late !== undefined && result.differing.length > 0;
     late = undefined;
     deps.noteSealed?.(window.end);
     report(deps, result);

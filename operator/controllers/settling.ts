@@ -34,12 +34,14 @@ interface Sealing {
   /** Windows of this pass. */
   readonly sealed: readonly SealedWindow[];
   readonly sealedThrough: number | undefined;
+  /** False: only deployments are told what is sealed; claims and closing objects stay as they are. */
+  readonly mayForget: boolean;
 }
 
 /** Idempotent: what was settled before costs no write. An object that changed meanwhile is settled with the next window. */
 export async function settle(
   deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log" | "counters">,
-  { facts, histories, sealed, sealedThrough }: Sealing,
+  { facts, histories, sealed, sealedThrough, mayForget }: Sealing,
 ): Promise<void> {
   if (sealedThrough !== undefined) {
     const lifeOf = ({ metadata }: ModelDeployment) => histories.lifeOf(metadata.uid ?? "");
@@ -52,13 +54,16 @@ export async function settle(
       if (metering) deps.counters?.settled(deployment, metering);
       return settleDeployment(deployment, metering);
     });
-    const claims = facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)));
+    const claims = mayForget
+      ? facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)))
+      : [];
     // In this order: a claim that is gone while its deployment says no more than before looks like one that was lost.
     for (const owed of [statuses, claims]) {
       const due = owed.filter((writes) => writes.length > 0);
       await inTurns(due, width, (writes) => carryOut(deps.kube, writes));
     }
   }
+  if (!mayForget) return;
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
 }
@@ -88,7 +93,7 @@ function countDeparting(
 /** Sums by deployment UID of every sealed window that the status or the series of some deployment does not contain yet. */
 async function sumsOwed(
   deps: Pick<SealerDeps, "ledger">,
-  at: Omit<Sealing, "histories"> & {
+  at: Omit<Sealing, "histories" | "mayForget"> & {
     readonly sealedThrough: number;
     readonly lifeOf: (deployment: ModelDeployment) => Life | undefined;
     readonly departing: readonly Departing[];

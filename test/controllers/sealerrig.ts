@@ -9,6 +9,7 @@ import { newSealer } from "../../operator/controllers/sealer.ts";
 import type { SealerDeps } from "../../operator/controllers/sealer.ts";
 import type { Ledger, Log, ManifestSigner } from "../../operator/ports.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
+import type { World } from "../replay/world.ts";
 import { CLUSTER, claim, deployment, epochMs, pool } from "./meteringobjects.ts";
 
 const log: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
@@ -47,6 +48,8 @@ export interface Setup {
   readonly signer?: ManifestSigner;
   readonly shards?: number;
   readonly headKeeper?: HeadKeeper;
+  /** Read anew at each look, and written to, in place of `objects`. */
+  readonly world?: Pick<World, "objects" | "kube">;
 }
 
 export function sealerAt({
@@ -58,6 +61,7 @@ export function sealerAt({
   signer,
   shards,
   headKeeper,
+  world,
 }: Setup) {
   const writes: string[] = [];
   const registry = new Registry();
@@ -67,7 +71,7 @@ export function sealerAt({
   const clock = newManualClock(at.includes("T") ? Date.parse(at) : epochMs(at));
   const deps: SealerDeps = {
     ledger,
-    kube: {
+    kube: world?.kube ?? {
       mergePatch: async (resource, _namespace, name, body) => {
         writes.push(`patch ${resource.kind} ${name} ${JSON.stringify(body)}`);
         return { metadata: { name } } as never;
@@ -82,7 +86,7 @@ export function sealerAt({
     windowSeconds,
     sealGraceSeconds: 300,
     sealSpreadSeconds: 0,
-    freshObjects: async () => objects,
+    freshObjects: async () => world?.objects() ?? objects,
     ...(signer && { signer: async () => signer }),
     ...(shards !== undefined && { shards }),
     ...(headKeeper && { headKeeper }),
