@@ -61,6 +61,8 @@ export const annotations = {
   ledgerHead: "berth.dev/ledger-head",
   ledgerHeadKey: "berth.dev/ledger-head-key",
   ledgerSealedThrough: "berth.dev/ledger-sealed-through",
+  /** On the same: key and SHA-256 of manifests that were about to be put, one a line, the newest first. */
+  ledgerAnnounced: "berth.dev/ledger-announced",
 } as const;
 
 export const finalizers = {

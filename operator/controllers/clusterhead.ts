@@ -6,17 +6,30 @@ import { annotations, fieldManagers } from "../api/keys.ts";
 import type { KubeObject, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import { ConflictError, RetryError } from "../runtime/errors.ts";
 
-export interface KeptHead {
-  /** Key of the newest manifest that this operator sealed. */
+export interface KeptManifest {
   readonly key: string;
-  /** SHA-256 of its stored bytes. */
+  /** SHA-256 of its bytes. */
   readonly sha256: string;
+}
+
+/** The newest manifest that this operator sealed. */
+export interface KeptHead extends KeptManifest {
   readonly windowEnd: string;
+}
+
+export interface FoundHead extends KeptHead {
+  /**
+   * Manifests after the head that a process of ours was about to put. Several, where one falls asleep there and another one,
+   * which knows something else, dies there: either may be in the ledger in the end.
+   */
+  readonly announced: readonly KeptManifest[];
 }
 
 export interface HeadKeeper {
   /** A quorum read; undefined where none was ever kept. */
-  read(): Promise<KeptHead | undefined>;
+  read(): Promise<FoundHead | undefined>;
+  /** Before a manifest is put; throws RetryError as write() does. No request where it is announced already. */
+  announce(manifest: KeptManifest): Promise<void>;
   /** Throws RetryError where another process wrote one since read(). */
   write(head: KeptHead): Promise<void>;
 }
@@ -31,47 +44,87 @@ export const headLeases: Resource = {
   namespaced: true,
 };
 
-export function keptHeadOf(object: KubeObject | undefined): KeptHead | undefined {
+export function keptHeadOf(object: KubeObject | undefined): FoundHead | undefined {
   const found = object?.metadata.annotations ?? {};
   const [key, sha256] = [found[annotations.ledgerHeadKey], found[annotations.ledgerHead]];
   if (!key || !sha256) return undefined;
-  return { key, sha256, windowEnd: found[annotations.ledgerSealedThrough] ?? "" };
+  return { key, sha256, windowEnd: found[annotations.ledgerSealedThrough] ?? "", announced: announcedOf(object) };
 }
 
-export function newHeadKeeper(deps: {
+function announcedOf(object: KubeObject | undefined): KeptManifest[] {
+  const lines = object?.metadata.annotations?.[annotations.ledgerAnnounced]?.split("\n") ?? [];
+  return lines.flatMap((line) => {
+    const [key, sha256] = line.split(" ");
+    return key && sha256 ? [{ key, sha256 }] : [];
+  });
+}
+
+function textOf(manifests: readonly KeptManifest[]): string {
+  return manifests.map(({ key, sha256 }) => `${key} ${sha256}`).join("\n");
+}
+
+/** More are only there where pass after pass dies in the same place, each time with other knowledge. */
+const mostAnnounced = 16;
+
+interface HeadKeeperDeps {
   readonly kube: Pick<KubeReader, "read"> & Pick<KubeWriter, "create" | "mergePatch">;
   readonly namespace: string;
-}): HeadKeeper {
+}
+
+type Annotations = Readonly<Record<string, string>>;
+
+export function newHeadKeeper(deps: HeadKeeperDeps): HeadKeeper {
   const { kube, namespace } = deps;
   let version: string | undefined;
+  let announced: readonly KeptManifest[] = [];
+  const annotate = async (changed: Annotations): Promise<void> => {
+    version = await annotated(deps, changed, version);
+  };
   return {
     async read() {
       const found = await kube.read(headLeases, namespace, HEAD_LEASE);
       version = found?.metadata.resourceVersion;
+      announced = announcedOf(found);
       return keptHeadOf(found);
     },
+    async announce({ key, sha256 }) {
+      if (announced.some((one) => one.key === key && one.sha256 === sha256)) return;
+      const next = [{ key, sha256 }, ...announced].slice(0, mostAnnounced);
+      await annotate({ [annotations.ledgerAnnounced]: textOf(next) });
+      announced = next;
+    },
     async write({ key, sha256, windowEnd }) {
-      const metadata = {
-        annotations: {
-          [annotations.ledgerHeadKey]: key,
-          [annotations.ledgerHead]: sha256,
-          [annotations.ledgerSealedThrough]: windowEnd,
-        },
-      };
-      try {
-        const by = { manager: fieldManagers.operator };
-        const body = { metadata: { ...metadata, name: HEAD_LEASE, namespace } };
-        const stored =
-          version === undefined
-            ? await kube.create(headLeases, body, by)
-            : await kube.mergePatch(headLeases, namespace, HEAD_LEASE, withVersion(metadata, version), by);
-        version = stored.metadata.resourceVersion;
-      } catch (error) {
-        if (error instanceof ConflictError) throw new RetryError(error);
-        throw error;
-      }
+      // What lies at the head or before it is not asked for any more.
+      const left = announced.filter((one) => one.key > key);
+      await annotate({
+        [annotations.ledgerHeadKey]: key,
+        [annotations.ledgerHead]: sha256,
+        [annotations.ledgerSealedThrough]: windowEnd,
+        [annotations.ledgerAnnounced]: textOf(left),
+      });
+      announced = left;
     },
   };
+}
+
+/** The version afterwards. Under the one that was read: what another process wrote since is never lost. */
+async function annotated(
+  { kube, namespace }: HeadKeeperDeps,
+  changed: Annotations,
+  version: string | undefined,
+): Promise<string | undefined> {
+  const metadata = { annotations: changed };
+  const by = { manager: fieldManagers.operator };
+  try {
+    const stored =
+      version === undefined
+        ? await kube.create(headLeases, { metadata: { ...metadata, name: HEAD_LEASE, namespace } }, by)
+        : await kube.mergePatch(headLeases, namespace, HEAD_LEASE, withVersion(metadata, version), by);
+    return stored.metadata.resourceVersion;
+  } catch (error) {
+    if (error instanceof ConflictError) throw new RetryError(error);
+    throw error;
+  }
 }
 
 /** So that a process which was leader once cannot put an older head in place of a newer one. */

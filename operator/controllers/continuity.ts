@@ -9,7 +9,7 @@ import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { KubeWriter, Ledger } from "../ports.ts";
 import { readClosings } from "./closing.ts";
 import type { MeteredObjects } from "./facts.ts";
-import type { HeadKeeper } from "./clusterhead.ts";
+import type { KeptHead } from "./clusterhead.ts";
 import { committedLines, newHead, readManifest, readSealed, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { Unproven } from "./unproven.ts";
@@ -22,7 +22,7 @@ export interface ContinuityDeps {
   readonly kube: Pick<KubeWriter, "mergePatch">;
   readonly unproven: Unproven;
   /** Says how old the cluster's own state is; without one every state may be an older one. */
-  readonly headKeeper?: Pick<HeadKeeper, "read">;
+  readonly headKeeper?: { read(): Promise<KeptHead | undefined> };
   /** End of the newest window that this process knows to be sealed (milliseconds since the epoch). */
   readonly sealedThroughMs: () => number | undefined;
 }

@@ -11,8 +11,9 @@ import type { Knowledge } from "./sealing.ts";
 import { computedManifest } from "./signatures.ts";
 
 /**
- * Throws TerminalError where the ledger lacks the kept head, holds another one in its place, or has windows after it that neither
- * our key signed nor what is known gives. Those after it that are ours were sealed by a process that died before it could say so.
+ * Throws TerminalError where the ledger lacks the kept head, holds another one in its place, or has windows after it that none of
+ * our processes announced or signed and that what is known does not give. Those after it that are ours were sealed by a process that
+ * died before it could say so; what became known since does not matter where it had announced them.
  */
 export async function checkHead(deps: SealerDeps, head: Head | undefined, knowledge: Knowledge): Promise<void> {
   const { headKeeper, metrics } = deps;
@@ -45,7 +46,9 @@ async function compare(deps: SealerDeps, head: Head | undefined, knowledge: Know
   const { start } = await headAt(ledger, kept.key);
   for (const key of await sealedKeys(ledger, start + 1, Infinity)) {
     const next = await headAt(ledger, key);
-    if (!(await isOurs(deps, next, knowledge))) throw foreign(key, "was not sealed by this operator: it was put in");
+    const isKnown = kept.announced.some((one) => one.key === key && one.sha256 === next.sha256);
+    if (!isKnown && !(await isOurs(deps, next, knowledge)))
+      throw foreign(key, "was not sealed by this operator: it was put in");
   }
   await keepHead(deps, head);
 }

@@ -65,7 +65,10 @@ export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head
     // No earlier: while a day's window is the newest, one more may follow in it.
     if (head && dayOf(head) !== dayOf(window)) await ensureDayRoot(deps, dayOf(head), signer);
     const { clusterId } = deps;
-    const result = await sealWindow(deps.ledger, { window, meters, adjustments: late, clusterId, previous: head });
+    const result = await sealWindow(deps.ledger, {
+      ...{ window, meters, adjustments: late, clusterId, previous: head },
+      announce: async (manifest) => deps.headKeeper?.announce(manifest),
+    });
     isLateLost ||= late !== undefined && result.differing.length > 0;
     late = undefined;
     deps.noteSealed?.(window.end);

@@ -38,6 +38,8 @@ export interface Sealing {
   readonly adjustments?: readonly (readonly Line[])[];
   readonly clusterId: string;
   readonly previous: ChainHead | undefined;
+  /** Told of the manifest that is about to be put. */
+  readonly announce?: (manifest: { readonly key: string; readonly sha256: string }) => Promise<void>;
 }
 
 /** Writes one window so that a crash at any point, or another writer, leads to one and the same result. */
@@ -64,10 +66,11 @@ export async function sealWindow(ledger: Ledger, sealing: Sealing): Promise<Seal
     sealed.flatMap(({ tally }) => tally.adjusts),
   );
   const wanted = manifestBytes(manifestOf(window, sealed, { clusterId, shards, previous }));
-  const key = manifestKey(window);
+  const [key, sha256] = [manifestKey(window), sha256Hex(wanted)];
+  await sealing.announce?.({ key, sha256 });
   const put = await ledger.putOnce(key, wanted);
   const { manifest, sha256: manifestSha256 } = await readManifest(ledger, key);
-  if (manifestSha256 !== sha256Hex(wanted)) {
+  if (manifestSha256 !== sha256) {
     if (put === "created") throw corrupt(key);
     differing.push(key);
   }

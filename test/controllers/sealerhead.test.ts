@@ -10,13 +10,19 @@ import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { signerOf } from "../../operator/adapters/ledger/signing.ts";
+import { annotations } from "../../operator/api/keys.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import { HEAD_LEASE, headLeases, newHeadKeeper } from "../../operator/controllers/clusterhead.ts";
+import type { MeteredObjects } from "../../operator/controllers/facts.ts";
+import { readRecorded, recordedWindows } from "../../operator/controllers/ledgerreads.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
+import { addQuantities } from "../../operator/plan/metering/fold.ts";
+import { shardOf } from "../../operator/plan/metering/identity.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { testCluster, testNamespace } from "../cluster/session.ts";
 import { newRig } from "../runtime/rig.ts";
-import { awayLedger, dyingAt, dump, gone, sealerAt } from "./sealerrig.ts";
+import { claim, deployment, pool } from "./meteringobjects.ts";
+import { awayLedger, dyingAt, dump, gone, running, sealerAt } from "./sealerrig.ts";
 
 const manifest = (h: string) => `v1/dt=2026-11-21/hr=${h}/manifest.json`;
 
@@ -28,8 +34,8 @@ async function world(t: TestContext) {
   t.after(() => rm(folder, { recursive: true, force: true }));
   const ledger = openLedger({ url: pathToFileURL(folder).href });
   await putClosing(ledger, gone);
-  const at = (time: string, on: Ledger = ledger, signer?: ReturnType<typeof signerOf>) =>
-    sealerAt({ ledger: on, at: time, headKeeper: keeper(), ...(signer && { signer }) });
+  const at = (time: string, on: Ledger = ledger, signer?: ReturnType<typeof signerOf>, objects = running) =>
+    sealerAt({ ledger: on, at: time, objects, headKeeper: keeper(), ...(signer && { signer }) });
   return { kube, namespace, keeper, ledger, at };
 }
 
@@ -134,4 +140,106 @@ test("a process that was leader once cannot put its older head in place of a new
   assert.ok(old);
   await assert.rejects(sleeper.write(old), { name: "RetryError" });
   assert.equal((await keeper().read())?.key, manifest("11"));
+});
+
+/** n1 turns out to have ended in the hour before the one that the dead process sealed. */
+const endedLate: MeteredObjects = {
+  ...running,
+  claims: [
+    claim({ id: "n1", deployment: "chat", claimed: "10:14:20", released: "10:40:00" }),
+    ...running.claims.filter(({ metadata }) => metadata.name !== "n1"),
+  ],
+};
+
+async function billable(ledger: Ledger): Promise<number[]> {
+  const sums: number[] = [];
+  for (const window of await recordedWindows(ledger, 0, Infinity))
+    sums.push(addQuantities(await readRecorded(ledger, window)).billableNodeSeconds);
+  return sums;
+}
+
+test("killed after any request, and something becomes known late before the next pass: its window is recognised and adjusted", async (t) => {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const signer = signerOf(privateKey.export({ type: "pkcs8", format: "pem" }).toString(), "a test");
+  for (const key of [undefined, signer]) {
+    for (let n = 1, died = true; died; n++) {
+      const { ledger, at } = await world(t);
+      await at("11:06:00", ledger, key).sealer.pass();
+      const dying = dyingAt(ledger, n, "after");
+      await at("12:06:00", dying.ledger, key)
+        .sealer.pass()
+        .catch(() => undefined);
+      died = dying.state.died;
+      for (const time of ["12:06:00", "13:06:00"]) await at(time, ledger, key, endedLate).sealer.pass();
+      // One until 11:20; 10:14:20 to 10:40; 11:33 to 11:50.
+      const told = `killed after request ${n}`;
+      assert.deepEqual((await billable(ledger)).slice(1, 3), [1540 + 3600, 17 * 60 + 20 * 60], told);
+      assert.deepEqual((await verifyLedger(ledger)).findings, [], told);
+    }
+  }
+});
+
+test("one leader sleeps before its manifest, another that knows more dies there: the one that is stored is recognised", async (t) => {
+  const { ledger, keeper } = await world(t);
+  const shards = 4;
+  const taken = ["chat", "gone"].map((name) => shardOf(`uid-${name}`, shards));
+  const name = ["d1", "d2", "d3", "d4", "d5", "d6"].find((one) => !taken.includes(shardOf(`uid-${one}`, shards))) ?? "";
+  const more: MeteredObjects = {
+    deployments: [...running.deployments, deployment(name)],
+    pools: [...running.pools, pool({ deployment: name, sizes: [["11:05:00", 1]] })],
+    claims: [...running.claims, claim({ id: "n7", deployment: name, claimed: "11:10:00" })],
+  };
+  const at = (time: string, on: Ledger, objects = running) =>
+    sealerAt({ ledger: on, at: time, objects, shards, headKeeper: keeper() }).sealer.pass();
+  await at("11:06:00", ledger);
+  const before = (key: string, run: () => Promise<void>): Ledger => ({
+    ...ledger,
+    putOnce: async (put, body) => {
+      if (put === key) await run();
+      return ledger.putOnce(put, body);
+    },
+  });
+  const dies = before(manifest("11"), () => Promise.reject(new Error("killed")));
+  const sleeps = before(manifest("11"), () => assert.rejects(at("12:06:00", dies, more), /killed/));
+  await assert.rejects(at("12:06:00", sleeps), { name: "RetryError" });
+  const was = await billable(ledger);
+  for (const time of ["12:06:00", "13:06:00"]) await at(time, ledger, more);
+  assert.equal((await billable(ledger))[2], (was[2] ?? 0) + 50 * 60);
+  assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
+test("a Lease of an older build, without what was announced: what the cluster's objects still give is recognised", async (t) => {
+  const { kube, namespace, ledger, at, keeper } = await world(t);
+  await at("11:06:00").sealer.pass();
+  const kept = await keeper().read();
+  await at("12:06:00").sealer.pass();
+  const older = { [annotations.ledgerHeadKey]: kept?.key, [annotations.ledgerHead]: kept?.sha256 };
+  const metadata = { annotations: { ...older, [annotations.ledgerAnnounced]: null } };
+  const asBeforeSettling = async (): Promise<void> => {
+    await kube.mergePatch(headLeases, namespace, HEAD_LEASE, { metadata }, { manager: "test" });
+    await putClosing(ledger, gone);
+  };
+  await asBeforeSettling();
+  await at("12:06:00").sealer.pass();
+  assert.equal((await keeper().read())?.key, manifest("11"));
+  await asBeforeSettling();
+  await assert.rejects(at("12:06:00", ledger, undefined, endedLate).sealer.pass(), { reason: "LedgerHeadForeign" });
+});
+
+test("two writes to the Lease a window, none between windows", async (t) => {
+  const { kube, namespace, ledger } = await world(t);
+  let writes = 0;
+  const counted: Parameters<typeof newHeadKeeper>[0]["kube"] = {
+    read: (...given) => kube.read(...given),
+    create: (...given) => ((writes += 1), kube.create(...given)),
+    mergePatch: (...given) => ((writes += 1), kube.mergePatch(...given)),
+  };
+  for (const [at, wanted] of [
+    ["11:06:00", 4],
+    ["12:06:00", 6],
+    ["12:30:00", 6],
+  ] as const) {
+    await sealerAt({ ledger, at, headKeeper: newHeadKeeper({ kube: counted, namespace }) }).sealer.pass();
+    assert.equal(writes, wanted, at);
+  }
 });

@@ -41,7 +41,7 @@ export function newWorld(history: readonly Change[]): World {
     leave: (pool) => cluster.leave(pool),
     kube: {
       read: async (resource, namespace, name) => cluster.find(resource.kind, namespace, name)?.object as never,
-      create: async (resource, body) => cluster.put(resource.kind, `new-${body.metadata.name}`, body) as never,
+      create: async (resource, body) => cluster.create(resource.kind, body) as never,
       mergePatch: async (resource, namespace, name, body) =>
         cluster.patch(resource.kind, namespace, name, body) as never,
       remove: async (resource, namespace, name, options) => cluster.remove(resource.kind, namespace, name, options),
@@ -71,6 +71,12 @@ class ObjectStore {
     const stored = { ...object, metadata };
     this.#stored.set(`${kind}/${uid}`, { kind, object: stored });
     return stored;
+  }
+
+  create(kind: string, body: KubeObject): KubeObject {
+    const { namespace, name } = body.metadata;
+    if (this.find(kind, namespace, name)) throw new ConflictError(new Error(`${kind} ${name} is there`));
+    return this.put(kind, `new-${name}`, body);
   }
 
   #drop(key: string): void {
