@@ -74,7 +74,8 @@ async function compareIntervals(ledger: Ledger, kube: KubeReader): Promise<Findi
   }));
   if (spans.length === 0) return [];
   const { cluster: clusterId, windowSeconds } = manifest;
-  const question = { spans, meters: metersOf(histories), clusterId, windowSeconds, shards: 1, before: Infinity };
+  const meters = metersOf(histories);
+  const question = { spans, metersOf: () => meters, clusterId, windowSeconds, shards: 1, before: Infinity };
   const lines = await lateLines(ledger, question);
   return (lines ?? []).flat().flatMap((line) => {
     if (isEvidence(line)) return [];

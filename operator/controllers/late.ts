@@ -1,4 +1,5 @@
 /** Late knowledge → lines for the next segment: what the ledger says of the windows in question, beside what is known now. */
+import type { Manifest } from "../api/ledger.ts";
 import { adjustmentLines } from "../plan/metering/adjust.ts";
 import { canonicalJson } from "../plan/metering/canonical.ts";
 import { order } from "../plan/metering/history.ts";
@@ -14,8 +15,8 @@ import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface LateQuestion {
   readonly spans: readonly LateSpan[];
-  /** Meters of the deployments of these spans, and perhaps of others. */
-  readonly meters: readonly (readonly PoolHistory[])[];
+  /** Meters of these deployments, and perhaps of others; asked for once a shard. */
+  readonly metersOf: (deploymentUIDs: ReadonlySet<string>) => readonly (readonly PoolHistory[])[];
   readonly clusterId: string;
   readonly windowSeconds: number;
   readonly shards: number;
@@ -23,23 +24,60 @@ export interface LateQuestion {
   readonly before: number;
 }
 
-/** By shard; undefined where nothing is to be added. The same ledger and facts give the same lines. */
+/**
+ * By shard; undefined where nothing is to be added. The same ledger and facts give the same lines. After a death before the marks
+ * the whole fleet is asked for, so no more than one shard of what is known, and of one window, is held at a time.
+ */
 export async function lateLines(ledger: Ledger, question: LateQuestion): Promise<Line[][] | undefined> {
-  const { spans, shards, clusterId, meters } = question;
-  const byShard = Array.from({ length: shards }, (): Line[] => []);
-  for (const { window, recorded } of await windowsOf(ledger, question)) {
+  const { spans, shards } = question;
+  const known = { ...question, windows: await windowsOf(ledger, question), manifestOf: manifestsOf(ledger) };
+  const spansByShard = Map.groupBy(spans, ({ deploymentUID }) => shardOf(deploymentUID, shards));
+  const byShard: Line[][] = [];
+  for (let shard = 0; shard < shards; shard++) {
+    const own = spansByShard.get(shard) ?? [];
+    byShard.push(own.length === 0 ? [] : await linesOfShard(ledger, { ...known, spans: own, shard }));
+  }
+  return byShard.some((lines) => lines.length > 0) ? byShard : undefined;
+}
+
+type ManifestOf = (key: string) => Promise<Manifest | undefined>;
+
+/** Each is read once, whatever the number of shards; undefined where there is none. */
+function manifestsOf(ledger: Ledger): ManifestOf {
+  const known = new Map<string, Promise<Manifest | undefined>>();
+  const read = async (key: string): Promise<Manifest | undefined> =>
+    (await ledger.get(key)) ? (await readManifest(ledger, key)).manifest : undefined;
+  return async (key) => {
+    const found = known.get(key) ?? read(key);
+    known.set(key, found);
+    return found;
+  };
+}
+
+interface ShardQuestion extends LateQuestion {
+  /** The one that all spans belong to. */
+  readonly shard: number;
+  readonly windows: readonly Questioned[];
+  readonly manifestOf: ManifestOf;
+}
+
+async function linesOfShard(ledger: Ledger, question: ShardQuestion): Promise<Line[]> {
+  const { spans, clusterId, windows } = question;
+  const meters = question.metersOf(new Set(spans.map(({ deploymentUID }) => deploymentUID)));
+  const found: Line[] = [];
+  for (const questioned of windows) {
+    const { window } = questioned;
     const overlapping = spans.filter(({ from, to }) => from < window.end && to > window.start);
     const uids = new Set(overlapping.map(({ deploymentUID }) => deploymentUID));
-    const stored = await storedLines(ledger, { window, recorded, uids });
+    if (uids.size === 0) continue;
+    const stored = await storedLines(ledger, question, { ...questioned, uids });
     for (const pools of meters) {
       const [first] = pools;
       if (!first || !uids.has(first.deploymentUID)) continue;
-      const known = stored.get(meterKey(first)) ?? [];
-      const lines = adjustmentLines(known, pools, { window, clusterId });
-      byShard[shardOf(first.deploymentUID, shards)]?.push(...lines);
+      found.push(...adjustmentLines(stored.get(meterKey(first)) ?? [], pools, { window, clusterId }));
     }
   }
-  return byShard.some((lines) => lines.length > 0) ? byShard : undefined;
+  return found;
 }
 
 interface Questioned {
@@ -92,15 +130,19 @@ const meterKey = ({ deploymentUID, sku }: { readonly deploymentUID: string; read
 /** By meter: its lines about the window, the window's own first and adjustments in the order of their revisions. */
 async function storedLines(
   ledger: Ledger,
+  { shard, shards, manifestOf }: ShardQuestion,
   { window, recorded, uids }: Questioned & { readonly uids: ReadonlySet<string> },
 ): Promise<ReadonlyMap<string, readonly Line[]>> {
   const lines: Line[] = [];
   const windowStart = instantOfSeconds(window.start);
   const keys = [recorded?.key, ...(recorded?.adjustedBy ?? [])].filter((key) => key !== undefined);
   for (const key of new Set(keys)) {
-    if (!(await ledger.get(key))) continue;
-    const { manifest } = await readManifest(ledger, key);
-    for await (const line of committedLines(ledger, manifest, uids.size === 1 ? [...uids][0] : undefined))
+    const manifest = await manifestOf(key);
+    if (!manifest) continue;
+    // Where the number of shards was another one, they may lie in any of them.
+    const segments = manifest.segments.filter((one) => manifest.shards !== shards || one.shard === shard);
+    const only = uids.size === 1 ? [...uids][0] : undefined;
+    for await (const line of committedLines(ledger, { ...manifest, segments }, only))
       if (line.windowStart === windowStart && uids.has(line.deploymentUID)) lines.push(line);
   }
   lines.sort((a, b) => a.rev - b.rev || order(meterKey(a), meterKey(b)));

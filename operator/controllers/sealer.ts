@@ -57,7 +57,7 @@ export interface Sealer {
   start(): void;
   /** Resolves when the pass that runs has ended. */
   stop(): Promise<void>;
-  /** One look at the clock and, if windows are due, at everything. For start() and tests. */
+  /** One look at the clock and, if windows are due, at everything, anew for each batch of them. For start() and tests. */
   pass(): Promise<PassResult>;
 }
 
@@ -65,6 +65,11 @@ export interface PassResult {
   readonly sealed: readonly Window[];
   /** Seconds; undefined while nothing was ever sealed. */
   readonly sealedThrough: number | undefined;
+}
+
+interface BatchResult extends PassResult {
+  /** There are further windows. */
+  readonly more: boolean;
 }
 
 const firstRetryMs = 1_000;
@@ -84,7 +89,7 @@ export function newSealer(deps: SealerDeps): Sealer {
   };
   async function turn(): Promise<void> {
     try {
-      const { sealedThrough } = await pass.run();
+      const { sealedThrough } = await allBatches(pass, () => stopped);
       deps.health?.sealed(sealedThrough);
       failures = 0;
       again(Math.min(longestSleepMs, pass.sleepMs()));
@@ -97,7 +102,7 @@ export function newSealer(deps: SealerDeps): Sealer {
     }
   }
   return {
-    pass: pass.run,
+    pass: () => allBatches(pass, () => stopped),
     start() {
       if (stopped) return;
       deps.metrics.followLag(pass.lagSeconds);
@@ -114,6 +119,16 @@ export function newSealer(deps: SealerDeps): Sealer {
   };
 }
 
+/** Each with what is known by then: what is settled after one batch need not be looked at again by the next. */
+async function allBatches(pass: ReturnType<typeof newPass>, isStopped: () => boolean): Promise<PassResult> {
+  const sealed: Window[] = [];
+  for (;;) {
+    const batch = await pass.run();
+    sealed.push(...batch.sealed);
+    if (!batch.more || isStopped()) return { sealed, sealedThrough: batch.sealedThrough };
+  }
+}
+
 function newPass(deps: SealerDeps) {
   const findHead = newHead(deps.ledger);
   const times: SealTimes = {
@@ -128,10 +143,11 @@ function newPass(deps: SealerDeps) {
   /** While the ledger never answered: the head kept in the cluster, else what was due at the first look. */
   let presumed: number | undefined;
   return {
-    async run(): Promise<PassResult> {
+    async run(): Promise<BatchResult> {
       const dueEnd = dueThrough(nowSeconds(), times);
       presumed ??= (await keptEnd(deps).catch(() => undefined)) ?? dueEnd;
-      if (doneThrough !== undefined && dueEnd <= doneThrough) return { sealed: [], sealedThrough: newestSeal };
+      if (doneThrough !== undefined && dueEnd <= doneThrough)
+        return { sealed: [], sealedThrough: newestSeal, more: false };
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
       const facts = await withClosings(await deps.freshObjects(), deps.ledger);
       const head = await findHead();
@@ -141,18 +157,12 @@ function newPass(deps: SealerDeps) {
       const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };
       await checkHead(deps, head, knowledge);
       if (head) await completeHead(deps, head, knowledge);
-      const sealed: Window[] = [];
-      for (let from = head, more = true; more;) {
-        const done = await sealDue(deps, knowledge, from);
-        sealed.push(...done.sealed.map(({ window }) => window));
-        ({ head: from, more } = done);
-        newestSeal = from?.end;
-        // What two leaders knew differently is corrected by the next window; until then nothing of it may be forgotten.
-        const { sealed: added, settledThrough: sealedThrough, isLateRecorded: mayForget } = done;
-        await settle(deps, { facts, histories, sealed: added, sealedThrough, mayForget });
-      }
-      doneThrough = dueEnd;
-      return { sealed, sealedThrough: newestSeal };
+      const { sealed, settledThrough: sealedThrough, isLateRecorded, ...at } = await sealDue(deps, knowledge, head);
+      newestSeal = at.head?.end;
+      // What two leaders knew differently is corrected by the next window; until then nothing of it may be forgotten.
+      await settle(deps, { facts, histories, sealed, sealedThrough, mayForget: isLateRecorded });
+      if (!at.more) doneThrough = dueEnd;
+      return { sealed: sealed.map(({ window }) => window), sealedThrough: newestSeal, more: at.more };
     },
     sleepMs: (): number => Math.max(1_000, nextDueAt(nowSeconds(), times) * 1000 - deps.clock.now()),
     lagSeconds: (): number => sealLag(doneThrough ?? newestSeal ?? presumed, nowSeconds(), times),

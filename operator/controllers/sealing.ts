@@ -1,4 +1,4 @@
-/** One pass of the sealer over windows that are due: what goes into each, in which order, and what is told of it. */
+/** One batch of windows that are due: what goes into each, in which order, and what is told of it. */
 import { addQuantities } from "../plan/metering/fold.ts";
 import { lateSpans } from "../plan/metering/late.ts";
 import { nextWindowOf } from "../plan/metering/records.ts";
@@ -18,7 +18,7 @@ import { sealWindow } from "./segments.ts";
 import type { SealResult } from "./segments.ts";
 import { signManifest, tellOfForeign } from "./signatures.ts";
 
-/** What one pass knows. */
+/** What one batch is sealed by. */
 export interface Knowledge {
   readonly facts: SeenFacts;
   readonly histories: Histories;
@@ -37,7 +37,10 @@ export interface SealedDue {
    * bytes. Marks and ends of claims and closing objects are what leads to it again: none of them may move.
    */
   readonly isLateRecorded: boolean;
-  /** There are further windows: settle these first, so that a long outage is not held in memory as a whole. */
+  /**
+   * There are further windows. These are settled first, so that a long outage is not held in memory as a whole; then everything
+   * is looked at anew, since by the marks that were known before, the whole fleet would be behind the head.
+   */
   readonly more: boolean;
 }
 
@@ -46,7 +49,7 @@ const mostWindowsAtOnce = 24;
 /** Sums of deployments that wait for being settled, some 300 bytes each. */
 const mostSumsAtOnce = 100_000;
 
-/** Seals what is due after `from`, oldest first. */
+/** Seals a batch of what is due after `from`, oldest first. */
 export async function sealDue(deps: SealerDeps, knowledge: Knowledge, from: Head | undefined): Promise<SealedDue> {
   const { signer } = knowledge;
   const meters = knowledge.histories.byShard(shardsOf(deps));
@@ -96,8 +99,8 @@ export async function lateKnowledge(
   const spans = lateSpans(facts, head?.end);
   if (!head || spans.length === 0) return undefined;
   const { ledger, clusterId, windowSeconds } = deps;
-  const meters = histories.metersOf(new Set(spans.map(({ deploymentUID }) => deploymentUID)));
-  return lateLines(ledger, { spans, meters, clusterId, windowSeconds, shards: shardsOf(deps), before: head.end });
+  const { metersOf } = histories;
+  return lateLines(ledger, { spans, metersOf, clusterId, windowSeconds, shards: shardsOf(deps), before: head.end });
 }
 
 /** Where adjustments wait and nobody has capacity, the newest window that is due carries them alone. */
