@@ -208,8 +208,9 @@ const lasting: readonly Lasting[] = [
   },
   {
     name: "a bucket that is deleted",
-    reason: "BucketNotFound",
-    words: /source-\d+/,
+    // A HEAD has no body that could tell a bucket that is gone from an object that is; the next listing does.
+    reason: "BucketNotFound|SourceChanged",
+    words: /source-\d+|vanished/,
     then: (rig) =>
       withClient(async (client) => {
         for (const path of Object.keys(files))
@@ -239,7 +240,7 @@ describe("what stays is named, and mended it is imported", () => {
       };
       const problem = await attempt({ ...rig, source });
       assert.ok("reason" in problem, JSON.stringify(problem));
-      assert.equal(problem.reason, reason, problem.message);
+      assert.match(problem.reason, new RegExp(`^(${reason})$`), problem.message);
       assert.match(problem.message, words);
       assert.equal(await rig.store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
       await mend(rig);
