@@ -2,9 +2,11 @@
 // stays is named, and in the end the same bytes are there under the same digest, with nothing left behind.
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
+import { rename } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
-import { DeleteBucketCommand, DeleteObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3"; // prettier-ignore
+import { DeleteObjectCommand, ListMultipartUploadsCommand, ListObjectsV2Command, PutObjectCommand } from "@aws-sdk/client-s3"; // prettier-ignore
 import type { S3Credentials } from "../../operator/adapters/s3/client.ts";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
@@ -208,15 +210,10 @@ const lasting: readonly Lasting[] = [
   },
   {
     name: "a bucket that is deleted",
-    // A HEAD has no body that could tell a bucket that is gone from an object that is; the next listing does.
-    reason: "BucketNotFound|SourceChanged",
-    words: /source-\d+|vanished/,
-    then: (rig) =>
-      withClient(async (client) => {
-        for (const path of Object.keys(files))
-          await client.send(new DeleteObjectCommand({ Bucket: rig.bucket, Key: `m/${path}` }));
-        await client.send(new DeleteBucketCommand({ Bucket: rig.bucket }));
-      }),
+    reason: "BucketNotFound",
+    words: /source-\d+/,
+    // At once: objects that go one by one before it are a source that has changed.
+    then: (rig) => rename(join(s3.dir, rig.bucket), `${s3.dir}-${rig.bucket}`),
     mend: async (rig) => {
       await s3.createBucket(rig.bucket);
       await withClient((client) => uploadFiles(client, rig.bucket, "m/", files));
@@ -230,8 +227,10 @@ describe("what stays is named, and mended it is imported", () => {
       const rig = await newRig(t);
       let done: Promise<unknown> | undefined;
       // The read that meets the change is the first of data: it waits until the change is made.
+      // Without HEADs for checksums: their answers have no body, and so cannot tell a bucket that is gone from an object that is.
+      const { stated: _, ...reads } = rig.source;
       const source: ObjectSource = {
-        ...rig.source,
+        ...reads,
         fill: async (object, offset, ...rest) => {
           if (object.key === key && offset > 0) await (done ??= then(rig));
           assert.ok(rig.source.fill);
@@ -240,7 +239,7 @@ describe("what stays is named, and mended it is imported", () => {
       };
       const problem = await attempt({ ...rig, source });
       assert.ok("reason" in problem, JSON.stringify(problem));
-      assert.match(problem.reason, new RegExp(`^(${reason})$`), problem.message);
+      assert.equal(problem.reason, reason, problem.message);
       assert.match(problem.message, words);
       assert.equal(await rig.store.head("models/ns-uid/model-uid/1/MANIFEST.json"), undefined);
       await mend(rig);
