@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { dirname, join, normalize, relative } from "node:path";
 import { test } from "node:test";
 
@@ -147,4 +147,23 @@ test("no file hides behind a name that says nothing", () => {
       .filter((file) => vague.test(file)),
     [],
   );
+});
+
+test("each folder says in at most 15 lines what it holds", () => {
+  const folders = ["operator", "test", "image"].flatMap((name) => {
+    const below = readdirSync(join(root, name), { withFileTypes: true, recursive: true });
+    return [
+      name,
+      ...below
+        .filter((entry) => entry.isDirectory() && entry.name !== "__pycache__")
+        .map((entry) => relative(root, join(entry.parentPath, entry.name))),
+    ];
+  });
+  const complaints = folders.flatMap((folder) => {
+    const path = join(root, folder, "README.md");
+    if (!existsSync(path)) return [`${folder} has no README.md`];
+    const lines = readFileSync(path, "utf8").trimEnd().split("\n").length;
+    return lines > 15 ? [`${folder}/README.md has ${lines} lines`] : [];
+  });
+  assert.deepEqual(complaints, []);
 });

@@ -9,7 +9,7 @@ import type { CatalogueEntry } from "../../operator/catalogue/schema.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const folder = join(root, "operator", "catalogue", "entries");
-const files = readdirSync(folder);
+const files = readdirSync(folder).filter((name) => name !== "README.md");
 
 function raw(file: string): unknown {
   return JSON.parse(readFileSync(join(folder, file), "utf8"));
