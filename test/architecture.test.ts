@@ -39,6 +39,7 @@ const LAWS: Readonly<
     packages: ["@aws-sdk/client-s3"],
     node: "all",
   },
+  ports: { ours: ["ports"], packages: [], node: [] },
   catalogue: { ours: ["catalogue", "api"], packages: ["zod"], node: [] },
   http: { ours: ["http", "ports", "api", "runtime"], packages: ["express", "prom-client"], node: "all" },
 };
