@@ -1,7 +1,7 @@
 /**
  * The closed set of condition reasons, per kind: each with what it means and what the user should do.
  * docs/conditions.md is generated from it (`make generate`); a test holds plans, reasons and docs together.
- * To add one, append a line to the list of its kind.
+ * To add one, append a line to the list of its kind. One table, however long: it is read and searched as a whole.
  */
 
 /** [what it means, what to do about it]. */
@@ -288,7 +288,6 @@ export const nodeTypeReasons = {
   ],
 } as const satisfies ReasonList;
 
-/** Errors that are no object's own: in the operator's log and, where it cannot start, in its last words. */
 /** `Ready` also carries the reasons of operatorReasons, where one of those is why nothing is sealed. */
 export const ledgerReasons = {
   Sealing: ["Windows are sealed as they become due.", NOTHING],
@@ -303,6 +302,7 @@ export const ledgerReasons = {
   ],
 } as const satisfies ReasonList;
 
+/** Errors that are no object's own: in the operator's log and, where it cannot start, in its last words. */
 export const operatorReasons = {
   NodeRestrictionOff: [
     "The API server lets a kubelet set node-restriction.kubernetes.io labels on itself, so a captured node could join another tenant's pool.",

@@ -5,7 +5,7 @@ import { GGUF_HEAD_BYTES, ggufFault } from "../plan/model/gguf.ts";
 import { inspect, inspectConfig, isInspected, oversized } from "../plan/model/inspect.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
-import { extensionOf } from "../plan/model/listing.ts";
+import { extensionOf } from "../plan/model/keynames.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
 import { MAX_HEADERS_BYTES, MAX_MODEL_TENSORS, headerLength, parseHeader, tooMuch } from "../plan/model/safetensors.ts";
 import type { Tensor } from "../plan/model/safetensors.ts";

@@ -1,20 +1,12 @@
-/**
- * From the keys of a bucket to the files of a model: which are served, which are left out, and which make us refuse.
- * Keys are hostile input; a key that could escape, collide or confuse refuses the whole model rather than being repaired.
- */
+/** From the keys of a bucket to the files of a model: which are served, which are left out, and which make us refuse. */
 import type { SourceObject } from "../../ports.ts";
 import { MAX_TEMPLATE_BYTES, isTemplatePath } from "./chattemplate.ts";
+import { MANIFEST_NAME, comparePaths, extensionOf, oddKey } from "./keynames.ts";
 import { printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
 
 /** Largest number of objects that a source may list. */
 export const MAX_OBJECTS = 10_000;
-const maxSegmentBytes = 240;
-const maxPathBytes = 768;
-const maxLevels = 8;
-
-/** Of the store's own manifest. In a source it is another store's: never imported, but its digests are compared (sums.ts). */
-export const MANIFEST_NAME = "MANIFEST.json";
 
 /** A file of the model; `path` is its place below the prefix. */
 export interface ModelFile {
@@ -48,65 +40,6 @@ const unsafeExtensions = new Set(
 /** Never opened, so that none can be a bomb; named where nothing else is there. */
 const archiveExtensions = "zip tar gz tgz bz2 xz zst 7z rar".split(" ");
 const codeExtensions = new Set("py pyc pyx pyd so dll dylib exe sh bash bat ps1 ipynb js mjs jar whl egg".split(" "));
-
-/** The extension in lower case; empty without one. */
-export function extensionOf(path: string): string {
-  const name = path.slice(path.lastIndexOf("/") + 1);
-  const dot = name.lastIndexOf(".");
-  return dot > 0 ? name.slice(dot + 1).toLowerCase() : "";
-}
-
-/** What is wrong with a path as a file name, if anything. */
-export function pathFault(path: string): string | undefined {
-  const segments = path.split("/");
-  if (path.startsWith("/")) return "begins with '/'";
-  if (segments.some((s) => s === "..")) return "contains a '..' segment";
-  if (segments.some((s) => s === "." || s === "")) return "contains an empty or '.' segment";
-  if (path.includes("\\")) return "contains a backslash";
-  // Control, format and separator characters, lone surrogates: a name must look like what it is.
-  if (/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u.test(path)) return "contains a control character";
-  if (segments.length > maxLevels) return `is more than ${String(maxLevels)} levels deep`;
-  const bytes = new TextEncoder();
-  if (segments.some((s) => bytes.encode(s).length > maxSegmentBytes))
-    return `has a segment longer than ${String(maxSegmentBytes)} bytes`;
-  if (bytes.encode(path).length > maxPathBytes) return `is longer than ${String(maxPathBytes)} bytes`;
-  if (path !== MANIFEST_NAME && path.toUpperCase() === MANIFEST_NAME.toUpperCase())
-    return "is the name of the store's own manifest";
-  return undefined;
-}
-
-const folded = (path: string): string => path.normalize("NFC").toLowerCase();
-
-/** Two paths that a file system may take for one, or a file that is also a folder. */
-function collisionOf(paths: readonly string[]): readonly [string, string] | undefined {
-  const seen = new Map<string, string>();
-  for (const path of paths) {
-    const twin = seen.get(folded(path));
-    if (twin !== undefined) return [twin, path];
-    seen.set(folded(path), path);
-  }
-  for (const path of paths) {
-    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
-      const folder = seen.get(folded(path.slice(0, end)));
-      if (folder !== undefined) return [folder, path];
-    }
-  }
-  return undefined;
-}
-
-function oddKey(paths: readonly string[]): ModelProblem | undefined {
-  for (const path of paths) {
-    const fault = pathFault(path);
-    if (fault) return refusal("OddKey", `the key '${printable(path)}' ${fault}: rename or remove the object`);
-  }
-  const collision = collisionOf(paths);
-  if (!collision) return undefined;
-  const [one, other] = collision.map(printable);
-  return refusal(
-    "OddKey",
-    `the keys '${String(one)}' and '${String(other)}' collide as file names: rename one of them`,
-  );
-}
 
 /** "folder/" of size 0 is how consoles of S3 services show a folder. */
 const isFolderMarker = ({ key, sizeBytes }: Pick<SourceObject, "key" | "sizeBytes">): boolean =>
@@ -231,19 +164,6 @@ function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolea
 
 const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.path);
 
-/** Surrogates stand for code points beyond all that one unit can say. */
-const rankOf = (unit: number): number => (unit >= 0xd800 && unit <= 0xdfff ? unit + 0x10000 : unit);
-
-/** Order of paths by code point, which is also the order of their UTF-8 bytes. */
-export function comparePaths(a: string, b: string): number {
-  const shorter = Math.min(a.length, b.length);
-  for (let i = 0; i < shorter; i++) {
-    const [left, right] = [a.charCodeAt(i), b.charCodeAt(i)];
-    if (left !== right) return rankOf(left) - rankOf(right);
-  }
-  return a.length - b.length;
-}
-
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
 export type SourceKind = "bucket" | "repository";
 
@@ -275,30 +195,31 @@ export function filesOf(
       `more than ${String(MAX_OBJECTS)} objects stand below '${printable(folder)}': point the prefix at one model`,
     );
   }
-  const all = objects
-    .filter((o) => o.key.startsWith(folder) && !isFolderMarker(o))
-    .map((o) => ({ ...o, path: o.key.slice(folder.length) }));
   const lie = listingFault(objects, folder, use);
   if (lie) return lie;
-  if (all.length === 0) {
-    if (kind === "repository") return refusal("NoFiles", "the repository is empty: check spec.source.huggingFace");
-    const where = folder === "" ? "the bucket is empty" : `nothing stands below '${printable(folder)}'`;
-    return refusal("NoFiles", `${where}: check spec.source.s3.bucket and prefix`);
-  }
+  const all = objects.filter((o) => !isFolderMarker(o)).map((o) => ({ ...o, path: o.key.slice(folder.length) }));
+  if (all.length === 0) return nothingThere(folder, kind);
   const paths = all.map((file) => file.path);
-  const isBucket = kind === "bucket";
-  const problem =
-    oddKey(paths) ?? (isBucket ? dangerous(paths) : undefined) ?? incomplete(new Set(paths), folder, kind, extra);
+  const code = kind === "bucket" ? dangerous(paths) : undefined;
+  const problem = oddKey(paths) ?? code ?? incomplete(new Set(paths), folder, kind, extra);
   if (problem) return problem;
   const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
   const files = all.filter((file) => isServed(file.path, hasShards, extra)).sort(byPath);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  if (!Number.isSafeInteger(sizeBytes) || sizeBytes > maxSizeBytes) {
-    const limit = `spec.maxSize allows ${String(maxSizeBytes)}`;
-    return refusal("TooLarge", `the files sum up to ${String(sizeBytes)} bytes, but ${limit}: raise it or import less`);
-  }
-  const problemOfFiles = emptyWeights(files) ?? oversizedFile(files);
+  const problemOfFiles = tooLarge(sizeBytes, maxSizeBytes) ?? emptyWeights(files) ?? oversizedFile(files);
   if (problemOfFiles) return problemOfFiles;
   const leftOut = paths.filter((path) => !isServed(path, hasShards, extra));
   return { files, leftOut, sizeBytes };
+}
+
+function nothingThere(folder: string, kind: SourceKind): ModelProblem {
+  if (kind === "repository") return refusal("NoFiles", "the repository is empty: check spec.source.huggingFace");
+  const where = folder === "" ? "the bucket is empty" : `nothing stands below '${printable(folder)}'`;
+  return refusal("NoFiles", `${where}: check spec.source.s3.bucket and prefix`);
+}
+
+function tooLarge(sizeBytes: number, maxSizeBytes: number): ModelProblem | undefined {
+  if (Number.isSafeInteger(sizeBytes) && sizeBytes <= maxSizeBytes) return undefined;
+  const limit = `spec.maxSize allows ${String(maxSizeBytes)}`;
+  return refusal("TooLarge", `the files sum up to ${String(sizeBytes)} bytes, but ${limit}: raise it or import less`);
 }

@@ -7,7 +7,7 @@
  */
 import { canonicalJson } from "../metering/canonical.ts";
 import { isJson } from "./config.ts";
-import { MANIFEST_NAME, comparePaths } from "./listing.ts";
+import { MANIFEST_NAME, comparePaths } from "./keynames.ts";
 import type { ModelFile } from "./listing.ts";
 
 export const MANIFEST = MANIFEST_NAME;

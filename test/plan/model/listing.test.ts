@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { GGUF_HEAD_BYTES, ggufFault } from "../../../operator/plan/model/gguf.ts";
-import { MAX_OBJECTS, comparePaths, filesOf, pathFault } from "../../../operator/plan/model/listing.ts";
+import { comparePaths, pathFault } from "../../../operator/plan/model/keynames.ts";
+import { MAX_OBJECTS, filesOf } from "../../../operator/plan/model/listing.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
 
 const good = ["config.json", "tokenizer.json", "model.safetensors"];
