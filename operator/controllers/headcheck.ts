@@ -1,35 +1,58 @@
 /** Is the ledger's newest window the one that this cluster sealed last? Asked before anything is sealed after it. */
+import { isDeepStrictEqual } from "node:util";
+
 import { envelopeBytes } from "../plan/metering/dsse.ts";
 import { instantOfSeconds, signatureKeyOf } from "../plan/metering/windows.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
-import { TerminalError } from "../runtime/errors.ts";
+import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { HEAD_LEASE } from "./clusterhead.ts";
+import type { FoundHead } from "./clusterhead.ts";
 import { headAt, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { SealerDeps } from "./sealer.ts";
 import type { Knowledge } from "./sealing.ts";
 import { computedManifest } from "./signatures.ts";
 
+/** What the pass begins with. */
+export interface ReadHeads {
+  /** The newest window of the ledger. */
+  readonly head: Head | undefined;
+  /** What the cluster kept before the ledger was read. */
+  readonly kept: FoundHead | undefined;
+}
+
+/** The Lease first: what another leader seals in between is then in the ledger and not yet in the Lease, never the other way round. */
+export async function readHeads(
+  { headKeeper }: SealerDeps,
+  findHead: () => Promise<Head | undefined>,
+): Promise<ReadHeads> {
+  const kept = await headKeeper?.read();
+  return { kept, head: await findHead() };
+}
+
 /**
  * Throws TerminalError where the ledger lacks the kept head, holds another one in its place, or has windows after it that none of
  * our processes announced or signed and that what is known does not give. Those after it that are ours were sealed by a process that
- * died before it could say so; what became known since does not matter where it had announced them.
+ * died before it could say so; what became known since does not matter where it had announced them. RetryError where the Lease was
+ * written since it was read: what is not in it was sealed by another leader.
  */
-export async function checkHead(deps: SealerDeps, head: Head | undefined, knowledge: Knowledge): Promise<void> {
+export async function checkHead(deps: SealerDeps, heads: ReadHeads, knowledge: Knowledge): Promise<void> {
   const { headKeeper, metrics } = deps;
   if (!headKeeper) return;
   try {
-    await compare(deps, head, knowledge);
+    await compare(deps, heads, knowledge);
     metrics.headMismatch.set(0);
   } catch (error) {
-    if (error instanceof TerminalError && error.reason === "LedgerHeadForeign") metrics.headMismatch.set(1);
+    if (!(error instanceof TerminalError) || error.reason !== "LedgerHeadForeign") throw error;
+    if (!isDeepStrictEqual(await headKeeper.read(), heads.kept))
+      throw new RetryError(new Error(`another process wrote the Lease ${HEAD_LEASE} meanwhile`));
+    metrics.headMismatch.set(1);
     throw error;
   }
 }
 
-async function compare(deps: SealerDeps, head: Head | undefined, knowledge: Knowledge): Promise<void> {
-  const { headKeeper, ledger, log } = deps;
-  const kept = await headKeeper?.read();
+async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: Knowledge): Promise<void> {
+  const { ledger, log } = deps;
   if (!kept) {
     if (!head) return;
     log.warn(

@@ -13,6 +13,7 @@ import { signerOf } from "../../operator/adapters/ledger/signing.ts";
 import { annotations } from "../../operator/api/keys.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import { HEAD_LEASE, headLeases, newHeadKeeper } from "../../operator/controllers/clusterhead.ts";
+import type { HeadKeeper } from "../../operator/controllers/clusterhead.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { readRecorded, recordedWindows } from "../../operator/controllers/ledgerreads.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
@@ -206,6 +207,49 @@ test("one leader sleeps before its manifest, another that knows more dies there:
   for (const time of ["12:06:00", "13:06:00"]) await at(time, ledger, more);
   assert.equal((await billable(ledger))[2], (was[2] ?? 0) + 50 * 60);
   assert.deepEqual((await verifyLedger(ledger)).findings, []);
+});
+
+/** After its n-th request of the ledger or the Lease, something else happens. */
+function afterRequest(n: number, world: { ledger: Ledger; headKeeper: HeadKeeper }, run: () => Promise<unknown>) {
+  let count = 0;
+  const state = { ran: false };
+  const then = async <T>(answer: Promise<T>): Promise<T> => {
+    const given = await answer;
+    if (++count === n) {
+      state.ran = true;
+      await run();
+    }
+    return given;
+  };
+  const { ledger, headKeeper } = world;
+  const interrupted = {
+    ledger: {
+      ...ledger,
+      list: (...given: Parameters<Ledger["list"]>) => then(ledger.list(...given)),
+      get: (key: string) => then(ledger.get(key)),
+      putOnce: (...given: Parameters<Ledger["putOnce"]>) => then(ledger.putOnce(...given)),
+    },
+    headKeeper: { ...headKeeper, read: () => then(headKeeper.read()) },
+  };
+  return { ...interrupted, state };
+}
+
+test("another honest leader seals after any request of a pass: nothing of it is taken for planted or cut off", async (t) => {
+  for (const objects of [running, endedLate]) {
+    for (let n = 1, ran = true; ran; n++) {
+      const { ledger, at, keeper } = await world(t);
+      await at("11:06:00").sealer.pass();
+      const other = at("12:06:00", ledger, undefined, objects);
+      const first = afterRequest(n, { ledger, headKeeper: keeper() }, () => other.sealer.pass());
+      const one = sealerAt({ ...first, at: "12:06:00" });
+      const told = `interrupted after request ${n}`;
+      await one.sealer.pass().catch((error: unknown) => assert.equal((error as Error).name, "RetryError", told));
+      ran = first.state.ran;
+      assert.notEqual(await mismatch(one.registry), "1", told);
+      for (const time of ["12:06:00", "13:06:00"]) await at(time, ledger, undefined, objects).sealer.pass();
+      assert.deepEqual((await verifyLedger(ledger, { kept: await keeper().read() })).findings, [], told);
+    }
+  }
 });
 
 test("a Lease of an older build, without what was announced: what the cluster's objects still give is recognised", async (t) => {
