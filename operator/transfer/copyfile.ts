@@ -15,6 +15,7 @@ import type { FilePlace, Records } from "./records.ts";
 import { withPartRetries, withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { ServerCopy } from "./servercopy.ts";
+import { againIfDead } from "./thread.ts";
 
 /** S3 allows 10,000 parts. */
 const maxParts = 9_000;
@@ -106,9 +107,8 @@ async function copySmall(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
 
 async function checksumsOf({ hashes }: FileCopy, bytes: Uint8Array): Promise<Checksums> {
   if (bytes.length <= LARGEST_HASHED_HERE) return { sha256: sha256Hex(bytes), crc32: crc32(bytes) };
-  const hash = hashes.open();
-  const [sum] = await Promise.all([hashes.crc32(bytes), hash.update(bytes)]);
-  return { sha256: await hash.digest(), crc32: sum };
+  const [sum, sha256] = await Promise.all([hashes.crc32(bytes), hashes.sha256(bytes)]);
+  return { sha256, crc32: sum };
 }
 
 /** What the source's own metadata states; a source that refuses to tell states nothing. */
@@ -129,7 +129,8 @@ function isSpoiled(error: unknown): boolean {
   return cause instanceof TerminalError && ["SourceChanged", "ChecksumMismatch"].includes(cause.reason);
 }
 
-async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
+/** `told`: parts that an earlier try has counted. */
+async function tryLarge(copy: FileCopy, file: ModelFile, to: FilePlace, told: Set<number>): Promise<FileRecord> {
   const { store, retry, records } = copy;
   const partBytes = partBytesOf(file.sizeBytes, copy.places.partBytes);
   const plan = { sizeBytes: file.sizeBytes, partBytes, content: `${file.etag} ${file.key}` };
@@ -141,7 +142,7 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
     const isCrc64Wanted = isWanted((stated) => wantsCrc64(file, stated));
     const isCrc32Wanted = isWanted(({ crc32 }) => crc32 !== undefined);
     const hash = copy.hashes.open();
-    const moving = moveParts({ ...copy, file, upload, partBytes, hash, isCrc64Wanted, isCrc32Wanted });
+    const moving = moveParts({ ...copy, file, upload, partBytes, hash, told, isCrc64Wanted, isCrc32Wanted });
     const [came, stated] = await Promise.all([moving, stating]).catch(async (error: unknown) => {
       await moving.catch(() => undefined);
       throw error;
@@ -157,6 +158,12 @@ async function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promis
     await (isSpoiled(error) ? upload.abort() : upload.leave()).catch(() => undefined);
     throw error;
   }
+}
+
+/** Where the thread died that hashed it: what is in the store stays there, and is read once more for the hash alone. */
+function copyLarge(copy: FileCopy, file: ModelFile, to: FilePlace): Promise<FileRecord> {
+  const told = new Set<number>();
+  return againIfDead(() => tryLarge(copy, file, to, told));
 }
 
 /** Copies the file unless it is there, and returns its record. */

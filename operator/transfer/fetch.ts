@@ -18,6 +18,7 @@ import type { FetchTrust } from "./fetchtrust.ts";
 import { sha256Digest } from "./hash.ts";
 import { newHashThreads } from "./hashthreads.ts";
 import { abortError, isAbort, newSlots } from "./slots.ts";
+import { ThreadDiedError, againIfDead } from "./thread.ts";
 
 export interface FetchJob {
   readonly client: StoreClient;
@@ -149,7 +150,7 @@ function newBuffers(): Pick<FileWork, "borrow" | "lend"> {
 }
 
 /** A file that differs although all of it was fetched just now is damaged in the store. */
-async function oneFile(index: number, file: StoredFile, work: FileWork, job: FetchJob): Promise<void> {
+async function tryFile(index: number, file: StoredFile, work: FileWork, job: FetchJob): Promise<void> {
   if (await isFinished(file, work)) return;
   for (let tries = 0, fresh = false; ; fresh = true) {
     const { sha256, resumedBytes } = await fetchFile(index, file, work, fresh);
@@ -158,7 +159,7 @@ async function oneFile(index: number, file: StoredFile, work: FileWork, job: Fet
       { path: file.path, sha256, expected: file.sha256, resumedBytes },
       "a file is not what the manifest says",
     );
-    job.progress.doneBytes -= file.sizeBytes;
+    work.onDone(-file.sizeBytes);
     job.client.avoidRedirects(`${file.path} came with a wrong byte`);
     // What an earlier run left may have been lost with its node's memory: that try does not count.
     if (resumedBytes === 0) tries++;
@@ -169,6 +170,20 @@ async function oneFile(index: number, file: StoredFile, work: FileWork, job: Fet
       `${file.path} in the store has SHA-256 ${sha256}, but was imported with ${file.sha256}: it was damaged there, import the model again`,
     );
   }
+}
+
+/** Where the thread died that hashed it, what was counted of the file comes again. */
+function oneFile(index: number, file: StoredFile, work: FileWork, job: FetchJob): Promise<void> {
+  return againIfDead(async () => {
+    let counted = 0;
+    const onDone = (bytes: number): void => work.onDone(((counted += bytes), bytes));
+    try {
+      await tryFile(index, file, { ...work, onDone }, job);
+    } catch (error) {
+      if (error instanceof ThreadDiedError) work.onDone(-counted);
+      throw error;
+    }
+  });
 }
 
 async function allFiles(files: readonly StoredFile[], work: FileWork, job: FetchJob, stop: (error: unknown) => void) {

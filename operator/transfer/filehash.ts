@@ -5,9 +5,11 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Worker } from "node:worker_threads";
 import type { ObjectStore } from "../ports.ts";
 import { newHashThreads } from "./hashthreads.ts";
+import type { ThreadHash } from "./hashthreads.ts";
+import { againIfDead, newThread } from "./thread.ts";
+import type { Thread } from "./thread.ts";
 
 export interface HashedObject {
   /** 64 hex digits. */
@@ -29,7 +31,7 @@ const { parentPort } = require("node:worker_threads");
 const { createHash } = require("node:crypto");
 const { openSync, readSync, closeSync } = require("node:fs");
 const buffer = Buffer.allocUnsafeSlow(1 << 20);
-parentPort.on("message", ({ path }) => {
+parentPort.on("message", ({ call, path }) => {
   try {
     const hash = createHash("sha256");
     const file = openSync(path, "r");
@@ -44,48 +46,33 @@ parentPort.on("message", ({ path }) => {
     } finally {
       closeSync(file);
     }
-    parentPort.postMessage({ sha256: hash.digest("hex"), sizeBytes });
+    parentPort.postMessage({ call, sha256: hash.digest("hex"), sizeBytes });
   } catch (error) {
-    parentPort.postMessage({ fault: error.code || error.message });
+    parentPort.postMessage({ call, fault: error.code || error.message });
   }
 });
 `;
 
 type Answer = HashedObject | { readonly fault: string };
 
-/** One thread that hashes one file after the other. */
-function newFileThread(): { hash(path: string): Promise<HashedObject>; close(): Promise<unknown> } {
-  const worker = new Worker(PROGRAM, { eval: true });
-  /** What it died of: nobody would answer. */
-  let dead: Error | undefined;
-  worker.on("error", (error: Error) => (dead = error));
-  return {
-    hash(path) {
-      if (dead) return Promise.reject(dead);
-      const { promise, resolve, reject } = Promise.withResolvers<HashedObject>();
-      worker.once("message", (answer: Answer) => {
-        worker.off("error", reject);
-        if ("fault" in answer) reject(new Error(answer.fault));
-        else resolve(answer);
-      });
-      worker.once("error", reject);
-      worker.postMessage({ path });
-      return promise;
-    },
-    close: () => worker.terminate(),
-  };
-}
-
+/** Each thread hashes one file after the other. */
 function newFileHasher(root: string): ObjectHasher {
   const width = availableParallelism();
-  const threads = Array.from({ length: width }, newFileThread);
-  const idle = [...threads];
+  const start = (): Thread<{ readonly path: string }, Answer> => newThread(PROGRAM);
+  const threads = Array.from({ length: width }, start);
+  const idle = [...threads.keys()];
+  async function hashBy(at: number, path: string): Promise<HashedObject> {
+    const thread = threads[at];
+    const answer = await (thread && !thread.isDead ? thread : (threads[at] = start())).ask({ path });
+    if ("fault" in answer) throw new Error(answer.fault);
+    return answer;
+  }
   return {
     width,
     async hash(key) {
-      const thread = idle.pop();
-      if (!thread) throw new Error("more objects at once than threads");
-      return thread.hash(join(root, key)).finally(() => idle.push(thread));
+      const at = idle.pop();
+      if (at === undefined) throw new Error("more objects at once than threads");
+      return againIfDead(() => hashBy(at, join(root, key))).finally(() => idle.push(at));
     },
     async close() {
       await Promise.all(threads.map((thread) => thread.close()));
@@ -96,31 +83,32 @@ function newFileHasher(root: string): ObjectHasher {
 const CHUNK_BYTES = 1 << 20;
 const STREAMS = 8;
 
+async function hashStream(store: ObjectStore, key: string, sizeBytes: number, hash: ThreadHash): Promise<HashedObject> {
+  const memory = new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES));
+  let [at, total] = [0, 0];
+  // One byte more than expected shows that an object is longer; an empty one has nothing to be read.
+  for await (const chunk of sizeBytes === 0 ? [] : await store.stream(key, 0, sizeBytes + 1)) {
+    for (let taken = 0; taken < chunk.length;) {
+      const count = Math.min(chunk.length - taken, CHUNK_BYTES - at);
+      memory.set(chunk.subarray(taken, taken + count), at);
+      [at, taken, total] = [at + count, taken + count, total + count];
+      if (at === CHUNK_BYTES) at = await flushed(hash, memory);
+    }
+  }
+  await hash.update(memory.subarray(0, at));
+  return { sha256: await hash.digest(), sizeBytes: total };
+}
+
 function newStreamHasher(store: ObjectStore): ObjectHasher {
   const threads = newHashThreads();
   return {
     width: STREAMS,
-    async hash(key, sizeBytes) {
-      const hash = threads.open();
-      const memory = new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES));
-      let [at, total] = [0, 0];
-      // One byte more than expected shows that an object is longer; an empty one has nothing to be read.
-      for await (const chunk of sizeBytes === 0 ? [] : await store.stream(key, 0, sizeBytes + 1)) {
-        for (let taken = 0; taken < chunk.length;) {
-          const count = Math.min(chunk.length - taken, CHUNK_BYTES - at);
-          memory.set(chunk.subarray(taken, taken + count), at);
-          [at, taken, total] = [at + count, taken + count, total + count];
-          if (at === CHUNK_BYTES) at = await flushed(hash, memory);
-        }
-      }
-      await hash.update(memory.subarray(0, at));
-      return { sha256: await hash.digest(), sizeBytes: total };
-    },
+    hash: (key, sizeBytes) => againIfDead(() => hashStream(store, key, sizeBytes, threads.open())),
     close: () => threads.close(),
   };
 }
 
-async function flushed(hash: { update(bytes: Uint8Array): Promise<void> }, memory: Uint8Array): Promise<number> {
+async function flushed(hash: ThreadHash, memory: Uint8Array): Promise<number> {
   await hash.update(memory);
   return 0;
 }

@@ -3,10 +3,11 @@
  * the event loop would move nothing. Bytes lie in shared memory, so that none is copied on the way.
  */
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
 import { CRC64_PROGRAM, crc64Kit } from "./crc64.ts";
+import { againIfDead, newThread } from "./thread.ts";
+import type { Thread } from "./thread.ts";
 
-/** One hash, fed in order. */
+/** One hash, fed in order. Rejects with a ThreadDiedError where what it was fed is lost with its thread. */
 export interface ThreadHash {
   /** Resolves when the bytes have been read; until then they must stay as they are. They lie in a SharedArrayBuffer. */
   update(bytes: Uint8Array): Promise<void>;
@@ -14,8 +15,11 @@ export interface ThreadHash {
   digest(): Promise<string>;
 }
 
+/** A thread that died is replaced: only hashes that it held are lost, everything else is asked of another. */
 export interface HashThreads {
   open(): ThreadHash;
+  /** SHA-256 (64 hex digits) of bytes in a SharedArrayBuffer, which must stay as they are until it resolves. */
+  sha256(bytes: Uint8Array): Promise<string>;
   /** CRC-32 of bytes in a SharedArrayBuffer, which must stay as they are until it resolves. */
   crc32(bytes: Uint8Array): Promise<number>;
   /**
@@ -29,8 +33,16 @@ export interface HashThreads {
   close(): Promise<void>;
 }
 
+interface Question {
+  /** "gmac32" for that of the bytes; where absent their CRC-32, or with `before` their CRC-64. */
+  readonly id?: number | "gmac32";
+  /** Where absent: the digest of the hash. */
+  readonly bytes?: Uint8Array;
+  /** CRC-64 of the bytes before these. */
+  readonly before?: bigint;
+}
+
 interface Reply {
-  readonly call: number;
   readonly digest?: string;
   readonly crc64?: bigint;
   readonly sum?: number;
@@ -78,72 +90,44 @@ const MOST_THREADS = 4;
 /** A thread holds nothing but the states of its hashes: a usual heap would take some 20 MB for garbage that never comes. */
 const SMALL_HEAP = { maxYoungGenerationSizeMb: 2, maxOldGenerationSizeMb: 32 };
 
-interface Thread {
-  /**
-   * With "gmac32" for an id: that of the bytes. Without an id: their CRC-32, or with the CRC-64 of those before them theirs together. Without bytes: the digest of the hash.
-   */
-  ask(id: number | "gmac32" | undefined, bytes?: Uint8Array, before?: bigint): Promise<Reply>;
-  /** Questions that it has not answered. */
-  readonly asked: number;
-  close(): Promise<unknown>;
-}
-
-function newThread(): Thread {
-  const worker = new Worker(PROGRAM, { eval: true, resourceLimits: SMALL_HEAP, workerData: crc64Kit() });
-  const waiting = new Map<number, PromiseWithResolvers<Reply>>();
-  let calls = 0;
-  /** What it died of. */
-  let dead: Error | undefined;
-  worker.on("message", (reply: Reply) => {
-    waiting.get(reply.call)?.resolve(reply);
-    waiting.delete(reply.call);
-  });
-  worker.on("error", (error: Error) => {
-    dead = error;
-    for (const { reject } of waiting.values()) reject(error);
-    waiting.clear();
-  });
-  return {
-    ask(id, bytes, before) {
-      // Nobody would answer; and the hashes that it held are gone, so that another thread could not go on with them.
-      if (dead) return Promise.reject(dead);
-      const call = calls++;
-      const answer = Promise.withResolvers<Reply>();
-      waiting.set(call, answer);
-      worker.postMessage({ call, id, bytes, before });
-      return answer.promise;
-    },
-    get asked() {
-      return waiting.size;
-    },
-    close: () => worker.terminate(),
-  };
-}
-
 /** As many threads as there are cores, four at most; each starts with the first work that falls to it. */
 export function newHashThreads(threads = Math.min(MOST_THREADS, availableParallelism())): HashThreads {
-  const running: Thread[] = [];
+  const running: Thread<Question, Reply>[] = [];
   let opened = 0;
-  const threadAt = (at: number): Thread => (running[at] ??= newThread());
+  const start = (at: number): Thread<Question, Reply> =>
+    (running[at] = newThread(PROGRAM, { resourceLimits: SMALL_HEAP, workerData: crc64Kit() }));
+  const threadAt = (at: number): Thread<Question, Reply> => {
+    const thread = running[at];
+    return thread && !thread.isDead ? thread : start(at);
+  };
   /** One that waits, or else the one with the least to do. */
-  const idlest = (): Thread => {
-    const [least = threadAt(0)] = [...running].sort((a, b) => a.asked - b.asked);
+  const idlest = (): Thread<Question, Reply> => {
+    const [least = threadAt(0)] = running.map((_, at) => threadAt(at)).sort((a, b) => a.asked - b.asked);
     return least.asked > 0 && running.length < threads ? threadAt(running.length) : least;
   };
+  function open(): ThreadHash {
+    const id = opened++;
+    // Kept: the one that replaces it knows nothing of what this one was fed.
+    const thread = threadAt(id % threads);
+    return {
+      update: async (bytes) => void (await thread.ask({ id, bytes })),
+      digest: async () => (await thread.ask({ id })).digest ?? "",
+    };
+  }
+  const ask = (question: Question): Promise<Reply> => againIfDead(() => idlest().ask(question));
   return {
-    open() {
-      const id = opened++;
-      const thread = threadAt(id % threads);
-      return {
-        update: async (bytes) => void (await thread.ask(id, bytes)),
-        digest: async () => (await thread.ask(id)).digest ?? "",
-      };
-    },
-    crc32: async (bytes) => (await idlest().ask(undefined, bytes)).sum ?? 0,
-    gmac32: async (bytes) => (await idlest().ask("gmac32", bytes)).sum ?? 0,
-    crc64: async (bytes, before) => (await idlest().ask(undefined, bytes, before)).crc64 ?? 0n,
+    open,
+    sha256: (bytes) =>
+      againIfDead(async () => {
+        const hash = open();
+        await hash.update(bytes);
+        return hash.digest();
+      }),
+    crc32: async (bytes) => (await ask({ bytes })).sum ?? 0,
+    gmac32: async (bytes) => (await ask({ id: "gmac32", bytes })).sum ?? 0,
+    crc64: async (bytes, before) => (await ask({ bytes, before })).crc64 ?? 0n,
     async close() {
-      await Promise.all(running.map(({ close }) => close()));
+      await Promise.all(running.map((thread) => thread.close()));
     },
   };
 }

@@ -21,6 +21,8 @@ export interface PartsMove extends Filling {
   readonly isCrc32Wanted: Promise<boolean>;
   /** Where the store's service may take the parts from the source itself. */
   readonly serverCopy?: ServerCopy | undefined;
+  /** Numbers of parts that `onBytes` was called for, also by an earlier try of this file. */
+  readonly told: Set<number>;
   /** Bytes that are in the store; `copied` is false for those that an earlier attempt had brought. */
   readonly onBytes: (bytes: number, copied: boolean) => void;
 }
@@ -99,7 +101,8 @@ function movePart(move: PartsMove, part: Part, before: Promise<bigint>) {
   brought.catch(filled.reject);
   const hashed = Promise.all([filled.promise, before]).then(([, crc64]) => hashPart(move, part.bytes, crc64));
   const done = Promise.all([brought, hashed]).then(([{ journal, crc32 }]) => {
-    move.onBytes(part.bytes.length, journal !== move.upload.found.get(part.number));
+    if (!move.told.has(part.number)) move.onBytes(part.bytes.length, journal !== move.upload.found.get(part.number));
+    move.told.add(part.number);
     return crc32;
   });
   for (const promise of [hashed, done]) promise.catch(() => undefined);

@@ -1,13 +1,8 @@
-// Threads that hash: that they leave the event loop its turn, that a dead one refuses, and the checksum that stands in no standard.
+// Threads that hash: that they leave the event loop its turn, and the checksum that stands in no standard.
 import assert from "node:assert/strict";
 import { createCipheriv } from "node:crypto";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import type { Worker } from "node:worker_threads";
-import { newFileStore } from "../../operator/adapters/store/file.ts";
-import { newObjectHasher } from "../../operator/transfer/filehash.ts";
 import { newHashThreads } from "../../operator/transfer/hashthreads.ts";
 
 /** By thread, from Linux's own count. */
@@ -42,56 +37,4 @@ test("the checksum of a journal's parts is the beginning of GCM's tag over nothi
   assert.notEqual(await threads.gmac32(bytes), before);
   assert.equal(await threads.gmac32(bytes), tagOf(bytes));
   await threads.close();
-});
-
-/** The threads that `work` starts, in order. */
-async function startedBy<T>(
-  work: () => T | Promise<T>,
-): Promise<{ readonly workers: readonly Worker[]; readonly result: T }> {
-  const workers: Worker[] = [];
-  const see = (worker: Worker): void => void workers.push(worker);
-  process.on("worker", see);
-  const result = await work();
-  // They are told of a moment after they were made.
-  await new Promise((resolve) => setImmediate(resolve));
-  process.off("worker", see);
-  return { workers, result };
-}
-
-/** Ends a thread as a fault of its own would: what it is sent makes it throw. */
-async function killed(worker: Worker | undefined): Promise<void> {
-  assert.ok(worker);
-  const gone = new Promise((resolve) => worker.once("exit", resolve));
-  worker.postMessage(undefined);
-  await gone;
-}
-
-test(
-  "what is asked of a hash thread that died is refused, whether its hash had begun or not",
-  { timeout: 10_000 },
-  async () => {
-    const threads = newHashThreads(1);
-    const bytes = new Uint8Array(new SharedArrayBuffer(8));
-    const { workers, result: begun } = await startedBy(() => threads.open());
-    await begun.update(bytes);
-    await killed(workers[0]);
-    const died = { name: "TypeError" };
-    await assert.rejects(begun.update(bytes), died);
-    await assert.rejects(begun.digest(), died);
-    await assert.rejects(threads.open().update(bytes), died);
-    for (const count of [threads.crc32, threads.gmac32]) await assert.rejects(count(bytes), died);
-    await assert.rejects(threads.crc64(bytes, 0n), died);
-    await threads.close();
-  },
-);
-
-test("a thread that reads files and died refuses the next file", { timeout: 10_000 }, async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), "berth-hash-"));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  writeFileSync(join(folder, "a"), "weights");
-  const { workers, result: hasher } = await startedBy(() => newObjectHasher(newFileStore(folder)));
-  assert.equal((await hasher.hash("a", 7)).sizeBytes, 7);
-  for (const worker of workers) await killed(worker);
-  await assert.rejects(hasher.hash("a", 7), { name: "TypeError" });
-  await hasher.close();
 });
