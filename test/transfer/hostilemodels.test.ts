@@ -10,7 +10,7 @@ import type { FaultProxy } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
-import { jobFor, newObserver, newSource, newStore } from "./bench.ts";
+import { jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
 import { hostileModels } from "./hostilemodels.ts";
 import type { HostileModel, Listed } from "./hostilemodels.ts";
 
@@ -51,20 +51,22 @@ describe("hostile models", { concurrency: 4 }, () => {
       const match = ({ query }: { query: URLSearchParams }): boolean =>
         query.has("list-type") && query.get("prefix") === prefix;
       if (model.listed || model.listing) proxy.add({ match, fault: { kind: "rewrite", body: lieFor(prefix, model) } });
-      const store = await newStore(t, s3, "file");
-      const observer = newObserver();
       const source = newSource(t, s3, "source", proxy.url);
-      const job = { source, store, prefix, observer, maxSizeBytes: model.maxSizeBytes ?? 1e12 };
-      const problem = await importModel(jobFor(job)).then(
-        (result) => (result.kind === "refused" ? result.problem : undefined),
-        (error: unknown) => problemOf(error),
-      );
-      assert.equal(problem?.reason, model.reason, problem?.message);
-      assert.match(problem.message, model.words);
-      assert.equal(problem.retryable, false);
-      assert.ok(problem.message.length < 1000 && !/[\p{Cc}\p{Cf}]/u.test(problem.message), problem.message);
-      assert.equal(observer.copiedBytes, 0);
-      for await (const object of store.list("")) assert.fail(`${object.key} is in the store`);
+      for (const kind of kinds) {
+        const store = await newStore(t, s3, kind);
+        const observer = newObserver();
+        const job = { source, store, prefix, observer, maxSizeBytes: model.maxSizeBytes ?? 1e12 };
+        const problem = await importModel(jobFor(job)).then(
+          (result) => (result.kind === "refused" ? result.problem : undefined),
+          (error: unknown) => problemOf(error),
+        );
+        assert.equal(problem?.reason, model.reason, problem?.message);
+        assert.match(problem.message, model.words);
+        assert.equal(problem.retryable, false);
+        assert.ok(problem.message.length < 1000 && !/[\p{Cc}\p{Cf}]/u.test(problem.message), problem.message);
+        assert.equal(observer.copiedBytes, 0);
+        for await (const object of store.list("")) assert.fail(`${object.key} is in the store`);
+      }
     });
   }
 });

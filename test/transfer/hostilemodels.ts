@@ -234,6 +234,8 @@ const keys: HostileModel[] = [
   { name: "key-unicode", listed: [{ path: "u\u0308.json" }, { path: "\u00fc.json" }], reason: "OddKey", words: /collide/ },
   oddKey("key-file-and-folder", "config.json/x.json", /collide/),
   oddKey("key-manifest", "manifest.json", /store's own manifest/),
+  { name: "key-below-manifest", files: { "MANIFEST.json/readme.md": "x" }, reason: "OddKey", words: /'MANIFEST\.json\/readme\.md' lies below the name of the store's own manifest: rename/ },
+  oddKey("key-below-manifest-in-other-case", "Manifest.JSON/a/x.json", /lies below the name of the store's own manifest/),
 ]; // prettier-ignore
 
 const lies: HostileModel[] = [

@@ -33,9 +33,15 @@ export function pathFault(path: string): string | undefined {
   if (segments.some((s) => bytes.encode(s).length > maxSegmentBytes))
     return `has a segment longer than ${String(maxSegmentBytes)} bytes`;
   if (bytes.encode(path).length > maxPathBytes) return `is longer than ${String(maxPathBytes)} bytes`;
-  if (path !== MANIFEST_NAME && path.toUpperCase() === MANIFEST_NAME.toUpperCase())
-    return "is the name of the store's own manifest";
-  return undefined;
+  if (path === MANIFEST_NAME || !isManifestName(segments[0] ?? "")) return undefined;
+  // On a file system an object below that name is a folder in the manifest's place.
+  const where = segments.length > 1 ? "lies below" : "is";
+  return `${where} the name of the store's own manifest`;
+}
+
+/** Whether a file system may take a name for that of the store's own manifest. */
+export function isManifestName(segment: string): boolean {
+  return segment.toUpperCase() === MANIFEST_NAME.toUpperCase();
 }
 
 const folded = (path: string): string => path.normalize("NFC").toLowerCase();

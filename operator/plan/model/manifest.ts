@@ -7,7 +7,7 @@
  */
 import { canonicalJson } from "../metering/canonical.ts";
 import { isJson } from "./config.ts";
-import { MANIFEST_NAME, comparePaths } from "./keynames.ts";
+import { MANIFEST_NAME, comparePaths, isManifestName } from "./keynames.ts";
 import type { ModelFile } from "./listing.ts";
 
 export const MANIFEST = MANIFEST_NAME;
@@ -184,6 +184,7 @@ function isSoundPath(path: string, segments: readonly string[]): boolean {
     !/[\\\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u.test(path) &&
     utf8.encode(path).length <= longestPath &&
     !segments[0]?.startsWith(".berth") &&
+    !isManifestName(segments[0] ?? "") &&
     segments.every(
       (segment) => segment !== "" && !/^\.\.?$/.test(segment) && utf8.encode(segment).length <= longestSegment,
     )

@@ -130,6 +130,8 @@ const odd = [
   "a\u202Ex.json",
   "a\ud800x.json",
   "manifest.json",
+  "MANIFEST.json/readme.md",
+  "Manifest.JSON/x.json",
   `${"a/".repeat(9)}x`,
   `${"x".repeat(241)}`,
 ];

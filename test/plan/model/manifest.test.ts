@@ -14,7 +14,16 @@ const file = (path: string, change: Partial<StoredFile> = {}): StoredFile => ({
 const problemOf = (...files: StoredFile[]): string | undefined => manifestProblem({ digest: "", files });
 
 test("ordinary paths are no problem", () => {
-  for (const path of ["config.json", "a/b c/d.safetensors", "ü/模型.json", "..a", "a..b", ".gitattributes", "a%20b"])
+  for (const path of [
+    "config.json",
+    "a/b c/d.safetensors",
+    "ü/模型.json",
+    "..a",
+    "a..b",
+    "a/MANIFEST.json",
+    ".gitattributes",
+    "a%20b",
+  ])
     assert.equal(problemOf(file(path)), undefined, path);
 });
 
@@ -37,6 +46,8 @@ const bad: readonly string[] = [
   "a\ud800b",
   ".berth-fetch/0.part",
   ".berth",
+  "MANIFEST.json",
+  "manifest.json/x",
   "x".repeat(256),
   "ü".repeat(128),
   Array.from({ length: 300 }, () => "abcd").join("/"),
