@@ -7,6 +7,7 @@ import { verifyLedger } from "../controllers/verify.ts";
 import type { Finding } from "../controllers/verify.ts";
 import { NONE_TRUSTED } from "../controllers/verifysignatures.ts";
 import { UNTRUSTED } from "../plan/metering/dsse.ts";
+import type { Ledger } from "../ports.ts";
 import { EXIT_DAMAGED, EXIT_REFUSED, outputOption, secondsOfFlag } from "./ledger.ts";
 import type { LedgerIO, Run } from "./ledger.ts";
 import { TRUSTED_KEYS_VARIABLE, signerAndTrust } from "./ledgertrust.ts";
@@ -23,10 +24,6 @@ interface Flags {
 }
 
 export function gcCommand(io: LedgerIO, run: Run): Command {
-  const days = (text: string): number => {
-    if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError("write a number of days, at least 1");
-    return Number(text);
-  };
   return new Command("gc")
     .description(
       "remove whole days that are older than --keep-days behind a checkpoint, so that the chain still verifies",
@@ -54,38 +51,43 @@ export function gcCommand(io: LedgerIO, run: Run): Command {
       "after",
       "\nExit codes: 0 done, 1 could not be read, 2 wrong flags, 3 damaged, 4 refused: nothing was removed.",
     )
-    .action(
-      run<Flags>(async (ledger, flags) => {
-        const before = Math.floor(Date.now() / 1000) - flags.keepDays * 86_400;
-        const plan = await planRetention(ledger, { before, sinks: flags.sink, ignored: flags.ignoreSink });
-        const refusal = refusalOf(plan, flags);
-        if (refusal !== undefined) {
-          io.complain?.(`berth ledger: ${refusal}\n`);
-          return EXIT_REFUSED;
-        }
-        const say = (done: boolean, removedThrough?: string): void =>
-          io.write(
-            flags.output === "json"
-              ? `${JSON.stringify({ done, days: plan.days, windows: plan.manifests.length, objects: plan.keys.length, removedThrough })}\n`
-              : `${done ? "removed" : "would remove"} ${plan.days.length} days, ${plan.manifests.length} windows, ${plan.keys.length} objects\n`,
-          );
-        if (flags.dryRun || plan.keys.length === 0) {
-          say(plan.keys.length === 0);
-          return 0;
-        }
-        // What stands in a checkpoint can never be checked again, and the key must not vouch for what it did not sign.
-        const { signer, trust } = await signerAndTrust(flags, io.env);
-        const { head } = flags;
-        const { findings } = await verifyLedger(ledger, { ...(trust && { trust }), ...(head && { head }) });
-        if (findings.length > 0) {
-          io.complain?.(`berth ledger: ${whyStopped(findings)}; nothing was removed\n`);
-          return EXIT_DAMAGED;
-        }
-        const { removedThrough } = await retain(ledger, plan, signer);
-        say(true, removedThrough);
-        return 0;
-      }),
+    .action(run<Flags>((ledger, flags) => collect(ledger, flags, io)));
+}
+
+async function collect(ledger: Ledger, flags: Flags, io: LedgerIO): Promise<number> {
+  const before = Math.floor(Date.now() / 1000) - flags.keepDays * 86_400;
+  const plan = await planRetention(ledger, { before, sinks: flags.sink, ignored: flags.ignoreSink });
+  const refusal = refusalOf(plan, flags);
+  if (refusal !== undefined) {
+    io.complain?.(`berth ledger: ${refusal}\n`);
+    return EXIT_REFUSED;
+  }
+  const say = (done: boolean, removedThrough?: string): void =>
+    io.write(
+      flags.output === "json"
+        ? `${JSON.stringify({ done, days: plan.days, windows: plan.manifests.length, objects: plan.keys.length, removedThrough })}\n`
+        : `${done ? "removed" : "would remove"} ${plan.days.length} days, ${plan.manifests.length} windows, ${plan.keys.length} objects\n`,
     );
+  if (flags.dryRun || plan.keys.length === 0) {
+    say(plan.keys.length === 0);
+    return 0;
+  }
+  // What stands in a checkpoint can never be checked again, and the key must not vouch for what it did not sign.
+  const { signer, trust } = await signerAndTrust(flags, io.env);
+  const { head } = flags;
+  const { findings } = await verifyLedger(ledger, { ...(trust && { trust }), ...(head && { head }) });
+  if (findings.length > 0) {
+    io.complain?.(`berth ledger: ${whyStopped(findings)}; nothing was removed\n`);
+    return EXIT_DAMAGED;
+  }
+  const { removedThrough } = await retain(ledger, plan, signer);
+  say(true, removedThrough);
+  return 0;
+}
+
+function days(text: string): number {
+  if (!/^[1-9]\d{0,4}$/.test(text)) throw new InvalidArgumentError("write a number of days, at least 1");
+  return Number(text);
 }
 
 function owedSink(text: string, before: readonly OwedSink[]): readonly OwedSink[] {

@@ -84,14 +84,36 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
   };
   const report = newReport(deps, writer, endpoint, course);
   const teller = newTeller(deps.clock, deps.progress, writer.live.metadata.uid ?? "", report);
-  let resumed = false;
-  const begin = (reused = { files: 0, bytes: 0 }): void => {
-    if (course.phase !== "Inspecting") return;
-    course.phase = "Copying";
-    writer.tell("Copying", beginningOf(course, reused));
-    teller.soon();
+  return { observer: newObserver(course, writer, deps.metrics, teller.soon), stop: teller.stop };
+}
+
+/** The two turns of an import that people are told of, each one once. */
+function newTurns(course: Course, writer: StatusWriter, soon: () => void) {
+  let hasResumed = false;
+  return {
+    begin(reused = { files: 0, bytes: 0 }): void {
+      if (course.phase !== "Inspecting") return;
+      course.phase = "Copying";
+      writer.tell("Copying", beginningOf(course, reused));
+      soon();
+    },
+    resume(): void {
+      if (hasResumed) return;
+      hasResumed = true;
+      writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
+    },
   };
-  const observer: ImportObserver = {
+}
+
+/** Keeps the course as the import goes. */
+function newObserver(
+  course: Course,
+  writer: StatusWriter,
+  metrics: CourseDeps["metrics"],
+  soon: () => void,
+): ImportObserver {
+  const turns = newTurns(course, writer, soon);
+  return {
     listed(listing) {
       course.phase = "Inspecting";
       course.totalBytes = listing.sizeBytes;
@@ -101,20 +123,17 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
       course.facts = facts;
     },
     bytes(count, copied) {
-      begin();
+      turns.begin();
       course.bytes += count;
-      deps.metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
+      metrics.bytes.inc({ outcome: copied ? "copied" : "resumed" }, count);
       if (copied) course.copiedBytes += count;
-      else if (!resumed) {
-        resumed = true;
-        writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
-      }
+      else turns.resume();
     },
     reused(files, bytes) {
-      begin({ files, bytes });
+      turns.begin({ files, bytes });
       course.bytes += bytes;
       course.files.done += files;
-      deps.metrics.bytes.inc({ outcome: "reused" }, bytes);
+      metrics.bytes.inc({ outcome: "reused" }, bytes);
     },
     file: () => void course.files.done++,
     going(choice) {
@@ -122,7 +141,6 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
       course.going = choice;
     },
     committing: () => void (course.phase = "Committing"),
-    partRetried: () => deps.metrics.partsRetried.inc(),
+    partRetried: () => metrics.partsRetried.inc(),
   };
-  return { observer, stop: teller.stop };
 }

@@ -78,58 +78,81 @@ export interface Noted {
 export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<Verification> {
   const keys = await ledger.list("v1/");
   const all = new Set(keys);
-  const findings: Finding[] = [];
   const checkpoints = await newCheckpointCheck(ledger, noted.trust);
+  const { isGone, removedThrough } = checkpoints;
   const signatures = newSignatureCheck(ledger, all, noted);
   const days = newDayRootCheck(ledger, all, noted.trust);
-  const segments = keys.filter((one) => one.endsWith(".gz"));
-  const checkSegment = newSegmentCheck(readingAhead(ledger, segments), async (record) =>
-    checkpoints.isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
-  );
   const manifests = keys.filter((one) => startOfManifestKey(one) !== undefined);
   const left = manifests.filter(checkpoints.removed);
   const chained = manifests.slice(left.length);
-  findings.push(
+  const findings: Finding[] = [
     ...checkpoints.findings,
     ...checkpoints.cutProblems(chained[0]),
-    ...strayFindings(keys, checkpoints.isGone),
+    ...strayFindings(keys, isGone),
+    ...(await leftBehind(ledger, left, { keys: all, look: checkpoints.left })),
+  ];
+  const segments = readingAhead(
+    ledger,
+    keys.filter((one) => one.endsWith(".gz")),
   );
-  findings.push(...(await leftBehind(ledger, left, { keys: all, look: checkpoints.left })));
-  const seen = new Map<string, string>();
-  const named = new Set<string>();
-  let current = "";
-  let before: Before | undefined = checkpoints.before;
-  let last: Link | undefined;
-  let [windows, records, unchained, unproven, billableNodeSeconds] = [0, 0, 0, 0, 0];
-  for (const key of chained) {
-    current = key;
-    const link = await readLink(ledger, key, findings);
-    if (!link) continue;
-    findings.push(...linkProblems(key, link, before));
-    if (before && link.manifest.previousManifestSha256 === undefined) unchained += 1;
-    findings.push(...(await signatures.look(link, before !== undefined)));
-    const checked = await checkSegments(checkSegment, link, { ledger, keys: all, isGone: checkpoints.isGone });
-    findings.push(...checked.findings, ...(await days.look(link)));
-    windows += 1;
-    records += checked.records;
-    unproven += checked.unproven;
-    billableNodeSeconds += link.manifest.totals.billableNodeSeconds;
-    seen.set(link.sha256, key);
-    for (const segment of link.manifest.segments) named.add(segment.key);
-    before = beforeOf(link);
-    last = link;
-    noted.progress?.(windows, chained.length);
-  }
-  if (windows === 0) findings.push({ key: "v1/", problem: "holds no sealed window: is this the ledger's place?" });
-  const { isGone } = checkpoints;
+  const checks = { present: { ledger, keys: all, isGone }, segments, signatures, days };
+  const { seen, named, last, counts, ...walked } = await walkChain(chained, checkpoints.before, checks, noted.progress);
+  findings.push(...walked.findings);
+  if (counts.windows === 0)
+    findings.push({ key: "v1/", problem: "holds no sealed window: is this the ledger's place?" });
   const uncommitted = await lookAtUncommitted(ledger, keys, { named, last: last?.manifest, isGone });
   findings.push(...uncommitted.findings);
   findings.push(...(await days.end()), ...notedProblems(seen, noted), ...signatures.end());
   const doubts = [...uncommitted.doubts, ...signatures.doubts()];
   const head = last && { key: last.key, sha256: last.sha256, windowEnd: last.manifest.windowEnd };
-  const { removedThrough } = checkpoints;
-  const counts = { windows, records, unchained, unproven, billableNodeSeconds, ...signatures.counts() };
-  return { ...counts, removedThrough, head, findings, doubts };
+  return { ...counts, ...signatures.counts(), removedThrough, head, findings, doubts };
+}
+
+interface Checks {
+  readonly present: Present;
+  readonly segments: Parameters<typeof newSegmentCheck>[0];
+  readonly signatures: ReturnType<typeof newSignatureCheck>;
+  readonly days: ReturnType<typeof newDayRootCheck>;
+}
+
+/** Follows the chain from its oldest manifest that stands, whatever it finds on the way. */
+async function walkChain(
+  manifests: readonly string[],
+  first: Before | undefined,
+  { present, segments, signatures, days }: Checks,
+  progress: Noted["progress"],
+) {
+  const { ledger, isGone } = present;
+  const findings: Finding[] = [];
+  const seen = new Map<string, string>();
+  const named = new Set<string>();
+  const counts = { windows: 0, records: 0, unchained: 0, unproven: 0, billableNodeSeconds: 0 };
+  let current = "";
+  let before = first;
+  let last: Link | undefined;
+  const checkSegment = newSegmentCheck(segments, async (record) =>
+    isGone(record.windowStart) ? undefined : linesBefore(ledger, record, current),
+  );
+  for (const key of manifests) {
+    current = key;
+    const link = await readLink(ledger, key, findings);
+    if (!link) continue;
+    findings.push(...linkProblems(key, link, before));
+    if (before && link.manifest.previousManifestSha256 === undefined) counts.unchained += 1;
+    findings.push(...(await signatures.look(link, before !== undefined)));
+    const checked = await checkSegments(checkSegment, link, present);
+    findings.push(...checked.findings, ...(await days.look(link)));
+    counts.windows += 1;
+    counts.records += checked.records;
+    counts.unproven += checked.unproven;
+    counts.billableNodeSeconds += link.manifest.totals.billableNodeSeconds;
+    seen.set(link.sha256, key);
+    for (const segment of link.manifest.segments) named.add(segment.key);
+    before = beforeOf(link);
+    last = link;
+    progress?.(counts.windows, manifests.length);
+  }
+  return { findings, seen, named, last, counts };
 }
 
 /** Windows that retention has not removed yet: readers still see them, so what is there of them is as it was sealed. */

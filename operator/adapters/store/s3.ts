@@ -177,17 +177,8 @@ export interface S3StoreOptions extends S3Access {
   readonly prefix: string;
 }
 
-export function newS3Store(options: S3StoreOptions): ObjectStore {
-  const { bucket, credentials } = options;
-  const trimmed = options.prefix.replace(/^\/+|\/+$/g, "");
-  const place: Place = {
-    client: newS3Client(options),
-    onceClient: newS3Client({ ...options, maxAttempts: 1 }),
-    bucket,
-    prefix: trimmed === "" ? "" : `${trimmed}/`,
-  };
-  const url = `s3://${bucket}/${trimmed}`;
-  const hidden = credentials ? wordsOf(credentials) : [];
+/** Puts what fails into the store's words, without those of the credentials. */
+function translator(url: string, hidden: readonly string[]) {
   const guard: Guard = async (work, translate = storeError) => {
     try {
       return await work();
@@ -202,6 +193,20 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
       throw storeError(error, url, hidden);
     }
   }
+  return { guard, told };
+}
+
+export function newS3Store(options: S3StoreOptions): ObjectStore {
+  const { bucket, credentials } = options;
+  const trimmed = options.prefix.replace(/^\/+|\/+$/g, "");
+  const place: Place = {
+    client: newS3Client(options),
+    onceClient: newS3Client({ ...options, maxAttempts: 1 }),
+    bucket,
+    prefix: trimmed === "" ? "" : `${trimmed}/`,
+  };
+  const url = `s3://${bucket}/${trimmed}`;
+  const { guard, told } = translator(url, credentials ? wordsOf(credentials) : []);
   const list = (below: string): AsyncIterable<ListedObject> => told(listAll(place, below));
   const listUploads = (below: string): AsyncIterable<ListedObject> => told(openUploads(place, below));
   const presign = (key: string, seconds: number): Promise<string> =>
