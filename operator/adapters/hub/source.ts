@@ -20,7 +20,7 @@ export interface HubOptions {
   readonly revision?: string;
   /** Sent to the endpoint's own origin only. */
   readonly token?: string;
-  /** Milliseconds without a byte after which a request fails. */
+  /** Milliseconds without a byte after which a request fails; 20 s where absent, as with buckets. */
   readonly timeoutMs?: number;
   /** Hosts that files may come from besides the endpoint's own; those of the public hub where absent. */
   readonly redirectHosts?: readonly string[];
@@ -44,7 +44,7 @@ const MOST_JSON_BYTES = 32 << 20;
  * RevisionMissing, AccessDenied (the hub's own words), EndpointRedirects; RetryError: SourceUnreachable.
  */
 export async function openHub(options: HubOptions): Promise<HubSource> {
-  const { repo, revision = "main", token, timeoutMs = 30_000 } = options;
+  const { repo, revision = "main", token, timeoutMs = 20_000 } = options;
   if (!REPO.test(repo) || repo.includes("..") || !REVISION.test(revision) || revision.includes(".."))
     throw new TerminalError(
       "RepoInvalid",

@@ -11,7 +11,7 @@ import { RetryError } from "../../../operator/runtime/errors.ts";
 const COMMIT = "a".repeat(40);
 const FILE = { key: "model.safetensors", sizeBytes: 1000, etag: "e" };
 
-async function hubOf(t: TestContext, file: RequestListener, timeoutMs: number) {
+async function hubOf(t: TestContext, file: RequestListener, timeoutMs?: number) {
   const server = createServer((request, response) => {
     if (request.url?.includes("/api/")) response.end(JSON.stringify({ sha: COMMIT }));
     else file(request, response);
@@ -22,7 +22,7 @@ async function hubOf(t: TestContext, file: RequestListener, timeoutMs: number) {
     server.close();
   });
   const endpoint = `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
-  return openHub({ endpoint, repo: "org/name", timeoutMs });
+  return openHub({ endpoint, repo: "org/name", ...(timeoutMs === undefined ? {} : { timeoutMs }) });
 }
 
 const head = { "content-range": "bytes 0-99/1000", "content-length": 100 };
@@ -51,6 +51,21 @@ test("a part that comes steadily may take longer than a silence", async (t) => {
 test("a part that falls silent fails", async (t) => {
   const hub = await hubOf(t, (_request, response) => void response.writeHead(206, head).write("x"), 200);
   await assert.rejects(hub.read(FILE, 0, 100), /does not answer in time/);
+});
+
+test("by itself a hub may be silent for 20 s, as a bucket may", async (t) => {
+  const asked = Promise.withResolvers<void>();
+  const hub = await hubOf(t, () => asked.resolve());
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let failed: unknown;
+  void hub.read(FILE, 0, 100).catch((error: unknown) => (failed = error));
+  await asked.promise;
+  t.mock.timers.tick(19_999);
+  await new Promise(setImmediate);
+  assert.equal(failed, undefined);
+  t.mock.timers.tick(1);
+  for (let turn = 0; turn < 1_000 && failed === undefined; turn++) await new Promise(setImmediate);
+  assert.match(String(failed), /does not answer in time/);
 });
 
 for (const status of [429, 503]) {
