@@ -16,14 +16,19 @@ export function newSinkMetrics(registry: Registry) {
       for (const [sink, lag] of lags) this.set({ sink }, lag());
     },
   });
+  const records = new Counter({
+    name: "berth_sink_records_total",
+    help: "Records that sinks took or refused for good, by this process",
+    labelNames: ["sink", "result"] as const,
+    registers: [registry],
+  });
   return {
-    followLag: (sink: string, lag: () => number): void => void lags.set(sink, lag),
-    records: new Counter({
-      name: "berth_sink_records_total",
-      help: "Records that sinks took or refused for good, by this process",
-      labelNames: ["sink", "result"] as const,
-      registers: [registry],
-    }),
+    followLag(sink: string, lag: () => number): void {
+      lags.set(sink, lag);
+      // Prometheus sees a series grow only from a value that it has seen.
+      for (const result of ["delivered", "quarantined"]) records.inc({ sink, result }, 0);
+    },
+    records,
     failures: new Counter({
       name: "berth_sink_failures_total",
       help: "Deliveries that failed and are repeated",

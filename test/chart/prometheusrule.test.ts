@@ -2,46 +2,13 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { before, test } from "node:test";
+import { test } from "node:test";
 import { parser } from "@prometheus-io/lezer-promql";
-import { parseAllDocuments, stringify } from "yaml";
+import { stringify } from "yaml";
 import { run } from "../cluster/cluster.ts";
 import { repoDir } from "../cluster/paths.ts";
-import { ensureClients } from "../cluster/prebuilt.ts";
-
-interface Rule {
-  readonly alert: string;
-  readonly expr: string;
-  readonly for?: string;
-  readonly labels: Record<string, string>;
-  readonly annotations: { readonly summary: string; readonly description: string };
-}
-
-interface PrometheusRule {
-  readonly kind: string;
-  readonly apiVersion: string;
-  readonly metadata: { readonly namespace: string; readonly labels: Record<string, string> };
-  readonly spec: { readonly groups: readonly { readonly name: string; readonly rules: readonly Rule[] }[] };
-}
-
-let helmPath = "";
-before(async () => {
-  helmPath = (await ensureClients((line) => console.log(line))).helm;
-});
-
-async function rendered(metrics: object, name = "berth", namespace = "berth-system"): Promise<PrometheusRule[]> {
-  const args = ["template", name, join(repoDir, "charts", "berth"), "-n", namespace, "-f", "-"];
-  const { code, stdout, stderr } = await run(helmPath, args, { input: stringify({ metrics }) });
-  assert.equal(code, 0, stderr);
-  const all = parseAllDocuments(stdout).flatMap((document) => (document.toJS() as PrometheusRule | null) ?? []);
-  return all.filter(({ kind }) => kind === "PrometheusRule");
-}
-
-async function rulesOf(more: object = {}): Promise<readonly Rule[]> {
-  const [rule] = await rendered({ prometheusRule: { enabled: true, ...more } });
-  assert.ok(rule);
-  return rule.spec.groups.flatMap(({ rules }) => rules);
-}
+import { helmPath, renderedRules, rulesOf } from "./prometheusrules.ts";
+import type { Rule } from "./prometheusrules.ts";
 
 /** Names as the program's source registers them. */
 function registered(): ReadonlySet<string> {
@@ -79,7 +46,7 @@ test("Prometheus' grammar tells PromQL from what is none", () => {
 });
 
 test("no rule unless it is asked for: its kind exists only where the Prometheus operator is", async () => {
-  assert.deepEqual(await rendered({}), []);
+  assert.deepEqual(await renderedRules({}), []);
 });
 
 test("every alarm is PromQL of series that the program registers and docs/metrics.md names, with the release's labels", async () => {
@@ -125,18 +92,21 @@ test("alarms for what costs money: sealing, delivery, the store's conditions, un
   assert.match(lag(later, "BerthSinkLag"), />= 14400$/);
 });
 
-test("what was counted once is told for a day: across restarts, though a process counted before its first scrape, and not for ever", async () => {
+test("what was counted once is told for a day (of sinks: an hour): across restarts, though a process counted before its first scrape, and not for ever", async () => {
   const rules = await rulesOf();
-  const grew = (series: string) =>
-    `increase(${series}[1d]) > 0 or max_over_time(${series}[1d]) unless last_over_time(${series}[1h] offset 1d)`;
-  const of = '{namespace="berth-system", job=~"berth-(operator|importer|store)"}';
+  const grew = (series: string, within = "1d") =>
+    `increase(${series}[${within}]) > 0 or max_over_time(${series}[${within}]) unless last_over_time(${series}[1h] offset ${within})`;
+  const labels = 'namespace="berth-system", job=~"berth-(operator|importer|store)"';
+  const of = `{${labels}}`;
   const exprOf = (alert: string) => rules.find((rule) => rule.alert === alert)?.expr;
   assert.equal(exprOf("BerthLedgerConflicts"), `sum(${grew(`berth_ledger_conflicts_total${of}`)}) > 0`);
   assert.equal(exprOf("BerthCapacityUnproven"), `sum by (cause) (${grew(`berth_capacity_unproven_total${of}`)}) > 0`);
+  const refused = `berth_sink_records_total{${labels}, result="quarantined"}`;
+  assert.equal(exprOf("BerthSinkQuarantine"), `sum by (sink) (${grew(refused, "1h")}) > 0`);
 });
 
 test("the rule has labels of its own, by which a Prometheus may choose it, and another release's series are not its", async () => {
-  const [rule] = await rendered({ prometheusRule: { enabled: true, labels: { release: "kps" } } }, "two", "other");
+  const [rule] = await renderedRules({ prometheusRule: { enabled: true, labels: { release: "kps" } } }, "two", "other");
   assert.deepEqual([rule?.apiVersion, rule?.metadata.namespace], ["monitoring.coreos.com/v1", "other"]);
   assert.equal(rule?.metadata.labels["release"], "kps");
   assert.match(rule?.spec.groups[0]?.rules[0]?.expr ?? "", /namespace="other", job=~"two-\(operator/);
@@ -145,6 +115,6 @@ test("the rule has labels of its own, by which a Prometheus may choose it, and a
 test("a threshold that marketplaces would not wait for is refused", async () => {
   const args = ["template", "berth", join(repoDir, "charts", "berth"), "-f", "-"];
   const input = stringify({ metrics: { prometheusRule: { sealLagSeconds: 30 } } });
-  const { code, stderr } = await run(helmPath, args, { input });
+  const { code, stderr } = await run(await helmPath(), args, { input });
   assert.deepEqual([code === 0, /sealLagSeconds/.test(stderr)], [false, true]);
 });

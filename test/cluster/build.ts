@@ -27,6 +27,8 @@ export interface Tool {
   readonly package: string;
   /** Cold, on 2 cores, when built in this order (later ones share what earlier ones compiled). */
   readonly usual: string;
+  /** Build tags of Go. */
+  readonly tags?: string;
 }
 
 const tools: readonly Tool[] = [
@@ -98,7 +100,8 @@ async function buildTool(tool: Tool, moduleDir: string): Promise<void> {
   const version = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"];
   const flags = ["-s", "-w", ...version.map((name) => `-X ${name}.gitVersion=${kubernetesVersion}`)].join(" ");
   try {
-    await go(["build", "-trimpath", "-ldflags", flags, "-o", part, tool.package], `building ${tool.name}`, moduleDir);
+    const options = ["-trimpath", "-ldflags", flags, ...(tool.tags === undefined ? [] : ["-tags", tool.tags])];
+    await go(["build", ...options, "-o", part, tool.package], `building ${tool.name}`, moduleDir);
     renameSync(part, path);
   } finally {
     rmSync(part, { force: true });

@@ -75,6 +75,18 @@ test("a receiver that acknowledges and forgets is made whole by a replay, and an
   assert.deepEqual(new Set((await there.seen()).kept.map(([id]) => id)).size, 50);
 });
 
+test("what a sink took and refused is told from its start, as 0: of a series that begins with 1 Prometheus sees no growth", async (t) => {
+  const { sink, registry } = sinkOn((await sealed(t, 11)).ledger, {
+    type: "cloudevents",
+    url: (await receiver(t)).url,
+  });
+  sink.start();
+  const told = await registry.metrics();
+  await sink.stop();
+  for (const result of ["delivered", "quarantined"])
+    assert.match(told, new RegExp(`berth_sink_records_total\\{sink="billing",result="${result}"\\} 0`));
+});
+
 test("one of 25 that is refused for ever is set aside with the reason, the others go on; a replay takes it up again", async (t) => {
   const there = await receiver(t);
   const { ledger } = await sealed(t, 11);

@@ -290,7 +290,10 @@ Argument: the pod spec as `lookup` returns it.
 {{- toJson $sinks }}
 {{- end }}
 
-{{/* By how much a counter grew within a day. What a process counts before it is scraped for the first time increase() does not see: a series that was not there a day ago counts as a whole. */}}
-{{- define "berth.grewToday" -}}
-increase({{ . }}[1d]) > 0 or max_over_time({{ . }}[1d]) unless last_over_time({{ . }}[1h] offset 1d)
+{{/*
+By how much a counter grew within a time. What a process counts before it is scraped for the first time increase() does not see: a
+series that was not there before that time counts as a whole.
+*/}}
+{{- define "berth.grew" -}}
+increase({{ .series }}[{{ .within }}]) > 0 or max_over_time({{ .series }}[{{ .within }}]) unless last_over_time({{ .series }}[1h] offset {{ .within }})
 {{- end }}
