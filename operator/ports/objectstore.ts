@@ -85,6 +85,11 @@ export interface ObjectStore {
   list(prefix: string): AsyncIterable<ListedObject>;
   /** Uploads beneath `prefix` that nobody has finished, by their object's key or a name below it, and since when. */
   listUploads(prefix: string): AsyncIterable<ListedObject>;
+  /**
+   * Resolves when no crash can take the names of these objects any more, whoever gave them and may have died or failed before the flush.
+   * Absent where what stands is durable; an object that is not there is passed over.
+   */
+  settle?(keys: readonly string[]): Promise<void>;
   /** An object that is not there is success. */
   remove(key: string): Promise<void>;
   /** Forgets the uploads beneath `prefix` that nobody finished. */

@@ -28,7 +28,7 @@ import type { Inspected } from "./inspected.ts";
 import { listSource } from "./listing.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
-import { claimEarlier, commitRevision, findRevisions, removeLeftovers } from "./revisions.ts";
+import { claimEarlier, commitRevision, findRevisions, finishRevision } from "./revisions.ts";
 import type { StoredRevisions } from "./revisions.ts";
 import { openWay } from "./servercopy.ts";
 import type { Slots } from "./slots.ts";
@@ -199,7 +199,7 @@ async function copyRevision(
   const stored = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
   const record = recordOf(job, listing, facts, way.choice.way);
   const revision = await commitRevision(store, folder, stored, record, job.signer);
-  await removeLeftovers(store, folder, revision);
+  await finishRevision(store, folder, revision);
   return { revision, way: way.choice };
 }
 
@@ -250,8 +250,7 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const same = isAnswered && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
   const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
-  // Whoever wrote the manifest, or came too late for it, may have been killed before it tidied up.
-  if (newest) await removeLeftovers(store, revisionFolder(owner, newest.number), newest);
+  if (newest) await finishRevision(store, revisionFolder(owner, newest.number), newest);
   if (same) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);

@@ -114,6 +114,8 @@ export async function commitRevision(
   const manifest = { digest, files, record: sha256Hex(words) };
   const text = encode(manifestText(manifest));
   const own = { manifest, textSha256: sha256Hex(text) };
+  // A manifest whose files a crash could still take would be believed.
+  await store.settle?.(files.map((file) => objectKey(folder, file)));
   await store.put(folder + importKey(manifest), words);
   // Before the manifest: one that should be signed never stands without its signature.
   if (signer) await store.put(folder + signatureKey(own.textSha256), modelEnvelope(text, signer));
@@ -129,14 +131,15 @@ export async function commitRevision(
 }
 
 /**
- * Removes what no manifest names from the folder of a complete revision: files and uploads of an abandoned attempt, words of imports that
- * came second, and the records that served the copy. Later revisions point only at objects that this one's manifest names, and no other
- * import can be completed here.
+ * For a complete revision, before anybody is told of it: who wrote its manifest may not have come to flush or to tidy up. Removes what no
+ * manifest names from its folder: files and uploads of an abandoned attempt, words of imports that came second, and the records that
+ * served the copy. Later revisions point only at objects that this one's manifest names, and no other import can be completed here.
  */
-export async function removeLeftovers(store: ObjectStore, folder: string, revision: StoredRevision): Promise<void> {
-  await store.abortUploads(folder);
+export async function finishRevision(store: ObjectStore, folder: string, revision: StoredRevision): Promise<void> {
   const named = revision.manifest.files.map((file) => objectKey(folder, file));
   const kept = new Set([...named, ...keptBeside(folder, revision)]);
+  await store.settle?.([...kept]);
+  await store.abortUploads(folder);
   for await (const { key } of store.list(folder)) if (!kept.has(key)) await store.remove(key);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The disk below a folder, full from a chosen step on. The kernel says so where a write, a flush, a new name or a new file wants room, and
- * which of them it is nobody can choose with a small disk alone: so the calls are failed before they reach it, with the kernel's code.
+ * The disk below a folder, full (or broken) from a chosen step on. The kernel says so where a write, a flush, a new name or a new file wants
+ * room, and which of them it is nobody can choose with a small disk alone: so the calls are failed before they reach it, with the kernel's code.
  */
 import promises from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
@@ -11,28 +11,31 @@ export interface FailingDisk {
   readonly steps: string[];
   /** The first of these fails, and all steps that follow. */
   fullAt: string | undefined;
+  /** `fullAt` counts once this step was done; at once where absent. */
+  fullAfter: string | undefined;
   isFull: boolean;
   restore(): void;
 }
 
 type Call = (...args: never[]) => Promise<unknown>;
 
-const noRoom = (call: string): Error =>
-  Object.assign(new Error(`ENOSPC: no space left on device, ${call}`), { code: "ENOSPC", errno: -28, syscall: call });
+const faults = { ENOSPC: "no space left on device", EIO: "i/o error" } as const;
+export type DiskFault = keyof typeof faults;
 
 const nameOf = (root: string, path: string): string =>
   path.slice(root.length).replaceAll(/\.[0-9a-f]{12}(?=$|\/)/g, "").replaceAll(/[0-9a-f]{32,64}/g, "HASH"); // prettier-ignore
 
 /** Watches everything of the process below `root` until restored. */
-export function newFailingDisk(root: string): FailingDisk {
-  const disk: FailingDisk = { steps: [], fullAt: undefined, isFull: false, restore };
+export function newFailingDisk(root: string, code: DiskFault = "ENOSPC"): FailingDisk {
+  const disk: FailingDisk = { steps: [], fullAt: undefined, fullAfter: undefined, isFull: false, restore };
   const mutable = promises as unknown as Record<string, Call>;
   const originals = new Map<string, Call>();
   const step = (call: string, path: string): void => {
     const name = `${call} ${nameOf(root, path)}`;
+    const isDue = disk.fullAfter === undefined || disk.steps.includes(disk.fullAfter);
     disk.steps.push(name);
-    disk.isFull ||= name === disk.fullAt;
-    if (disk.isFull) throw noRoom(call);
+    disk.isFull ||= isDue && name === disk.fullAt;
+    if (disk.isFull) throw Object.assign(new Error(`${code}: ${faults[code]}, ${call}`), { code, syscall: call });
   };
   function replace(call: string, instead: (original: Call) => Call): void {
     const original = mutable[call] as Call;

@@ -131,6 +131,45 @@ test("wherever the disk is full, the import says so once, leaves nothing half an
   assert.ok(failed > kinds.length - 8);
 });
 
+for (const [code, reason] of [
+  ["ENOSPC", "StoreFull"],
+  ["EIO", "StoreError"],
+] as const)
+  // prettier-ignore
+  test(`${code} when the manifest has its name but no flush yet: no import calls the revision complete until it is flushed`, async (t) => {
+    const source = newSource(t, s3, bucket);
+    const root = newRoot(t);
+    const disk = newFailingDisk(root, code);
+    t.after(() => disk.restore());
+    const flush = `sync /${revision}`;
+    Object.assign(disk, { fullAt: flush, fullAfter: `link /${revision}/MANIFEST.json` });
+    for (const where of ["its own import", "the next one, which finds the manifest"]) {
+      const result = await attempt(source, root);
+      assert.ok("reason" in result, `${where}: ${JSON.stringify(result)}`);
+      assert.deepEqual([result.reason, result.retryable], [reason, true], `${where}: ${result.message}`);
+      assert.ok(existsSync(join(root, revision, "MANIFEST.json")));
+    }
+    Object.assign(disk, { fullAt: undefined, isFull: false });
+    const since = disk.steps.length;
+    await assertGoesOn(source, root, "with a disk that flushes again");
+    assert.ok(disk.steps.slice(since).includes(flush), disk.steps.slice(since).join(", "));
+  });
+
+test("bytes whose flush failed are not believed, whatever the kernel shows of them: they come again", async (t) => {
+  const source = newSource(t, s3, bucket);
+  const root = newRoot(t);
+  const disk = newFailingDisk(root, "EIO");
+  t.after(() => disk.restore());
+  disk.fullAt = `sync /.incoming/${revision}/model.safetensors/data`;
+  assert.ok("reason" in (await attempt(source, root)));
+  assert.ok(disk.isFull);
+  Object.assign(disk, { fullAt: undefined, isFull: false });
+  const since = disk.steps.length;
+  await assertGoesOn(source, root, "with a disk that flushes again");
+  const written = disk.steps.slice(since).filter((step) => step.startsWith("write ") && step.endsWith("/data"));
+  assert.ok(written.length >= weightBytes / mib, disk.steps.slice(since).join(", "));
+});
+
 /** What is left of 16 MiB, or of 64 files and folders. */
 const rooms: readonly (readonly [string, string, (folder: string) => void])[] = [
   ...[0, 64 * 1024, 1.5 * mib, 2.5 * mib, 3 * mib + 8 * 1024].map((freeBytes) => {

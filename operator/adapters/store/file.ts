@@ -114,6 +114,15 @@ export function newFileStore(folder: string): ObjectStore {
     };
   }
 
+  async function settle(keys: readonly string[]): Promise<void> {
+    const wanted = new Set<string>();
+    for (const key of keys) for (let at = dirname(pathOf(key)); at.startsWith(root); at = dirname(at)) wanted.add(at);
+    for (const at of wanted)
+      await sync(at).catch((error: unknown) => {
+        if (codeOf(error) !== "ENOENT") throw error;
+      });
+  }
+
   async function* list(prefix: string, from = root): AsyncIterable<ListedObject> {
     try {
       if (prefix !== "") pathOf(prefix);
@@ -148,6 +157,7 @@ export function newFileStore(folder: string): ObjectStore {
     readsBack: true,
     list: (prefix) => list(prefix),
     listUploads: (prefix) => list(prefix, join(root, INCOMING)),
+    settle: (keys) => guard(() => settle(keys)),
     remove: (key) =>
       guard(async () => {
         await rm(pathOf(key), { force: true });

@@ -102,7 +102,13 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
       await journal.write(partLine(number, checksum));
     },
     async commit() {
-      await data.sync().finally(close);
+      try {
+        await data.sync().finally(close);
+      } catch (error) {
+        // The kernel goes on to show bytes that it could not write, and tells of it once: nothing of this file can be believed.
+        await forget(folder);
+        throw error;
+      }
       await isOurs();
       const outcome = await publish(join(folder, DATA));
       await forget(folder);

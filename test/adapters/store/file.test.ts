@@ -12,6 +12,7 @@ import { newFolderSync } from "../../../operator/adapters/store/incoming.ts";
 import { openPartFile } from "../../../operator/adapters/store/partfile.ts";
 import { systemClock } from "../../../operator/runtime/clock.ts";
 import { newPartPlaces } from "../../../operator/transfer/places.ts";
+import { newFailingDisk } from "../../transfer/failingdisk.ts";
 
 function tempFolder(t: TestContext): string {
   const folder = mkdtempSync(join(tmpdir(), "berth-file-"));
@@ -60,6 +61,19 @@ test("whoever asks for a flush gets one that began after the asking, and shares 
   await turn();
   begun[3]?.resolve();
   await again;
+});
+
+test("names that another process gave are flushed with every folder above them, and what is not there is passed over", async (t) => {
+  const root = tempFolder(t);
+  const store = newFileStore(root);
+  await store.put("a/b/one", new Uint8Array(1));
+  await store.put("a/c/other", new Uint8Array(1));
+  const disk = newFailingDisk(root);
+  t.after(() => disk.restore());
+  await newFileStore(root).settle?.(["a/b/one", "a/b/two", "a/c/other", "gone/with/all"]);
+  assert.deepEqual(disk.steps.sort(), ["sync ", "sync /a", "sync /a/b", "sync /a/c"]);
+  disk.fullAt = "sync /a";
+  await assert.rejects(newFileStore(root).settle?.(["a/b/one"]) ?? Promise.resolve(), { name: "RetryError" });
 });
 
 test("parts come back as they were written, wherever they begin and end and however memory lies", async (t) => {
