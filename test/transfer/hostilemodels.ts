@@ -232,6 +232,7 @@ const keys: HostileModel[] = [
   oddKey("key-deep", `${"a/".repeat(9)}x.json`, /more than 8 levels/),
   oddKey("key-case", "Config.json", /'config\.json' and 'Config\.json'|'Config\.json' and 'config\.json'/),
   { name: "key-unicode", listed: [{ path: "u\u0308.json" }, { path: "\u00fc.json" }], reason: "OddKey", words: /collide/ },
+  { name: "key-sharp-s", listed: [{ path: "ma\u00df.json" }, { path: "MASS.json" }], reason: "OddKey", words: /collide/ },
   oddKey("key-file-and-folder", "config.json/x.json", /collide/),
   oddKey("key-manifest", "manifest.json", /store's own manifest/),
   { name: "key-below-manifest", files: { "MANIFEST.json/readme.md": "x" }, reason: "OddKey", words: /'MANIFEST\.json\/readme\.md' lies below the name of the store's own manifest: rename/ },

@@ -44,19 +44,22 @@ export function isManifestName(segment: string): boolean {
   return segment.toUpperCase() === MANIFEST_NAME.toUpperCase();
 }
 
-const folded = (path: string): string => path.normalize("NFC").toLowerCase();
+/** What all spellings of a name have in common: by way of capitals ß is ss and ς is σ, and the capital ẞ gets there by its small letter. */
+const folded = (path: string): string =>
+  path.normalize("NFD").toLowerCase().toUpperCase().toLowerCase().normalize("NFC");
 
 /** Two paths that a file system may take for one, or a file that is also a folder. */
 function collisionOf(paths: readonly string[]): readonly [string, string] | undefined {
   const seen = new Map<string, string>();
   for (const path of paths) {
-    const twin = seen.get(folded(path));
+    const name = folded(path);
+    const twin = seen.get(name);
     if (twin !== undefined) return [twin, path];
-    seen.set(folded(path), path);
+    seen.set(name, path);
   }
-  for (const path of paths) {
-    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
-      const folder = seen.get(folded(path.slice(0, end)));
+  for (const [name, path] of seen) {
+    for (let end = name.indexOf("/"); end > 0; end = name.indexOf("/", end + 1)) {
+      const folder = seen.get(name.slice(0, end));
       if (folder !== undefined) return [folder, path];
     }
   }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { GGUF_HEAD_BYTES, ggufFault } from "../../../operator/plan/model/gguf.ts";
-import { comparePaths, pathFault } from "../../../operator/plan/model/keynames.ts";
+import { comparePaths, oddKey, pathFault } from "../../../operator/plan/model/keynames.ts";
 import { MAX_OBJECTS, filesOf } from "../../../operator/plan/model/listing.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
 
@@ -144,8 +144,27 @@ test("names that a file system may take for one refuse the model", () => {
     ["README.md", "readme.md"],
     ["u\u0308.json", "\u00fc.json"],
     ["a", "a/b.json"],
+    ["s.json", "\u017f.json"],
+    ["ss.json", "\u00df.json"],
+    ["ss.json", "\u1e9e.json"],
+    ["\u00df.json", "\u1e9e.json"],
+    ["a\u03c3.json", "a\u03c2.json"],
+    ["k.json", "\u212a.json"],
+    ["ffi.json", "\ufb03.json"],
+    ["stra\u00dfe", "STRASSE/b.json"],
   ];
   for (const pair of pairs) assert.equal(reasonOf([...good, ...pair]), "OddKey", pair.join());
+});
+
+test("of every character in Unicode, all forms of its case are one name", () => {
+  const collides = (one: string, other: string): boolean => one === other || oddKey([one, other]) !== undefined;
+  for (let code = 33; code <= 0x10ffff; code += code === 0xd7ff ? 0x801 : 1) {
+    const char = String.fromCodePoint(code);
+    const [small, large] = [char.toLowerCase(), char.toUpperCase()];
+    if (small === char && large === char) continue;
+    const forms = [char, small, large, small.toUpperCase(), large.toLowerCase(), char.normalize("NFD")];
+    for (const form of forms) assert.ok(collides(`a${char}b`, `a${form}b`), `${code.toString(16)}: ${form}`);
+  }
 });
 
 test("what comes first is what is told first", () => {
