@@ -63,13 +63,8 @@ export interface LedgerOf {
   readonly unproven: Unproven;
 }
 
-export function deploymentController(
-  base: Base,
-  caches: Caches,
-  config: OperatorConfig,
-  { render }: Replaceable,
-): Controller {
-  const stores: DeploymentStores = {
+function deploymentStores(caches: Caches): DeploymentStores {
+  return {
     deployments: caches.deployments.store,
     models: caches.models.store,
     clusterModels: caches.clusterModels.store,
@@ -82,6 +77,15 @@ export function deploymentController(
     namespaces: caches.namespaces.store,
     fetches: caches.fetches.store,
   };
+}
+
+export function deploymentController(
+  base: Base,
+  caches: Caches,
+  config: OperatorConfig,
+  { render }: Replaceable,
+): Controller {
+  const stores = deploymentStores(caches);
   const executor = planExecutorOf(base, caches);
   const settings = { ...config, operatorNamespace: config.namespace };
   const controller = newController(
@@ -114,13 +118,9 @@ function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: C
   feedController(caches.clusterModels, controller, ({ object }) =>
     ofIndex(deploymentIndexes.model, `ClusterModel//${object.metadata.name}`),
   );
-  feedController(caches.nodeTypes, controller, ({ object, old }) => {
-    const sameSpec =
-      old !== undefined &&
-      old.metadata.generation === object.metadata.generation &&
-      old.metadata.deletionTimestamp === object.metadata.deletionTimestamp;
-    return sameSpec ? [] : ofIndex(deploymentIndexes.nodeType, object.metadata.name);
-  });
+  feedController(caches.nodeTypes, controller, (change) =>
+    hasSameSpec(change) ? [] : ofIndex(deploymentIndexes.nodeType, change.object.metadata.name),
+  );
   feedController(
     caches.pools,
     controller,
@@ -147,13 +147,22 @@ function wakeDeployments(caches: Caches, stores: DeploymentStores, controller: C
       saysNothingNew(change) ? [] : deploymentKeyOf(stores, change.object),
     );
   }
-  feedController(caches.namespaces, controller, ({ object, old }) => {
-    const same =
-      old !== undefined &&
-      JSON.stringify([old.metadata.annotations, old.metadata.labels]) ===
-        JSON.stringify([object.metadata.annotations, object.metadata.labels]);
-    return same ? [] : ofIndex(deploymentIndexes.namespace, object.metadata.name);
-  });
+  feedController(caches.namespaces, controller, (change) =>
+    hasSameMarks(change) ? [] : ofIndex(deploymentIndexes.namespace, change.object.metadata.name),
+  );
+}
+
+function hasSameSpec({ object, old }: Change): boolean {
+  return (
+    old !== undefined &&
+    old.metadata.generation === object.metadata.generation &&
+    old.metadata.deletionTimestamp === object.metadata.deletionTimestamp
+  );
+}
+
+function hasSameMarks({ object, old }: Change): boolean {
+  const marks = ({ metadata }: Change["object"]): string => JSON.stringify([metadata.annotations, metadata.labels]);
+  return old !== undefined && marks(old) === marks(object);
 }
 
 /** Most changes of a child are counters in its status, which nobody here reads. */

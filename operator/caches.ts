@@ -108,9 +108,44 @@ export interface FetchPlace {
 export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches = false } = {}) {
   const packer = newPacker();
   // Compared with what is wanted while a deployment converges, and left alone for months afterwards.
-  const spec = <T extends KubeObject>(object: T): T => packer.pack(object, ["spec"]);
-  const data = <T extends KubeObject>(object: T): T => packer.pack(object, ["data"]);
-  const child = { labelSelector: OURS, indexes: { [deploymentIndexes.deploymentUID]: byDeployment } };
+  const spec: Pack = (object) => packer.pack(object, ["spec"]);
+  const data: Pack = (object) => packer.pack(object, ["data"]);
+  return {
+    ...berthCaches(deps),
+    ...childCaches(deps, spec, data),
+    namespaces: newReflector(
+      { resource: namespaces, transform: ({ metadata, status }) => ({ metadata, status: { phase: status?.phase } }) },
+      deps,
+    ),
+    ...karpenterCaches(deps),
+    definitions: newReflector(
+      {
+        resource: customResourceDefinitions,
+        metadataOnly: true,
+        transform: ({ metadata }) => ({ metadata: nameOnly(metadata) }),
+      },
+      deps,
+    ),
+    ...(nodeCaches && {
+      cacheClaims: newReflector({ resource: persistentVolumeClaims, labelSelector: OURS, transform: spec }, deps),
+    }),
+    fetches: fetchCache(deps, fetches),
+    nodes: newReflector(
+      {
+        resource: nodes,
+        keepManagers: [fieldManagers.claim],
+        keepEntry: isOfStatus,
+        transform: slimNode,
+        indexes: nodeIndexes,
+      },
+      deps,
+    ),
+  };
+}
+
+type Pack = <T extends KubeObject>(object: T) => T;
+
+function berthCaches(deps: ReflectorDeps) {
   return {
     deployments: newReflector(
       {
@@ -144,6 +179,13 @@ export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches
       },
       deps,
     ),
+  };
+}
+
+/** What deployments are made of. */
+function childCaches(deps: ReflectorDeps, spec: Pack, data: Pack) {
+  const child = { labelSelector: OURS, indexes: { [deploymentIndexes.deploymentUID]: byDeployment } };
+  return {
     revisions: newReflector({ resource: controllerRevisions, ...child, transform: data }, deps),
     workloads: newReflector(
       { resource: workloads, ...child, transform: (workload) => spec(slimWorkload(workload)) },
@@ -161,10 +203,11 @@ export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches
       },
       deps,
     ),
-    namespaces: newReflector(
-      { resource: namespaces, transform: ({ metadata, status }) => ({ metadata, status: { phase: status?.phase } }) },
-      deps,
-    ),
+  };
+}
+
+function karpenterCaches(deps: ReflectorDeps) {
+  return {
     nodePools: newReflector({ resource: nodePools, labelSelector: OURS, absentRetryMs: ABSENT_RETRY_MS }, deps),
     nodeClaims: newReflector(
       { resource: nodeClaims, labelSelector: labels.pool, indexes: nodeClaimIndexes, absentRetryMs: ABSENT_RETRY_MS },
@@ -180,40 +223,22 @@ export function newCaches(deps: ReflectorDeps, fetches: FetchPlace, { nodeCaches
       },
       deps,
     ),
-    definitions: newReflector(
-      {
-        resource: customResourceDefinitions,
-        metadataOnly: true,
-        transform: ({ metadata }) => ({ metadata: nameOnly(metadata) }),
-      },
-      deps,
-    ),
-    ...(nodeCaches && {
-      cacheClaims: newReflector({ resource: persistentVolumeClaims, labelSelector: OURS, transform: spec }, deps),
-    }),
-    fetches: newReflector(
-      {
-        resource: configMaps,
-        namespace: fetches.namespace,
-        fieldSelector: `metadata.name=${fetches.name}`,
-        transform: ({ metadata, data: progress }) => ({
-          metadata: nameOnly(metadata),
-          ...(progress ? { data: progress } : {}),
-        }),
-      },
-      deps,
-    ),
-    nodes: newReflector(
-      {
-        resource: nodes,
-        keepManagers: [fieldManagers.claim],
-        keepEntry: isOfStatus,
-        transform: slimNode,
-        indexes: nodeIndexes,
-      },
-      deps,
-    ),
   };
+}
+
+function fetchCache(deps: ReflectorDeps, { namespace, name }: FetchPlace) {
+  return newReflector(
+    {
+      resource: configMaps,
+      namespace,
+      fieldSelector: `metadata.name=${name}`,
+      transform: ({ metadata, data: progress }) => ({
+        metadata: nameOnly(metadata),
+        ...(progress ? { data: progress } : {}),
+      }),
+    },
+    deps,
+  );
 }
 
 /** Karpenter may be installed while Berth runs: its kinds are looked for when a definition comes, not again and again. */

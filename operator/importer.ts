@@ -17,6 +17,7 @@ import { deploymentIndexes, modelKeyOf } from "./controllers/modeldeployment.ts"
 import { modelKey, modelKeysOf, newModelReconciler } from "./controllers/model.ts";
 import type { AccessSettings, SourceAccess } from "./controllers/modelcredentials.ts";
 import type { ModelTransfer } from "./controllers/modelimport.ts";
+import { everyModelKey } from "./controllers/nodesupport.ts";
 import { newModelLeases } from "./controllers/modellease.ts";
 import { newImportMetrics } from "./controllers/modelmetrics.ts";
 import { newProgressPace } from "./controllers/progresspace.ts";
@@ -163,11 +164,8 @@ function newTransfer(store: ObjectStore, clock: Clock, settings: ImporterSetting
   };
 }
 
-/** Begins to watch and to import. Several importers may run at once; each model is worked on by one. */
-export function startImporter(base: ImporterBase, settings: ImporterSettings): Importer {
-  const { clock, log, metrics, kube, identity, events } = base;
-  const store = openStore(settings.store);
-  const reflectors = {
+function watched(base: ImporterBase) {
+  return {
     models: newReflector({ resource: models }, base),
     clusterModels: newReflector({ resource: clusterModels }, base),
     deployments: newReflector(
@@ -181,6 +179,13 @@ export function startImporter(base: ImporterBase, settings: ImporterSettings): I
       base,
     ),
   };
+}
+
+/** Begins to watch and to import. Several importers may run at once; each model is worked on by one. */
+export function startImporter(base: ImporterBase, settings: ImporterSettings): Importer {
+  const { clock, log, metrics, kube, identity, events } = base;
+  const store = openStore(settings.store);
+  const reflectors = watched(base);
   const stores = {
     models: reflectors.models.store,
     clusterModels: reflectors.clusterModels.store,
@@ -206,10 +211,7 @@ export function startImporter(base: ImporterBase, settings: ImporterSettings): I
       name: "model",
       concurrency: 8,
       reconcile: reconciler.reconcile,
-      resyncKeys: () => [
-        ...stores.models.list().map((model) => modelKey("Model", model)),
-        ...stores.clusterModels.list().map((model) => modelKey("ClusterModel", model)),
-      ],
+      resyncKeys: () => everyModelKey(stores),
     },
     base,
   );

@@ -106,14 +106,8 @@ async function addShellCommands(berth: Command, asked = ""): Promise<void> {
   for (const [, load] of named.length > 0 ? named : all) berth.addCommand(await load());
 }
 
-async function program(asked: string | undefined): Promise<Command> {
-  const berth = new Command("berth")
-    .description(
-      "Dedicated model deployments for Kubernetes: nodes that serve one model of one tenant, metered by the hour",
-    )
-    .version(VERSION)
-    .showHelpAfterError("(--help lists what can be given)")
-    .exitOverride();
+/** What runs until it is stopped. */
+function addRoles(berth: Command): void {
   withOptions(
     berth.command("operator").description("run the controllers: deployments, node pools, metering"),
     commonOptions,
@@ -137,6 +131,10 @@ async function program(asked: string | undefined): Promise<Command> {
   ).action((flags: Record<string, unknown>) =>
     serve(async () => (await import("./wirestore.ts")).startStoreRole(storeConfig(flags, process.env), process.env)),
   );
+}
+
+/** What runs once in a cluster: the steps of pods, and the chart's hook. */
+function addSteps(berth: Command): void {
   withOptions(
     berth.command("fetch").description("bring the model of this pod from the store role into a folder, verified"),
     fetchOptions,
@@ -170,6 +168,18 @@ async function program(asked: string | undefined): Promise<Command> {
         }),
       );
     });
+}
+
+async function program(asked: string | undefined): Promise<Command> {
+  const berth = new Command("berth")
+    .description(
+      "Dedicated model deployments for Kubernetes: nodes that serve one model of one tenant, metered by the hour",
+    )
+    .version(VERSION)
+    .showHelpAfterError("(--help lists what can be given)")
+    .exitOverride();
+  addRoles(berth);
+  addSteps(berth);
   await addShellCommands(berth, asked);
   for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;

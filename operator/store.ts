@@ -76,15 +76,11 @@ export async function startStore(base: StoreBase, settings: StoreSettings): Prom
   const sender = newSender(store);
   const counters = newStoreMetrics(metrics.registry);
   const board = newFetchBoard({ kube, clock, log, namespace: settings.namespace, name: settings.fetchesConfigMap });
-  const shares = newShares({
-    ...settings,
-    waitMs: TURN_MS,
-    clock,
-    onChange(taken, waiting) {
-      counters.streams.set(taken);
-      counters.waiting.set(waiting);
-    },
-  });
+  const onChange = (taken: number, waiting: number): void => {
+    counters.streams.set(taken);
+    counters.waiting.set(waiting);
+  };
+  const shares = newShares({ ...settings, waitMs: TURN_MS, clock, onChange });
   let leaving = false;
   const app = createStoreApp({
     log,

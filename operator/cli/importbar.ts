@@ -54,7 +54,7 @@ export function newBar(
   write: (text: string) => void,
   { terminal, now }: { terminal: boolean; now: () => number },
 ): Bar {
-  const course: Course = {
+  const course: Course & { copyingSince?: number } = {
     bytes: 0,
     copiedBytes: 0,
     totalBytes: 0,
@@ -64,46 +64,53 @@ export function newBar(
     phase: "listing",
   };
   const everyMs = terminal ? 100 : 5_000;
-  let copyingSince: number | undefined;
   let last = -Infinity;
   let drawn = false;
   const draw = (force = false): void => {
     const at = now();
     if (!force && at - last < everyMs) return;
     last = at;
-    const line = lineOf(course, copyingSince === undefined ? 0 : (at - copyingSince) / 1000);
+    const line = lineOf(course, course.copyingSince === undefined ? 0 : (at - course.copyingSince) / 1000);
     write(terminal ? `\r\u001b[2K${line}` : `${line}\n`);
     drawn = true;
   };
   return {
-    observer: {
-      listed(listing) {
-        Object.assign(course, { totalBytes: listing.sizeBytes, allFiles: listing.files.length, phase: "inspecting" });
-        draw(true);
-      },
-      inspected: () => undefined,
-      bytes(count, copied) {
-        copyingSince ??= now();
-        course.bytes += count;
-        if (copied) course.copiedBytes += count;
-        draw();
-      },
-      reused(files, bytes) {
-        course.bytes += bytes;
-        course.files += files;
-        draw(true);
-      },
-      file() {
-        course.files++;
-        draw();
-      },
-      going: () => undefined,
-      committing: () => draw(true),
-      partRetried: () => void course.retries++,
-    },
+    observer: newObserver(course, now, draw),
     end() {
       if (terminal && drawn) write("\n");
       drawn = false;
     },
+  };
+}
+
+function newObserver(
+  course: Course & { copyingSince?: number },
+  now: () => number,
+  draw: (force?: boolean) => void,
+): ImportObserver {
+  return {
+    listed(listing) {
+      Object.assign(course, { totalBytes: listing.sizeBytes, allFiles: listing.files.length, phase: "inspecting" });
+      draw(true);
+    },
+    inspected: () => undefined,
+    bytes(count, copied) {
+      course.copyingSince ??= now();
+      course.bytes += count;
+      if (copied) course.copiedBytes += count;
+      draw();
+    },
+    reused(files, bytes) {
+      course.bytes += bytes;
+      course.files += files;
+      draw(true);
+    },
+    file() {
+      course.files++;
+      draw();
+    },
+    going: () => undefined,
+    committing: () => draw(true),
+    partRetried: () => void course.retries++,
   };
 }

@@ -59,25 +59,27 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
     .addOption(focusVersionOption())
     .option("--provider <name>", "who sells the capacity and writes the invoice; for -o focus")
     .option("--region <id>", "region of the capacity; for -o focus")
-    .action(async (flags: Flags) => {
-      try {
-        const { url, namespace } = await questionOf(flags, io.env);
-        const list = await priceListOf(flags);
-        await (flags.output === "focus" ? printFocus : printUsage)(url, flags, list, io);
-        // On standard error, so that files and programs are told, too.
-        if (namespace !== undefined && flags.namespace === undefined) {
-          const tiers = list ? "; tiers count its units alone" : "";
-          io.complain?.(
-            `only namespace ${namespace} of your kubeconfig is shown${tiers}; --all-namespaces shows every one\n`,
-          );
-        }
-        end(0);
-      } catch (error) {
-        if (!(error instanceof UsageError)) throw error;
-        io.complain?.(`berth usage: ${error.message}\n`);
-        end(1);
-      }
-    });
+    .action(async (flags: Flags) => end(await answerOf(flags, io)));
+}
+
+async function answerOf(flags: Flags, io: UsageIO): Promise<number> {
+  try {
+    const { url, namespace } = await questionOf(flags, io.env);
+    const list = await priceListOf(flags);
+    await (flags.output === "focus" ? printFocus : printUsage)(url, flags, list, io);
+    // On standard error, so that files and programs are told, too.
+    if (namespace !== undefined && flags.namespace === undefined) {
+      const tiers = list ? "; tiers count its units alone" : "";
+      io.complain?.(
+        `only namespace ${namespace} of your kubeconfig is shown${tiers}; --all-namespaces shows every one\n`,
+      );
+    }
+    return 0;
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    io.complain?.(`berth usage: ${error.message}\n`);
+    return 1;
+  }
 }
 
 async function printUsage(url: URL, flags: Flags, list: PriceList | undefined, io: UsageIO): Promise<void> {

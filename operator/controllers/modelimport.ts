@@ -95,15 +95,32 @@ function tellDone(writer: StatusWriter, revisions: readonly ModelRevision[], sec
   writer.tell("Imported", `revision ${digest} is complete after ${seconds.toFixed(1)} s`);
 }
 
+async function transferFrom(
+  access: SourceAccess,
+  deps: ImportDeps,
+  { signal, purpose }: ImportRequest,
+  model: AnyModel,
+  observer: ImportObserver,
+): Promise<ImportResult> {
+  const owner = await ownerOf(deps, model);
+  const maxSizeBytes = bytesOf(model.spec.maxSize);
+  const copy = purpose === "copy";
+  const reimport = reimportRequest(model);
+  const renew = async (): Promise<SourceAccess | undefined> => {
+    const now = await accessTo(deps.kube, model, deps.settings);
+    return isProblem(now) ? undefined : now;
+  };
+  return deps.transfer.importModel({ owner, access, renew, maxSizeBytes, copy, reimport, signal, observer });
+}
+
 async function importFrom(
   deps: ImportDeps,
   request: ImportRequest,
   model: AnyModel,
   writer: StatusWriter,
 ): Promise<ImportEnd> {
-  const { clock, transfer } = deps;
-  const startedMs = clock.monotonicMs();
-  const secondsSoFar = (): number => (clock.monotonicMs() - startedMs) / 1000;
+  const startedMs = deps.clock.monotonicMs();
+  const secondsSoFar = (): number => (deps.clock.monotonicMs() - startedMs) / 1000;
   const ended = (outcome: ImportOutcome): void => deps.metrics.seconds.observe({ outcome }, secondsSoFar());
   const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
     ended(problem.retryable ? "failed" : "refused");
@@ -119,17 +136,7 @@ async function importFrom(
   const watch = follow(deps, writer, access.endpoint);
   let result: ImportResult;
   try {
-    const owner = await ownerOf(deps, model);
-    const { signal, purpose } = request;
-    const maxSizeBytes = bytesOf(model.spec.maxSize);
-    const copy = purpose === "copy";
-    const reimport = reimportRequest(model);
-    const renew = async (): Promise<SourceAccess | undefined> => {
-      const now = await accessTo(deps.kube, model, deps.settings);
-      return isProblem(now) ? undefined : now;
-    };
-    const { observer } = watch;
-    result = await transfer.importModel({ owner, access, renew, maxSizeBytes, copy, reimport, signal, observer });
+    result = await transferFrom(access, deps, request, model, watch.observer);
   } catch (error) {
     await watch.stop();
     const problem = request.signal.aborted ? undefined : problemOf(error);

@@ -50,14 +50,15 @@ const internalName = /^[^.]+\.?$|\.svc\.?$|\.cluster\.local\.?$|\.local\.?$/i;
 
 const bare = (host: string): string => host.replace(/^\[|\]$/g, "");
 
-/** `allowedCidrs` must be CIDRs: config.ts has checked them, and one that is none allows nothing. */
-export function newEgressGuard(rules: EgressRules): EgressGuard {
+/**
+ * What is wrong with a host's address; the address itself is not told, since names of the cluster are no tenant's to resolve.
+ * `allowedCidrs` must be CIDRs: config/values.ts has checked them, and one that is none allows nothing.
+ */
+function faultFinder(rules: EgressRules): (host: string, address: string) => TerminalError | undefined {
   const allowed = networksOf(rules.allowedCidrs) ?? networksOf([]);
   const exact = networksOf(rules.allowedCidrs.filter((cidr) => /^[^:]+\/32$|\/128$/.test(cidr))) ?? allowed;
   const guarded = addressesOf(rules.guarded ?? []);
-
-  /** What is wrong with the address; the address itself is not told, since names of the cluster are no tenant's to resolve. */
-  function fault(host: string, address: string): TerminalError | undefined {
+  return (host, address) => {
     const kind = isWithin(guarded, address) ? "metadata" : kindOf(address);
     const isInternal = isIP(host) === 0 && internalName.test(host);
     if (kind === "public" && !isInternal) return undefined;
@@ -66,7 +67,11 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
     const is = isIP(host) === 0 ? "resolves to" : "is";
     const remedy = "name a public endpoint, or ask the platform to list its network in importer.allowedEndpointCIDRs";
     return new TerminalError("EndpointNotAllowed", `${host.slice(0, 253)} ${is} ${words[kind]}: ${remedy}`);
-  }
+  };
+}
+
+export function newEgressGuard(rules: EgressRules): EgressGuard {
+  const fault = faultFinder(rules);
 
   function check(host: string): void {
     const literal = bare(host);
@@ -74,12 +79,7 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
     if (problem) throw problem;
   }
 
-  const resolve =
-    rules.resolve ??
-    ((host: string) =>
-      new Promise<readonly LookupAddress[]>((resolve, reject) =>
-        systemLookup(host, { all: true }, (error, found) => (error ? reject(error) : resolve(found))),
-      ));
+  const resolve = rules.resolve ?? systemResolve;
 
   const lookup: LookupFunction = (host, options, callback) => {
     const family = options.family === 4 || options.family === "IPv4" ? 4 : options.family === 6 || options.family === "IPv6" ? 6 : 0; // prettier-ignore
@@ -108,6 +108,16 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
     return found.map(({ address }) => address);
   }
 
+  return { check, judge, lookup, agents: (options) => guardedAgents({ ...options, lookup }, check) };
+}
+
+function systemResolve(host: string): Promise<readonly LookupAddress[]> {
+  return new Promise((resolve, reject) =>
+    systemLookup(host, { all: true }, (error, found) => (error ? reject(error) : resolve(found))),
+  );
+}
+
+function guardedAgents(options: AgentOptions, check: EgressGuard["check"]): ReturnType<EgressGuard["agents"]> {
   class GuardedHttp extends HttpAgent {
     override createConnection(...args: Parameters<HttpAgent["createConnection"]>) {
       check(args[0].host ?? "");
@@ -120,13 +130,5 @@ export function newEgressGuard(rules: EgressRules): EgressGuard {
       return super.createConnection(...args);
     }
   }
-  return {
-    check,
-    judge,
-    lookup,
-    agents: (options) => ({
-      httpAgent: new GuardedHttp({ ...options, lookup }),
-      httpsAgent: new GuardedHttps({ ...options, lookup }),
-    }),
-  };
+  return { httpAgent: new GuardedHttp(options), httpsAgent: new GuardedHttps(options) };
 }
