@@ -1,6 +1,5 @@
 /** Is the ledger's newest window the one that this cluster sealed last? Asked before anything is sealed after it. */
-import { isDeepStrictEqual } from "node:util";
-
+import { canonicalJson } from "../plan/metering/canonical.ts";
 import { envelopeBytes } from "../plan/metering/dsse.ts";
 import { instantOfSeconds, signatureKeyOf } from "../plan/metering/windows.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
@@ -44,11 +43,15 @@ export async function checkHead(deps: SealerDeps, heads: ReadHeads, knowledge: K
     metrics.headMismatch.set(0);
   } catch (error) {
     if (!(error instanceof TerminalError) || error.reason !== "LedgerHeadForeign") throw error;
-    if (!isDeepStrictEqual(await headKeeper.read(), heads.kept))
+    if (!isSame(await headKeeper.read(), heads.kept))
       throw new RetryError(new Error(`another process wrote the Lease ${HEAD_LEASE} meanwhile`));
     metrics.headMismatch.set(1);
     throw error;
   }
+}
+
+function isSame(a: FoundHead | undefined, b: FoundHead | undefined): boolean {
+  return canonicalJson(a ?? null) === canonicalJson(b ?? null);
 }
 
 async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: Knowledge): Promise<void> {
