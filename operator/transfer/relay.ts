@@ -29,51 +29,77 @@ export interface Relay {
 export interface RelayOptions {
   /** A signed address of the object. */
   readonly address: (key: string) => Promise<string>;
+  /** The bucket does not take an address that was signed just now. Where it resolves, one further address is tried. */
+  readonly refused?: (key: string) => Promise<void>;
   /** Milliseconds without a byte after which a read fails. */
   readonly silenceMs: number;
 }
 
+class AddressRefused extends RetryError {}
+
 function checkHead({ status, headers }: RawHead, { offset }: RelayedRange): void {
-  if (status !== 206) throw new RetryError(new Error(`the bucket answers ${String(status)}`));
+  const words = new Error(`the bucket answers ${String(status)}`);
+  if (status === 400 || status === 401 || status === 403) throw new AddressRefused(words);
+  if (status !== 206) throw new RetryError(words);
   // A server that ignores ranges would send the object's beginning in place of its middle.
   if (!headers.get("content-range")?.startsWith(`bytes ${String(offset)}-`))
     throw new RetryError(new Error("the bucket ignores ranges"));
 }
 
-export function newRelay({ address, silenceMs }: RelayOptions): Relay {
-  const raw = newRawClient({ silenceMs });
+/** One read, counted: what came, and what of it is still being written. */
+function newReading(range: RelayedRange, { begin, write }: RelaySink) {
+  let left = range.lengthBytes;
+  let writing: Promise<void> | undefined;
   return {
-    async send(range, { begin, write }, signal) {
-      const { key, offset, lengthBytes } = range;
-      let left = lengthBytes;
-      let writing: Promise<void> | undefined;
-      const request = {
-        url: new URL(await address(key)),
-        // Told apart in the bucket's log from pods that read there themselves.
-        headers: { "user-agent": "berth-store", range: `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}` },
-        onHead(head: RawHead): void {
-          checkHead(head, range);
-          begin();
-        },
-        onBytes(piece: Uint8Array): void {
-          left -= piece.length;
-          if (left < 0) throw new RetryError(new Error("the object is longer than its manifest says"));
-          const sent = write(piece);
-          writing = writing ? Promise.all([writing, sent]).then(() => undefined) : sent;
-          writing.catch(() => undefined);
-        },
-        drained(): Promise<void> | undefined {
-          const sent = writing;
-          writing = undefined;
-          return sent;
-        },
-      };
-      try {
-        await raw.get(request, signal);
-      } catch (error) {
-        throw error instanceof RetryError || signal.aborted ? error : new RetryError(new Error(messageOf(error)));
-      }
+    onHead(head: RawHead): void {
+      checkHead(head, range);
+      begin();
+    },
+    onBytes(piece: Uint8Array): void {
+      left -= piece.length;
+      if (left < 0) throw new RetryError(new Error("the object is longer than its manifest says"));
+      const sent = write(piece);
+      writing = writing ? Promise.all([writing, sent]).then(() => undefined) : sent;
+      writing.catch(() => undefined);
+    },
+    drained(): Promise<void> | undefined {
+      const sent = writing;
+      writing = undefined;
+      return sent;
+    },
+    end(): void {
       if (left > 0) throw new RetryError(new Error(`the object ends ${String(left)} bytes early`));
+    },
+  };
+}
+
+export function newRelay({ address, refused, silenceMs }: RelayOptions): Relay {
+  const raw = newRawClient({ silenceMs });
+  const send: Relay["send"] = async (range, sink, signal) => {
+    const { key, offset, lengthBytes } = range;
+    const url = new URL(await address(key));
+    // Told apart in the bucket's log from pods that read there themselves.
+    const headers = {
+      "user-agent": "berth-store",
+      range: `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`,
+    };
+    const { end, ...reading } = newReading(range, sink);
+    try {
+      await raw.get({ url, headers, ...reading }, signal);
+    } catch (error) {
+      throw error instanceof RetryError || signal.aborted ? error : new RetryError(new Error(messageOf(error)));
+    }
+    end();
+  };
+  return {
+    async send(range, sink, signal) {
+      try {
+        await send(range, sink, signal);
+      } catch (error) {
+        if (!(error instanceof AddressRefused) || !refused) throw error;
+        await refused(range.key);
+        await send(range, sink, signal);
+      }
     },
     close: () => raw.close(),
   };

@@ -15,7 +15,7 @@ interface Addressed {
 }
 
 interface Presigner {
-  presign(request: Addressed, options: { readonly expiresIn: number }): Promise<Addressed>;
+  presign(request: Addressed, options: { readonly expiresIn: number; readonly signingDate: Date }): Promise<Addressed>;
 }
 
 /** Builds the request and stops before it would be signed and sent. */
@@ -59,7 +59,9 @@ export async function presignGet(
     // What is read is not known when it is signed.
     headers: { host, "x-amz-content-sha256": "UNSIGNED-PAYLOAD" },
   };
-  const signed = await signer.presign(bare, { expiresIn: seconds });
+  // The SDK learns from each answer how wrong the clock is: by a clock that is slow, an address would be over when it is made.
+  const signingDate = new Date(Date.now() + client.config.systemClockOffset);
+  const signed = await signer.presign(bare, { expiresIn: seconds, signingDate });
   const query = Object.entries(signed.query ?? {}).map(([name, value]) => `${escaped(name)}=${escaped(value ?? "")}`);
   return `${protocol}//${host}${signed.path}?${query.join("&")}`;
 }
