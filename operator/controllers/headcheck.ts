@@ -30,17 +30,19 @@ export async function readHeads(
 }
 
 /**
- * Throws TerminalError where the ledger lacks the kept head, holds another one in its place, or has windows after it that none of
- * our processes announced or signed and that what is known does not give. Those after it that are ours were sealed by a process that
- * died before it could say so; what became known since does not matter where it had announced them. RetryError where the Lease was
- * written since it was read: what is not in it was sealed by another leader.
+ * The newest window that is ours, as it was read: what the next one follows. Throws TerminalError where the ledger lacks the kept
+ * head, holds another one in its place, or has windows after it that none of our processes announced or signed and that what is
+ * known does not give. Those after it that are ours were sealed by a process that died before it could say so; what became known
+ * since does not matter where it had announced them. RetryError where the Lease was written since it was read: what is not in it was
+ * sealed by another leader.
  */
-export async function checkHead(deps: SealerDeps, heads: ReadHeads, knowledge: Knowledge): Promise<void> {
+export async function checkHead(deps: SealerDeps, heads: ReadHeads, knowledge: Knowledge): Promise<Head | undefined> {
   const { headKeeper, metrics } = deps;
-  if (!headKeeper) return;
+  if (!headKeeper) return heads.head;
   try {
-    await compare(deps, heads, knowledge);
+    const ours = await compare(deps, heads, knowledge);
     metrics.headMismatch.set(0);
+    return ours;
   } catch (error) {
     if (!(error instanceof TerminalError) || error.reason !== "LedgerHeadForeign") throw error;
     if (!isSame(await headKeeper.read(), heads.kept))
@@ -54,29 +56,33 @@ function isSame(a: FoundHead | undefined, b: FoundHead | undefined): boolean {
   return canonicalJson(a ?? null) === canonicalJson(b ?? null);
 }
 
-async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: Knowledge): Promise<void> {
+async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: Knowledge): Promise<Head | undefined> {
   const { ledger, log } = deps;
   if (!kept) {
-    if (!head) return;
+    if (!head) return undefined;
     log.warn(
       { key: head.key, sha256: head.sha256 },
       "no head is kept in the cluster yet: the ledger is taken as it is",
     );
-    return keepHead(deps, head);
+    await keepHead(deps, head);
+    return head;
   }
-  if (head?.key === kept.key && head.sha256 === kept.sha256) return;
+  if (head?.key === kept.key && head.sha256 === kept.sha256) return head;
   if (!head || head.key < kept.key) throw foreign(kept.key, "is gone: the newest windows were cut off");
   const stored = await ledger.get(kept.key);
   if (!stored) throw foreign(kept.key, "is gone, though later windows are there");
   if (sha256Hex(stored) !== kept.sha256) throw foreign(kept.key, `was rewritten: it is not ${kept.sha256} any more`);
-  const { start } = await headAt(ledger, kept.key);
-  for (const key of await sealedKeys(ledger, start + 1, Infinity)) {
+  let ours = await headAt(ledger, kept.key);
+  for (const key of await sealedKeys(ledger, ours.start + 1, Infinity)) {
     const next = await headAt(ledger, key);
     const isKnown = kept.announced.some((one) => one.key === key && one.sha256 === next.sha256);
     if (!isKnown && !(await isOurs(deps, next, knowledge)))
       throw foreign(key, "was not sealed by this operator: it was put in");
+    ours = next;
   }
-  await keepHead(deps, head);
+  // What was listed before may be gone again: only what was judged is kept.
+  if (ours.key !== kept.key) await keepHead(deps, ours);
+  return ours;
 }
 
 async function isOurs(deps: SealerDeps, head: Head, knowledge: Knowledge): Promise<boolean> {

@@ -24,7 +24,7 @@ import { TerminalError } from "../runtime/errors.ts";
 
 /**
  * End in seconds of the newest sealed window, undefined for a ledger without any. The first call lists the whole ledger, later
- * ones only what came since; what it remembers is no truth of its own.
+ * ones from the newest on, as long as that is there.
  */
 export function newWatermark(ledger: Ledger): () => Promise<number | undefined> {
   const head = newHead(ledger);
@@ -38,14 +38,18 @@ export interface Head extends ChainHead {
   readonly start: number;
 }
 
-/** As newWatermark, with all that the next manifest is chained to. */
+/** As newWatermark, with all that the next manifest is chained to. Read anew at each call: what was there may be gone or another one. */
 export function newHead(ledger: Ledger): () => Promise<Head | undefined> {
-  let newest: Head | undefined;
+  let last: string | undefined;
+  const newestAfter = async (startAfter?: string): Promise<string | undefined> =>
+    (await ledger.list("v1/", startAfter === undefined ? {} : { startAfter })).findLast(
+      (key) => startOfManifestKey(key) !== undefined,
+    );
   return async () => {
-    const keys = await ledger.list("v1/", newest ? { startAfter: newest.key } : {});
-    const key = keys.findLast((one) => startOfManifestKey(one) !== undefined);
-    if (key !== undefined) newest = await headAt(ledger, key);
-    return newest;
+    // Without its last letter it sorts before itself, so that it is listed where it is still there.
+    const since = last === undefined ? undefined : await newestAfter(last.slice(0, -1));
+    last = since ?? (await newestAfter());
+    return last === undefined ? undefined : headAt(ledger, last);
   };
 }
 

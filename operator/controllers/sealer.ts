@@ -48,7 +48,7 @@ export interface SealerDeps {
   readonly lastSeenAt?: (claim: CapacityClaim) => string | undefined;
   /** Told how each pass ended. */
   readonly health?: Pick<LedgerHealth, "failed" | "sealed">;
-  /** Told the end (seconds) of the newest sealed window as soon as it is known to be in the ledger. */
+  /** Told the end (seconds) of the newest sealed window as soon as it is known to be in the ledger and ours. */
   readonly noteSealed?: (end: number) => void;
 }
 
@@ -151,12 +151,11 @@ function newPass(deps: SealerDeps) {
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
       const facts = await withClosings(await deps.freshObjects(), deps.ledger);
       const heads = await readHeads(deps, findHead);
-      const { head } = heads;
-      newestSeal = head?.end;
-      if (head) deps.noteSealed?.(head.end);
       const histories = packHistories(facts, shardsOf(deps));
       const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };
-      await checkHead(deps, heads, knowledge);
+      const head = await checkHead(deps, heads, knowledge);
+      newestSeal = head?.end;
+      if (head) deps.noteSealed?.(head.end);
       if (head) await completeHead(deps, head, knowledge);
       const { sealed, settledThrough: sealedThrough, isLateRecorded, ...at } = await sealDue(deps, knowledge, head);
       newestSeal = at.head?.end;

@@ -48,6 +48,7 @@ export interface Setup {
   readonly signer?: ManifestSigner;
   readonly shards?: number;
   readonly headKeeper?: HeadKeeper;
+  readonly noteSealed?: (end: number) => void;
   /** Read anew at each look, and written to, in place of `objects`. */
   readonly world?: Pick<World, "objects" | "kube">;
 }
@@ -61,6 +62,7 @@ export function sealerAt({
   signer,
   shards,
   headKeeper,
+  noteSealed,
   world,
 }: Setup) {
   const writes: string[] = [];
@@ -90,6 +92,7 @@ export function sealerAt({
     ...(signer && { signer: async () => signer }),
     ...(shards !== undefined && { shards }),
     ...(headKeeper && { headKeeper }),
+    ...(noteSealed && { noteSealed }),
     caughtUp: () => caughtUp,
   };
   return { sealer: newSealer(deps), writes, registry, clock };
