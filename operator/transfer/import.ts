@@ -10,11 +10,9 @@ import type { FoundRevision, SourceOrigin } from "../plan/model/importrecord.ts"
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf, folderOf } from "../plan/model/listing.ts";
 import type { Listing, ModelFile } from "../plan/model/listing.ts";
-import { fingerprintText, modelFolder, revisionFolder } from "../plan/model/manifest.ts";
+import { fingerprintText, revisionFolder } from "../plan/model/manifest.ts";
 import type { FileRecord, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
-import { pointedAtEarlier, reusable } from "../plan/model/reuse.ts";
-import type { HeldFile } from "../plan/model/reuse.ts";
 import { MAX_SUMS_BYTES, SUMS_NAMES, newSums, withSums } from "../plan/model/sums.ts";
 import { isWay } from "../plan/model/way.ts";
 import type { Way, WayChoice } from "../plan/model/way.ts";
@@ -28,6 +26,7 @@ import type { Inspected } from "./inspected.ts";
 import { listSource } from "./listing.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
+import { isThisState, othersThanInspected, pointed, reusedOf } from "./reuse.ts";
 import { claimEarlier, commitRevision, findRevisions, finishRevision } from "./revisions.ts";
 import type { StoredRevisions } from "./revisions.ts";
 import { openWay } from "./servercopy.ts";
@@ -80,38 +79,7 @@ function revisionOf({ number, manifest, record }: FoundRevision, now: number): M
   };
 }
 
-const storedFileOf = ({ path, sizeBytes, sha256, key }: FileRecord) => ({ path, sizeBytes, sha256, key });
-
-/** Files whose stored object, below the model's folder, does not begin with what inspection saw of the source. */
-async function othersThanInspected(
-  { store, owner, inspected }: CopyJob,
-  retry: RetryOptions,
-  files: readonly ModelFile[],
-  keyOf: (path: string) => string | undefined,
-): Promise<ModelFile[]> {
-  const others: ModelFile[] = [];
-  for (const file of files) {
-    const key = keyOf(file.path);
-    if (key !== undefined && !(await inspected.isStored({ store, retry }, modelFolder(owner) + key, file)))
-      others.push(file);
-  }
-  return others;
-}
-
 type CopyJob = ImportJob & { readonly inspected: Inspected };
-
-/** What earlier revisions hold of the files, and hold as it was inspected. */
-async function reusedOf(
-  job: CopyJob,
-  retry: RetryOptions,
-  { files }: Listing,
-  earlier: readonly FoundRevision[],
-): Promise<ReadonlyMap<string, HeldFile>> {
-  const reused = reusable(files, job.origin, earlier);
-  const others = await othersThanInspected(job, retry, files, (path) => reused.get(path)?.key);
-  const paths = new Set(others.map(({ path }) => path));
-  return new Map([...reused].filter(([path]) => !paths.has(path)));
-}
 
 /** By path, of those objects that the source read by their version. */
 function versionsOf({ source }: ImportJob, { files }: Listing): Readonly<Record<string, string>> {
@@ -172,7 +140,7 @@ async function copyRevision(
   const folder = revisionFolder(owner, next);
   const isFirst = found.length === 0 || job.reimport !== undefined;
   const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
-  const reused = await reusedOf(job, retry, listing, earlier);
+  const reused = await reusedOf({ ...job, retry }, listing, earlier);
   const reusedBytes = [...reused.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   if (reused.size > 0) observer.reused(reused.size, reusedBytes);
   // A list of checksums may be older than the files: what is copied is held to it, but nothing is left unread for its sake.
@@ -193,10 +161,10 @@ async function copyRevision(
     onFile: observer.file.bind(observer),
   });
   const copied = new Map(records.map(({ path, key }) => [path, key]));
-  const [other] = await othersThanInspected(job, retry, listing.files, (path) => copied.get(path));
+  const [other] = await othersThanInspected({ ...job, retry }, listing.files, copied, "isBrought");
   if (other) throw otherBytes(other);
   observer.committing();
-  const stored = [...reused.values(), ...pointedAtEarlier(records.map(storedFileOf), earlier)];
+  const stored = [...reused.values(), ...(await pointed({ ...job, retry }, listing, records, earlier))];
   const record = recordOf(job, listing, facts, way.choice.way);
   const revision = await commitRevision(store, folder, stored, record, job.signer);
   await finishRevision(store, folder, revision);
@@ -247,11 +215,12 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const now = clock.now();
   const newest = stored.found.at(-1);
   const isAnswered = job.reimport === undefined || newest?.record?.reimport === job.reimport;
-  const same = isAnswered && newest?.record?.fingerprint === sha256Digest(fingerprintText(listing.files));
+  const holding = { store, owner, origin: job.origin, inspected, retry };
   const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
   if (newest) await finishRevision(store, revisionFolder(owner, newest.number), newest);
-  if (same) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
+  const isSame = isAnswered && newest !== undefined && (await isThisState(holding, listing, newest));
+  if (isSame) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   const release = await job.copies.take(signal);
   const copying = async (): Promise<Copied> => {

@@ -30,8 +30,10 @@ export interface Inspected {
   note(object: SourceObject, bytes: Uint8Array): void;
   /** The same source; what it brings that differs from what was noted is SourceChanged. */
   held(source: ObjectSource): ObjectSource;
-  /** Whether what the store holds begins with what was noted, where the source has not brought it since. */
+  /** Whether what the store holds under that key begins with what was noted. */
   isStored(place: StoredPlace, key: string, file: ModelFile): Promise<boolean>;
+  /** The same of the object that the copy has written: what the source brought for it is compared already. */
+  isBrought(place: StoredPlace, key: string, file: ModelFile): Promise<boolean>;
 }
 
 /** Nothing that is asked again soon will be better. */
@@ -55,14 +57,25 @@ function beginningOf(bytes: Uint8Array): Beginning {
   return { lengthBytes: bytes.length, digests, unseen: new Set(digests.keys()) };
 }
 
-async function isBegunBy({ store, retry }: StoredPlace, key: string, beginning?: Beginning): Promise<boolean> {
-  if (!beginning) return true;
-  for (const number of beginning.unseen) {
+async function isBegunBy(
+  { store, retry }: StoredPlace,
+  key: string,
+  beginning: Beginning,
+  blocks: Iterable<number>,
+): Promise<boolean> {
+  for (const number of blocks) {
     const { from, to } = blockOf(beginning, number);
     const bytes = await withRetries(retry, () => store.read(key, from, to - from));
     if (sha256Hex(bytes) !== beginning.digests[number]) return false;
   }
   return true;
+}
+
+/** The whole beginning, of an object of the file's size. */
+async function isObjectBegunBy(place: StoredPlace, key: string, file: ModelFile, beginning?: Beginning) {
+  if (!beginning) return true;
+  const found = await withRetries(place.retry, () => place.store.head(key));
+  return found?.sizeBytes === file.sizeBytes && isBegunBy(place, key, beginning, beginning.digests.keys());
 }
 
 export function newInspected(): Inspected {
@@ -98,6 +111,10 @@ export function newInspected(): Inspected {
         }),
       };
     },
-    isStored: async (place, key, file) => isBegunBy(place, key, noted.get(file.key)),
+    isStored: (place, key, file) => isObjectBegunBy(place, key, file, noted.get(file.key)),
+    async isBrought(place, key, file) {
+      const beginning = noted.get(file.key);
+      return !beginning || isBegunBy(place, key, beginning, beginning.unseen);
+    },
   };
 }

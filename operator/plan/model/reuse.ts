@@ -24,6 +24,12 @@ function sourceKey(origin: SourceOrigin, path: string): string {
   return prefix === "" || prefix.endsWith("/") ? prefix + path : `${prefix}/${path}`;
 }
 
+/** Whether equal ETags of equal paths mean equal content in both. */
+export function isSameSource(one: SourceOrigin, other: SourceOrigin): boolean {
+  if ("repo" in one) return "repo" in other && one.endpoint === other.endpoint && one.repo === other.repo;
+  return placeOf(one) === placeOf(other) && sourceKey(one, "") === sourceKey(other, "");
+}
+
 /** Objects of earlier revisions by what they hold, the oldest first. */
 export function heldBy(found: readonly FoundRevision[]): ReadonlyMap<string, HeldFile> {
   const held = new Map<string, HeldFile>();
