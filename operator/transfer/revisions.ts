@@ -43,17 +43,21 @@ export async function readRecord(
   return parseImport(decode(bytes), manifest.digest);
 }
 
+type Standing = StoredRevision | "removed" | "damaged" | undefined;
+
 /** What stands in the folder of a revision: undefined where no manifest does. */
-async function readRevision(store: ObjectStore, folder: string): Promise<StoredRevision | "removed" | undefined> {
+async function readRevision(store: ObjectStore, folder: string): Promise<Standing> {
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   if (!bytes) return undefined;
   const text = decode(bytes);
   if (isRemoved(text)) return "removed";
   const manifest = parseManifest(text);
-  if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) throw damaged(folder + MANIFEST);
+  if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) return "damaged";
   const record = await readRecord(store, folder, manifest);
   return { number: numberOf(folder), manifest, textSha256: sha256Hex(bytes), record };
 }
+
+const isWhole = (standing: Standing): standing is StoredRevision => typeof standing === "object";
 
 export interface StoredRevisions {
   /** All complete revisions, oldest first. */
@@ -62,19 +66,22 @@ export interface StoredRevisions {
   readonly next: number;
 }
 
-/** What is there of a model. Numbers may have gaps: revisions that were removed as garbage. */
+/** What is there of a model. Numbers may have gaps: revisions that were removed as garbage, or whose manifest is damaged. */
 export async function findRevisions(store: ObjectStore, owner: StoreOwner): Promise<StoredRevisions> {
   const parent = modelFolder(owner);
   const numbers: number[] = [];
-  for await (const { key } of store.list(parent)) {
-    const number = /^([1-9]\d{0,8})\/MANIFEST\.json$/.exec(key.slice(parent.length))?.[1];
-    if (number !== undefined) numbers.push(Number(number));
+  const tooLong = new Set<number>();
+  for await (const { key, sizeBytes } of store.list(parent)) {
+    const number = Number(/^([1-9]\d{0,8})\/MANIFEST\.json$/.exec(key.slice(parent.length))?.[1] ?? 0);
+    if (number > 0) numbers.push(number);
+    if (sizeBytes > MAX_MANIFEST_BYTES) tooLong.add(number);
   }
   numbers.sort((a, b) => a - b);
   const found: StoredRevision[] = [];
   for (const number of numbers) {
+    if (tooLong.has(number)) continue;
     const revision = await readRevision(store, revisionFolder(owner, number));
-    if (revision && revision !== "removed") found.push(revision);
+    if (isWhole(revision)) found.push(revision);
   }
   return { found, next: nextNumber(numbers) };
 }
@@ -121,12 +128,11 @@ export async function commitRevision(
   if (signer) await store.put(folder + signatureKey(own.textSha256), modelEnvelope(text, signer));
   const put = await store.put(folder + MANIFEST, text, { ifAbsent: true });
   const stood = await readRevision(store, folder);
-  const isWhole = stood !== undefined && stood !== "removed";
-  if (isWhole && stood.textSha256 === own.textSha256) return stood;
+  if (isWhole(stood) && stood.textSha256 === own.textSha256) return stood;
   if (put === "written") throw damaged(`${folder}${MANIFEST}, as it was just written and read back,`);
-  const kept = isWhole ? keptBeside(folder, stood) : [folder + MANIFEST];
+  const kept = isWhole(stood) ? keptBeside(folder, stood) : [folder + MANIFEST];
   for (const key of keptBeside(folder, own)) if (!kept.includes(key)) await store.remove(key);
-  if (isWhole && stood.manifest.digest === digest) return stood;
+  if (isWhole(stood) && stood.manifest.digest === digest) return stood;
   throw wasCompleted(folder);
 }
 

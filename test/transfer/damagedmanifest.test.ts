@@ -1,0 +1,113 @@
+// A manifest that cannot be read costs its revision, not its model: the next import brings it again under the next number.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import type { TestContext } from "node:test";
+import { MAX_MANIFEST_BYTES, parseManifest } from "../../operator/plan/model/manifest.ts";
+import type { ObjectStore } from "../../operator/ports.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import type { ImportJob } from "../../operator/transfer/import.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { tinyModel, uploadFiles } from "../models/tiny.ts";
+import type { Files } from "../models/tiny.ts";
+import { jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+
+const FOLDER = "models/ns-uid/model-uid/";
+
+let s3: S3Server;
+before(async () => {
+  s3 = await startS3();
+  await s3.createBucket("source");
+});
+after(() => s3.stop());
+
+async function upload(t: TestContext, prefix: string, files: Files): Promise<void> {
+  const client = s3.client();
+  t.after(() => client.destroy());
+  await uploadFiles(client, "source", `${prefix}/`, files);
+}
+
+const manifestAt = (number: number): string => `${FOLDER}${String(number)}/MANIFEST.json`;
+const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+async function textAt(store: ObjectStore, number: number): Promise<string> {
+  return new TextDecoder().decode(await store.get(manifestAt(number), MAX_MANIFEST_BYTES));
+}
+
+async function imported(job: ImportJob) {
+  const result = await importModel(job);
+  assert.ok(result.kind === "imported", JSON.stringify(result));
+  return { copied: result.copied, revisions: result.revisions.map(({ number, digest }) => [number, digest] as const) };
+}
+
+const damages: readonly (readonly [string, (text: string) => string])[] = [
+  ["breaks off", (text) => text.slice(0, 40)],
+  ["is empty", () => ""],
+  ["has another digest than its files", (text) => text.replace(/"size":(\d)/, '"size":1$1')],
+  ["is longer than any", (text) => text.padEnd(MAX_MANIFEST_BYTES + 1)],
+];
+
+for (const kind of kinds) {
+  describe(`in a ${kind} store`, () => {
+    for (const [what, damage] of damages) {
+      test(`a manifest that ${what}: its revision is imported again, and only once`, async (t) => {
+        const prefix = `${kind}-${what.replaceAll(" ", "-")}`;
+        await upload(t, prefix, tinyModel());
+        const store = await newStore(t, s3, kind);
+        const job = (change: Partial<ImportJob> = {}): ImportJob =>
+          jobFor({ source: newSource(t, s3, "source"), store, prefix, ...change });
+        const [first] = (await imported(job())).revisions;
+        const digest = first?.[1] ?? assert.fail();
+        await upload(t, prefix, { LICENSE: "another" });
+        const second = (await imported(job())).revisions.at(-1)?.[1] ?? assert.fail();
+        await store.put(manifestAt(2), bytesOf(damage(await textAt(store, 2))));
+        const damaged = await store.get(manifestAt(2), 2 * MAX_MANIFEST_BYTES);
+
+        assert.deepEqual(await imported(job()), { copied: true, revisions: [[1, digest], [3, second]] }); // prettier-ignore
+        assert.equal((await imported(job())).copied, false);
+        const anew = await imported(job({ reimport: "now" }));
+        assert.deepEqual(anew.revisions, [[1, digest], [3, second], [4, second]]); // prettier-ignore
+        assert.deepEqual(
+          await store.get(manifestAt(2), 2 * MAX_MANIFEST_BYTES),
+          damaged,
+          "what it named may be in use",
+        );
+        for (const number of [3, 4])
+          for (const { key = "" } of parseManifest(await textAt(store, number))?.files ?? assert.fail())
+            assert.doesNotMatch(key, /^2\//, "nothing points into its folder");
+      });
+    }
+
+    test("the only manifest damaged: the request to import anew is served", async (t) => {
+      const prefix = `only-${kind}`;
+      await upload(t, prefix, tinyModel());
+      const store = await newStore(t, s3, kind);
+      const job = (change: Partial<ImportJob> = {}): ImportJob =>
+        jobFor({ source: newSource(t, s3, "source"), store, prefix, ...change });
+      const digest = (await imported(job())).revisions[0]?.[1];
+      await store.put(manifestAt(1), bytesOf('{"format":'));
+      const observer = newObserver();
+      const anew = await imported(job({ reimport: "now", observer }));
+      assert.deepEqual(anew, { copied: true, revisions: [[2, digest]] });
+      assert.ok(observer.copiedBytes > 0 && observer.reusedBytes === 0);
+    });
+
+    test("a manifest that is damaged while it is written is no revision, and the next attempt passes it by", async (t) => {
+      const prefix = `written-${kind}`;
+      await upload(t, prefix, tinyModel());
+      const store = await newStore(t, s3, kind);
+      const spoiling: ObjectStore = {
+        ...store,
+        put: (key, bytes, options) =>
+          store.put(key, key.endsWith("/MANIFEST.json") ? bytes.subarray(0, 50) : bytes, options),
+      };
+      const source = newSource(t, s3, "source");
+      await assert.rejects(
+        importModel(jobFor({ source, store: spoiling, prefix })),
+        /as it was just written .*damaged/,
+      );
+      const { copied, revisions } = await imported(jobFor({ source, store, prefix }));
+      assert.deepEqual([copied, revisions.map(([number]) => number)], [true, [2]]);
+    });
+  });
+}
