@@ -5,9 +5,9 @@
 import { TerminalError } from "../../runtime/errors.ts";
 import type { ConditionalLedger, PlainLedger } from "./compression.ts";
 
-/** Learns from its own probe() which kind of store it is; conditional until then. */
+/** Learns from its own probe() which kind of store it is; careful until then, since closing objects are written before the probe ends. */
 export function withVerifyMode(store: PlainLedger): ConditionalLedger {
-  let conditional = true;
+  let conditional = false;
   return {
     ...store,
     async putOnce(key, body) {

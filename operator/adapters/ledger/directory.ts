@@ -14,11 +14,11 @@ import { probeLedger } from "./probe.ts";
 const privatePrefix = ".writing-";
 const ABANDONED_AFTER_MS = 3_600_000;
 
-/** `root` is an absolute path; it is made where it is missing. */
-export function newDirectoryLedger(root: string): PlainLedger {
+/** `root` is an absolute path; it is made where it is missing. `sync` flushes a folder. */
+export function newDirectoryLedger(root: string, sync = syncFolder): PlainLedger {
   const pathOf = (key: string) => join(root, checkKey(key));
   const plain: Omit<PlainLedger, "probe"> = {
-    putOnce: (key, body) => translated(root, () => writeOnce(pathOf(key), body)),
+    putOnce: (key, body) => translated(root, () => writeOnce(root, pathOf(key), body, sync)),
     get: (key) => translated(root, () => readFile(pathOf(key)).catch(undefinedIfMissing)),
     remove: (key) => translated(root, () => rm(pathOf(key), { force: true })),
     async list(prefix, options = {}) {
@@ -36,23 +36,35 @@ export function newDirectoryLedger(root: string): PlainLedger {
   };
 }
 
-async function writeOnce(path: string, body: Uint8Array): Promise<"created" | "exists"> {
+/**
+ * Both answers mean that the object outlives a loss of power: who finds it there goes on as if it were durable, and its writer may
+ * have died before it had flushed a folder.
+ */
+async function writeOnce(
+  root: string,
+  path: string,
+  body: Uint8Array,
+  sync: (folder: string) => Promise<void>,
+): Promise<"created" | "exists"> {
   const folder = dirname(path);
   const made = await mkdir(folder, { recursive: true });
+  const top = made !== undefined && made.length <= root.length ? dirname(made) : root;
   const temporary = join(folder, `${privatePrefix}${randomUUID()}`);
   try {
     await writeSynced(temporary, body);
-    await link(temporary, path);
-  } catch (error) {
-    if (codeOf(error) === "EEXIST") return "exists";
-    throw error;
+    const outcome = await link(temporary, path).then(() => "created" as const, existsOrThrow);
+    for (let at = folder; ; at = dirname(at)) {
+      await sync(at);
+      if (at === top) return outcome;
+    }
   } finally {
     await rm(temporary, { force: true });
   }
-  for (let at = folder; ; at = dirname(at)) {
-    await syncFolder(at);
-    if (made === undefined || at.length < made.length) return "created";
-  }
+}
+
+function existsOrThrow(error: unknown): "exists" {
+  if (codeOf(error) === "EEXIST") return "exists";
+  throw error;
 }
 
 async function writeSynced(path: string, body: Uint8Array): Promise<void> {

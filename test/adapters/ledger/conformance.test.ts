@@ -8,6 +8,9 @@ import { pathToFileURL } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { GetObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 
+import { withVerifyMode } from "../../../operator/adapters/ledger/careful.ts";
+import type { PlainLedger } from "../../../operator/adapters/ledger/compression.ts";
+import { newDirectoryLedger } from "../../../operator/adapters/ledger/directory.ts";
 import { openLedger } from "../../../operator/adapters/ledger/open.ts";
 import { probeLedger } from "../../../operator/adapters/ledger/probe.ts";
 import type { Ledger } from "../../../operator/ports.ts";
@@ -114,6 +117,34 @@ test("the probe refuses a store that overwrites", async () => {
     },
   };
   await assert.rejects(() => probeLedger(careless), { reason: "LedgerOverwrites" });
+});
+
+test("until the probe has told what store it is, what is there is looked for first", async () => {
+  const ledger = s3Ledger("unproven");
+  const careless: PlainLedger = {
+    ...ledger,
+    putOnce: async (key, body) => {
+      await ledger.remove(key);
+      return ledger.putOnce(key, body);
+    },
+    probe: async () => undefined,
+  };
+  const careful = withVerifyMode(careless);
+  assert.equal(await careful.putOnce("closing/d/p.json", bytes("full")), "created");
+  assert.equal(await careful.putOnce("closing/d/p.json", bytes("less")), "exists");
+  assert.equal(text(await ledger.get("closing/d/p.json")), "full");
+});
+
+test("directory: who finds an object there has its folders flushed too: its writer may have died before it did", async () => {
+  const place = join(directory, "flushed");
+  const flushed: string[] = [];
+  const ledger = newDirectoryLedger(place, async (folder) => void flushed.push(folder));
+  const folders = ["v1/dt=2026-11-21/hr=10", "v1/dt=2026-11-21", "v1", ""].map((folder) => join(place, folder));
+  assert.equal(await ledger.putOnce("v1/dt=2026-11-21/hr=10/manifest.json", bytes("{}")), "created");
+  assert.deepEqual(flushed, [...folders, directory]);
+  flushed.length = 0;
+  assert.equal(await ledger.putOnce("v1/dt=2026-11-21/hr=10/manifest.json", bytes("{}")), "exists");
+  assert.deepEqual(flushed, folders);
 });
 
 test("s3: a segment is stored as gzip and read as it was written; what is no gzip is named", async () => {
