@@ -30,6 +30,7 @@ import { isUndecided } from "./controllers/undecided.ts";
 import { proofOfLife } from "./controllers/lastseen.ts";
 import { prudentClock } from "./controllers/clockskew.ts";
 import type { Watermark } from "./controllers/watermark.ts";
+import { newClosingRegister } from "./controllers/closingregister.ts";
 import { newContinuity } from "./controllers/continuity.ts";
 import type { Unproven } from "./controllers/unproven.ts";
 import type { AppDeps } from "./http/app.ts";
@@ -264,6 +265,7 @@ export function sealer(
     noteSealed: sealed.note,
     health,
     headKeeper,
+    register: newClosingRegister({ kube, namespace: config.namespace }),
     lastSeenAt: (claim) => proofOfLife(claim, { nodes: caches.nodes.store, nodeClaims: caches.nodeClaims.store }),
   });
 }
@@ -287,6 +289,7 @@ export function usageApp(
     clusterId,
     windowSeconds: config.windowSeconds,
     objects: () => cachedObjects(caches),
+    register: newClosingRegister({ kube, namespace: config.namespace }),
   });
   const namespaceUID = (name: string) => caches.namespaces.store.get(undefined, name)?.metadata.uid;
   return { source, access: newAccess({ kube, clock, namespaceUID }), clock };

@@ -5,6 +5,7 @@ import { CONCURRENCY, planExecutorOf, type LedgerOf } from "./assemble.ts";
 import type { Caches } from "./caches.ts";
 import type { OperatorConfig } from "./config.ts";
 import type { FirstLook } from "./controllers/firstlook.ts";
+import { newClosingRegister } from "./controllers/closingregister.ts";
 import { newPoolReconciler } from "./controllers/gpunodepool.ts";
 import { cachedNodeKeys, feedWipeController, newWipeReconciler } from "./controllers/cachewipe.ts";
 import { newGraves } from "./controllers/graves.ts";
@@ -36,6 +37,7 @@ export function poolController(
     executor: planExecutorOf(base, caches),
     ledger,
     clusterId,
+    register: newClosingRegister({ kube: base.kube, namespace: config.namespace }),
     settings: config,
     sealedThroughMs: sealed.ms,
     graves,

@@ -340,6 +340,10 @@ export const operatorReasons = {
     "A segment that is not what Berth writes lay in the ledger before its window was sealed; nothing is sealed.",
     "Move the object that the message names out of the ledger: no manifest names it and nobody has read it. Where metering.shards or the length of windows was changed, set that back until it is sealed.",
   ],
+  LedgerClosingForeign: [
+    "What lies in the ledger for a pool that is gone was not left by this cluster's operator; nothing is sealed.",
+    "Move the object that the message names out of the ledger: a pool that is still there has its closing record written anew.",
+  ],
   LedgerChainBroken: [
     "Retention found a window that is not chained to the one before.",
     "Run berth ledger verify; nothing was removed.",

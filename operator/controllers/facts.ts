@@ -12,8 +12,11 @@ import { pathOf } from "../runtime/client.ts";
 import { RetryError } from "../runtime/errors.ts";
 import type { Reflector } from "../runtime/reflector.ts";
 import type { Transport } from "../runtime/transport.ts";
-import { readClosings } from "./closing.ts";
+import { closingProblem } from "../plan/metering/closing.ts";
+import { inTurns, readClosings } from "./closing.ts";
 import type { StoredClosing } from "./closing.ts";
+import { isNoted } from "./closingregister.ts";
+import type { ClosingRegister } from "./closingregister.ts";
 
 export interface MeteredObjects {
   readonly pools: readonly GPUNodePool[];
@@ -23,6 +26,14 @@ export interface MeteredObjects {
 
 export interface SeenFacts extends Facts {
   readonly stored: readonly StoredClosing[];
+  /** Closing objects of pools that are not there which this operator did not leave; nothing of them is among the facts. */
+  readonly foreign: readonly ForeignClosing[];
+}
+
+export interface ForeignClosing {
+  readonly key: string;
+  /** In words that follow the key. */
+  readonly problem: string;
 }
 
 type Followed<T extends KubeObject> = Pick<Reflector<T>, "store" | "waitUntilAtLeast">;
@@ -80,8 +91,38 @@ async function newestVersion(transport: Pick<Transport, "request">, resource: Re
   return version;
 }
 
-/** Facts from `objects`, which must have been read before this call. */
-export async function withClosings(objects: MeteredObjects, ledger: Ledger): Promise<SeenFacts> {
-  const stored = await readClosings(ledger);
-  return { ...objects, stored, closings: stored.map(({ closing }) => closing) };
+/** Who reads the closing objects; without these, all are taken. */
+export interface ClosingReader {
+  /** UID of the namespace kube-system. */
+  readonly clusterId?: string;
+  readonly register?: Pick<ClosingRegister, "read"> | undefined;
+}
+
+/**
+ * Facts from `objects`, which must have been read before this call. Of a pool that is there and is not being deleted nobody has left
+ * anything, and of one that is being deleted only what the register knows: anything else lies there without a meaning.
+ */
+export async function withClosings(
+  objects: MeteredObjects,
+  ledger: Ledger,
+  { clusterId, register }: ClosingReader = {},
+): Promise<SeenFacts> {
+  const found = await readClosings(ledger);
+  // After the objects: each is noted before it is put.
+  const noted = found.length > 0 ? await register?.read(ledger) : undefined;
+  const pools = new Map(objects.pools.map(({ metadata }) => [metadata.uid, metadata.deletionTimestamp !== undefined]));
+  const foreign: ForeignClosing[] = [];
+  const stored = found.filter(({ key, body, closing }) => {
+    const isGoing = pools.get(closing.poolUID);
+    if (isGoing === false) return false;
+    const isOurs = !noted || isNoted(noted, closing.poolUID, body);
+    const problem =
+      (clusterId === undefined ? undefined : closingProblem(key, closing, clusterId)) ??
+      (isOurs || isGoing ? undefined : "was not left by this operator");
+    if (problem !== undefined) foreign.push({ key, problem });
+    return isOurs && problem === undefined;
+  });
+  // Another leader may have sealed, removed and forgotten one since it was read.
+  const left = await inTurns(foreign, 8, async (one) => ((await ledger.get(one.key)) ? [one] : []));
+  return { ...objects, stored, foreign: left.flat(), closings: stored.map(({ closing }) => closing) };
 }

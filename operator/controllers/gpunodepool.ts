@@ -28,6 +28,7 @@ import type {
 import { isForbidden, messageOf, TerminalError } from "../runtime/errors.ts";
 import type { PlanExecutor } from "./apply.ts";
 import { putClosing } from "./closing.ts";
+import type { ClosingRegister } from "./closingregister.ts";
 import { sweptUID } from "./poolkeys.ts";
 import type { Graves } from "./graves.ts";
 import type { Unproven } from "./unproven.ts";
@@ -49,6 +50,8 @@ export interface PoolDeps {
   readonly ledger: Ledger;
   /** UID of the namespace kube-system. */
   readonly clusterId: string;
+  /** Where digests of closing objects are kept. */
+  readonly register?: ClosingRegister;
   readonly settings: PoolSettings;
   /** End of the newest window that this process knows to be sealed (milliseconds since the epoch). */
   readonly sealedThroughMs?: () => number | undefined;
@@ -233,7 +236,8 @@ async function close(deps: PoolDeps, seen: PoolSnapshot): Promise<void> {
   const { sizeLog = [], ...status } = ended.status ?? {};
   const log = sizesUntilNow(sizeLog, ended.spec, sizeSince);
   const pool = { ...ended, status: { ...status, sizeLog: [...log] } };
-  await putClosing(deps.ledger, { deployment, pool, claims: seen.claims, clusterId: deps.clusterId });
+  const input = { deployment, pool, claims: seen.claims, clusterId: deps.clusterId };
+  await putClosing(deps.ledger, input, deps.register);
 }
 
 /** Tells people what of the pool's history is lost for good: nothing is billed for it. */

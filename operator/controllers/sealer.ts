@@ -10,6 +10,8 @@ import type { Clock, KubeWriter, Ledger, Log, ManifestSigner } from "../ports.ts
 import { RetryError, messageOf } from "../runtime/errors.ts";
 import type { CapacitySeries } from "./capacityseries.ts";
 import type { HeadKeeper } from "./clusterhead.ts";
+import { foreignClosing } from "./closing.ts";
+import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import { checkHead, readHeads } from "./headcheck.ts";
@@ -42,6 +44,8 @@ export interface SealerDeps {
   readonly signer?: () => Promise<ManifestSigner>;
   /** Where the head is kept outside of the ledger; without one the ledger's newest window is trusted. */
   readonly headKeeper?: HeadKeeper;
+  /** Where digests of closing objects are kept outside of the ledger; without one each that is there counts. */
+  readonly register?: ClosingRegister;
   /** False until the pool controller has looked at every pool since it started: claims may lack times until then. */
   readonly caughtUp: () => boolean;
   /** Last proof of life of a claim's node, if there is one. */
@@ -149,7 +153,8 @@ function newPass(deps: SealerDeps) {
       if (doneThrough !== undefined && dueEnd <= doneThrough)
         return { sealed: [], sealedThrough: newestSeal, more: false };
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
-      const facts = await withClosings(await deps.freshObjects(), deps.ledger);
+      const facts = await withClosings(await deps.freshObjects(), deps.ledger, deps);
+      for (const { key, problem } of facts.foreign) throw foreignClosing(key, problem);
       const heads = await readHeads(deps, findHead);
       const histories = packHistories(facts, shardsOf(deps));
       const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };

@@ -40,7 +40,7 @@ interface Sealing {
 
 /** Idempotent: what was settled before costs no write. An object that changed meanwhile is settled with the next window. */
 export async function settle(
-  deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log" | "counters">,
+  deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log" | "counters" | "register">,
   { facts, histories, sealed, sealedThrough, mayForget }: Sealing,
 ): Promise<void> {
   if (sealedThrough !== undefined) {
@@ -66,6 +66,7 @@ export async function settle(
   if (!mayForget) return;
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
+  await deps.register?.forget(consumed.map(({ closing }) => closing.poolUID));
 }
 
 /** Those whose series this process does not show: it began after their status was written for the last time. */

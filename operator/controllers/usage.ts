@@ -25,6 +25,7 @@ import { nextWindow, recordsOf } from "../plan/metering/records.ts";
 import { instantOfSeconds, secondsOf } from "../plan/metering/windows.ts";
 import type { Clock, Ledger } from "../ports.ts";
 import { inTurns } from "./closing.ts";
+import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
 import { newWatermark, readRecorded, recordedWindows } from "./ledgerreads.ts";
@@ -34,6 +35,7 @@ export interface UsageDeps {
   readonly ledger: Ledger;
   readonly clock: Pick<Clock, "now">;
   readonly clusterId: string;
+  readonly register?: Pick<ClosingRegister, "read">;
   readonly windowSeconds: number;
   /** The caches as they are (facts.ts: cachedObjects); need not be the leader's. Absent: only what is sealed. */
   readonly objects?: () => MeteredObjects;
@@ -62,7 +64,7 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     if (query.cursor !== undefined && !after) throw new BadCursor();
     const now = Math.floor(deps.clock.now() / 1000);
     // Caches, then closings, then the watermark: what is missing in an earlier one is sealed by the time of the later one.
-    const facts = deps.objects ? await withClosings(deps.objects(), deps.ledger) : nothingOpen;
+    const facts = deps.objects ? await withClosings(deps.objects(), deps.ledger, deps) : nothingOpen;
     const sealedThrough = await watermark();
     const head = {
       from: instantOfSeconds(query.from),

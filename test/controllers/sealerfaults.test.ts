@@ -93,6 +93,8 @@ test("a list that is out of date makes windows be sealed again, with the same by
 test("a store that says yes and keeps what another wrote is found out by reading back", async () => {
   const [direct, lied] = [ledgerAt(s3.endpoint, "lies"), ledgerAt(proxy.url, "lies")];
   await putClosing(direct, gone);
+  // From then on it is trusted to honour the condition.
+  await lied.probe();
   const key = "v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz";
   await direct.putOnce(key, Buffer.from("not ours\n"));
   const rule = proxy.add({

@@ -2,6 +2,7 @@
 import { Registry } from "prom-client";
 
 import type { HeadKeeper } from "../../operator/controllers/clusterhead.ts";
+import type { ClosingRegister } from "../../operator/controllers/closingregister.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
 import { newCapacitySeries } from "../../operator/controllers/capacityseries.ts";
 import { newLedgerMetrics } from "../../operator/controllers/ledgermetrics.ts";
@@ -49,6 +50,7 @@ export interface Setup {
   readonly shards?: number;
   readonly headKeeper?: HeadKeeper;
   readonly noteSealed?: (end: number) => void;
+  readonly register?: ClosingRegister;
   /** Read anew at each look, and written to, in place of `objects`. */
   readonly world?: Pick<World, "objects" | "kube">;
 }
@@ -63,6 +65,7 @@ export function sealerAt({
   shards,
   headKeeper,
   noteSealed,
+  register,
   world,
 }: Setup) {
   const writes: string[] = [];
@@ -93,6 +96,7 @@ export function sealerAt({
     ...(shards !== undefined && { shards }),
     ...(headKeeper && { headKeeper }),
     ...(noteSealed && { noteSealed }),
+    ...(register && { register }),
     caughtUp: () => caughtUp,
   };
   return { sealer: newSealer(deps), writes, registry, clock };

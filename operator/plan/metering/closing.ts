@@ -24,6 +24,18 @@ export function closingKey(deploymentUID: string, poolUID: string): string {
   return `${CLOSING_PREFIX}${deploymentUID}/${poolUID}.json`;
 }
 
+/** undefined for a key of another form. */
+export function poolOfClosing(key: string): string | undefined {
+  return /^closing\/[^/]+\/([^/]+)\.json$/.exec(key)?.[1];
+}
+
+/** Why a closing object is none that this cluster could have left under this key, in words that follow it; undefined where it is one. */
+export function closingProblem(key: string, closing: Closing, clusterId: string): string | undefined {
+  if (closing.cluster !== clusterId) return `belongs to the cluster ${closing.cluster}, this is ${clusterId}`;
+  const right = closingKey(closing.deploymentUID, closing.poolUID);
+  return key === right ? undefined : `has what belongs at ${right}`;
+}
+
 /** The closing object of a pool whose claims are all released; the same input gives the same bytes. */
 export function closingOf({ deployment, pool, claims, clusterId }: ClosingInput): Closing {
   const history = historyOfPool(pool, deployment, claims);
