@@ -7,7 +7,8 @@ import { parser } from "@prometheus-io/lezer-promql";
 import { stringify } from "yaml";
 import { run } from "../cluster/cluster.ts";
 import { repoDir } from "../cluster/paths.ts";
-import { helmPath, renderedRules, rulesOf } from "./prometheusrules.ts";
+import { helmPath } from "./helmtemplate.ts";
+import { renderedRules, rulesOf } from "./prometheusrules.ts";
 import type { Rule } from "./prometheusrules.ts";
 
 /** Names as the program's source registers them. */

@@ -1,10 +1,8 @@
 // The alarms as helm renders them.
 import assert from "node:assert/strict";
-import { join } from "node:path";
 import { parseAllDocuments, stringify } from "yaml";
 import { run } from "../cluster/cluster.ts";
-import { repoDir } from "../cluster/paths.ts";
-import { ensureClients } from "../cluster/prebuilt.ts";
+import { chart, helmPath } from "./helmtemplate.ts";
 
 export interface Rule {
   readonly alert: string;
@@ -21,16 +19,12 @@ export interface PrometheusRule {
   readonly spec: { readonly groups: readonly { readonly name: string; readonly rules: readonly Rule[] }[] };
 }
 
-export async function helmPath(): Promise<string> {
-  return (await ensureClients((line) => console.log(line))).helm;
-}
-
 export async function renderedRules(
   metrics: object,
   name = "berth",
   namespace = "berth-system",
 ): Promise<PrometheusRule[]> {
-  const args = ["template", name, join(repoDir, "charts", "berth"), "-n", namespace, "-f", "-"];
+  const args = ["template", name, chart, "-n", namespace, "-f", "-"];
   const { code, stdout, stderr } = await run(await helmPath(), args, { input: stringify({ metrics }) });
   assert.equal(code, 0, stderr);
   const all = parseAllDocuments(stdout).flatMap((document) => (document.toJS() as PrometheusRule | null) ?? []);
