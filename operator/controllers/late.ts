@@ -7,10 +7,11 @@ import type { PoolHistory } from "../plan/metering/history.ts";
 import { shardOf } from "../plan/metering/identity.ts";
 import type { LateSpan } from "../plan/metering/late.ts";
 import type { Line } from "../plan/metering/segment.ts";
-import { instantOfSeconds, secondsOf, startOfManifestKey, windowAt } from "../plan/metering/windows.ts";
+import { endOfDay, instantOfSeconds, secondsOf, startOfManifestKey, windowAt } from "../plan/metering/windows.ts";
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
-import { committedLines, readManifest, recordedWindows } from "./ledgerreads.ts";
+import { newestCheckpoint } from "./checkpoints.ts";
+import { committedLines, corrupt, readManifest, recordedWindows } from "./ledgerreads.ts";
 import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface LateQuestion {
@@ -29,8 +30,15 @@ export interface LateQuestion {
  * the whole fleet is asked for, so no more than one shard of what is known, and of one window, is held at a time.
  */
 export async function lateLines(ledger: Ledger, question: LateQuestion): Promise<Line[][] | undefined> {
-  const { spans, shards } = question;
-  const known = { ...question, windows: await windowsOf(ledger, question), manifestOf: manifestsOf(ledger) };
+  const { shards } = question;
+  const spans = await spansLeft(ledger, question);
+  if (spans.length === 0) return undefined;
+  const known = {
+    ...question,
+    spans,
+    windows: await windowsOf(ledger, { ...question, spans }),
+    manifestOf: manifestsOf(ledger),
+  };
   const spansByShard = Map.groupBy(spans, ({ deploymentUID }) => shardOf(deploymentUID, shards));
   const byShard: Line[][] = [];
   for (let shard = 0; shard < shards; shard++) {
@@ -38,6 +46,16 @@ export async function lateLines(ledger: Ledger, question: LateQuestion): Promise
     byShard.push(own.length === 0 ? [] : await linesOfShard(ledger, { ...known, spans: own, shard }));
   }
   return byShard.some((lines) => lines.length > 0) ? byShard : undefined;
+}
+
+/** What retention removed is no gap that nobody was known to have capacity in: nothing can be told of it any more, and nothing is. */
+async function spansLeft(ledger: Ledger, { spans }: LateQuestion): Promise<readonly LateSpan[]> {
+  const found = await newestCheckpoint(ledger);
+  if (found === undefined) return spans;
+  if (typeof found === "string") throw corrupt(found);
+  const { removedThrough } = found.checkpoint;
+  const floor = endOfDay(secondsOf(removedThrough) - 1);
+  return spans.flatMap((span) => (span.to > floor ? [{ ...span, from: Math.max(span.from, floor) }] : []));
 }
 
 type ManifestOf = (key: string) => Promise<Manifest | undefined>;

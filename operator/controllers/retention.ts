@@ -15,10 +15,10 @@ import {
 import { SINKS_PREFIX, ackKey, acksPrefix } from "../plan/sinks/keys.ts";
 import type { Ledger, ManifestSigner } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
+import { newestCheckpoint } from "./checkpoints.ts";
 import { inTurns } from "./closing.ts";
 import { readManifest } from "./ledgerreads.ts";
 import { signManifest } from "./signatures.ts";
-import { newestCheckpoint } from "./verifycheckpoint.ts";
 
 export interface RetentionPlan {
   readonly days: readonly string[];

@@ -4,15 +4,18 @@ import type { Life } from "../plan/metering/fold.ts";
 import { meterSums } from "../plan/metering/segment.ts";
 import type { MeterSum } from "../plan/metering/segment.ts";
 import {
-  countUp,
+  addCounters,
+  addOwed,
   departingFrom,
   isConsumed,
   meteringOf,
+  nothingOwed,
+  owesSince,
   settleClaim,
   settleDeployment,
   unsettledSince,
 } from "../plan/metering/settle.ts";
-import type { Departing, WindowSum } from "../plan/metering/settle.ts";
+import type { Departing, OwedSums } from "../plan/metering/settle.ts";
 import { instantOfSeconds } from "../plan/metering/windows.ts";
 import type { Write } from "../plan/plan.ts";
 import type { KubeWriter } from "../ports.ts";
@@ -34,7 +37,7 @@ interface Sealing {
   /** Windows of this pass. */
   readonly sealed: readonly SealedWindow[];
   readonly sealedThrough: number | undefined;
-  /** False: only deployments are told what is sealed; claims and closing objects stay as they are. */
+  /** False: nothing moves. Marks, ends and closing objects lead to what waits, and by a deployment's mark its pool's sizes are forgotten. */
   readonly mayForget: boolean;
 }
 
@@ -43,27 +46,25 @@ export async function settle(
   deps: Pick<SealerDeps, "kube" | "ledger" | "lastSeenAt" | "log" | "counters" | "register">,
   { facts, histories, sealed, sealedThrough, mayForget }: Sealing,
 ): Promise<void> {
+  if (!mayForget) return;
   if (sealedThrough !== undefined) {
     const lifeOf = ({ metadata }: ModelDeployment) => histories.lifeOf(metadata.uid ?? "");
     const departing = unknownDeparting(deps, facts, sealedThrough);
-    const sums = await sumsOwed(deps, { facts, lifeOf, sealed, sealedThrough, departing });
-    for (const one of departing) countDeparting(deps, one, { sums: sums(one.uid), sealedThrough });
+    const owed = await sumsOwed(deps, { facts, lifeOf, sealed, sealedThrough, departing });
+    for (const one of departing) countDeparting(deps, one, { owed: owed(one.uid), sealedThrough });
     const statuses = facts.deployments.map((deployment) => {
-      const own = { life: lifeOf(deployment), sums: sums(deployment.metadata.uid ?? "") };
+      const own = { life: lifeOf(deployment), owed: owed(deployment.metadata.uid ?? "") };
       const metering = meteringOf(deployment, { ...own, sealedThrough });
       if (metering) deps.counters?.settled(deployment, metering);
       return settleDeployment(deployment, metering);
     });
-    const claims = mayForget
-      ? facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)))
-      : [];
+    const claims = facts.claims.map((claim) => settleClaim(claim, sealedThrough, deps.lastSeenAt?.(claim)));
     // In this order: a claim that is gone while its deployment says no more than before looks like one that was lost.
-    for (const owed of [statuses, claims]) {
-      const due = owed.filter((writes) => writes.length > 0);
+    for (const all of [statuses, claims]) {
+      const due = all.filter((writes) => writes.length > 0);
       await inTurns(due, width, (writes) => carryOut(deps.kube, writes));
     }
   }
-  if (!mayForget) return;
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
   await deps.register?.forget(consumed.map(({ closing }) => closing.poolUID));
@@ -82,16 +83,15 @@ function unknownDeparting(
 
 function countDeparting(
   deps: Pick<SealerDeps, "counters">,
-  { uid, namespace, name, through, counters }: Departing,
-  { sums, sealedThrough }: { readonly sums: readonly WindowSum[]; readonly sealedThrough: number },
+  { uid, namespace, name, counters }: Departing,
+  { owed, sealedThrough }: { readonly owed: OwedSums; readonly sealedThrough: number },
 ): void {
-  const added = sums.filter(({ start }) => start >= through);
-  const now = added.reduce(countUp, [...counters]);
+  const now = addCounters(counters, owed.counters);
   const metadata = { uid, namespace, name };
   deps.counters?.settled({ metadata }, { sealedThrough: instantOfSeconds(sealedThrough), counters: now });
 }
 
-/** Sums by deployment UID of every sealed window that the status or the series of some deployment does not contain yet. */
+/** What is owed to deployments by UID: of every sealed window that the status or the series of each does not contain yet. */
 async function sumsOwed(
   deps: Pick<SealerDeps, "ledger">,
   at: Omit<Sealing, "histories" | "mayForget"> & {
@@ -99,9 +99,36 @@ async function sumsOwed(
     readonly lifeOf: (deployment: ModelDeployment) => Life | undefined;
     readonly departing: readonly Departing[];
   },
-): Promise<(deploymentUID: string) => readonly WindowSum[]> {
+): Promise<(deploymentUID: string) => OwedSums> {
   const { facts, lifeOf, sealedThrough, departing } = at;
   const sealed = at.sealed.filter(({ window }) => window.start < sealedThrough);
+  const since = new Map(departing.map(({ uid, through }) => [uid, through]));
+  for (const deployment of facts.deployments) {
+    const from = owesSince(deployment, lifeOf(deployment));
+    if (from !== undefined) since.set(deployment.metadata.uid ?? "", from);
+  }
+  const owed = new Map<string, OwedSums>();
+  const add = (start: number, meters: readonly MeterSum[]): void => {
+    for (const meter of meters) {
+      const { deploymentUID } = meter;
+      if (start >= (since.get(deploymentUID) ?? Infinity))
+        owed.set(deploymentUID, addOwed(owed.get(deploymentUID) ?? nothingOwed, meter));
+    }
+  };
+  for (const key of await unsummedKeys(deps, at, sealed)) {
+    const { window, records } = await readSealed(deps.ledger, key);
+    add(window.start, meterSums(records));
+  }
+  for (const { window, meters } of sealed) add(window.start, meters);
+  return (deploymentUID) => owed.get(deploymentUID) ?? nothingOwed;
+}
+
+/** Manifests of windows before those of this pass that somebody owes. */
+async function unsummedKeys(
+  { ledger }: Pick<SealerDeps, "ledger">,
+  { facts, lifeOf, departing, sealedThrough }: Parameters<typeof sumsOwed>[1],
+  sealed: readonly SealedWindow[],
+): Promise<readonly string[]> {
   const living = facts.deployments.filter(({ metadata }) => !metadata.deletionTimestamp);
   const starts = [
     ...living.flatMap((deployment) => unsettledSince(deployment, lifeOf(deployment)) ?? []),
@@ -109,23 +136,8 @@ async function sumsOwed(
   ];
   const since = starts.reduce((a, b) => Math.min(a, b), Infinity);
   const oldest = sealed.reduce((least, { window }) => Math.min(least, window.start), sealedThrough);
-  const byDeployment = new Map<string, WindowSum[]>();
-  const add = (start: number, meters: readonly MeterSum[]): void => {
-    for (const { deploymentUID, sku, billableNodeSeconds, claimedNodeSeconds, readyNodeSeconds } of meters) {
-      const sum = { start, sku, billableNodeSeconds, claimedNodeSeconds, readyNodeSeconds };
-      const known = byDeployment.get(deploymentUID);
-      if (known) known.push(sum);
-      else byDeployment.set(deploymentUID, [sum]);
-    }
-  };
-  for (const { window, meters } of sealed) add(window.start, meters);
   // A window that holds `since` may begin up to a window's length before it.
-  const keys = since < oldest ? await sealedKeys(deps.ledger, since - 3600, oldest) : [];
-  for (const key of keys) {
-    const { window, records } = await readSealed(deps.ledger, key);
-    add(window.start, meterSums(records));
-  }
-  return (deploymentUID) => byDeployment.get(deploymentUID) ?? [];
+  return since < oldest ? sealedKeys(ledger, since - 3600, oldest) : [];
 }
 
 async function carryOut(kube: Pick<KubeWriter, "mergePatch" | "remove">, writes: readonly Write[]): Promise<void> {

@@ -118,3 +118,32 @@ test("an end in sealed time that becomes known between two windows outlives a st
   assert.deepEqual(await billable(ledger), [2740, 600, 0]);
   assert.deepEqual(world.objects().claims, []);
 });
+
+test("sizes of a window that waits for its adjustment are kept, whatever is written meanwhile", async (t) => {
+  const ledger = await freshLedger(t);
+  const world = newWorld([
+    ...begin,
+    { at: from, kind: "CapacityClaim", uid: "claim-n1", change: n1() },
+    {
+      at: from,
+      kind: "GPUNodePool",
+      uid: "pool-other",
+      change: pool({ deployment: "other", sizes: [["11:00:00", 0]] }),
+    },
+  ]);
+  world.advance(epochMs("11:06:00"));
+  await sealerAt({ ledger, at: "11:06:00", world }).sealer.pass();
+  // A process that knew only the other pool died before its manifest.
+  const { pools } = world.objects();
+  const others = { deployments: [], claims: [], pools: pools.filter(({ metadata }) => metadata.name === "other") };
+  await sealerAt({ ledger, at: "12:06:00", objects: others }).sealer.pass();
+  await ledger.remove(manifest11);
+  for (const at of ["12:07:00", "12:08:00"]) {
+    await sealerAt({ ledger, at, world }).sealer.pass();
+    const [chat] = world.objects().deployments;
+    assert.equal(chat?.status?.metering?.sealedThrough, instant("11:00:00"), "by this mark sizes are forgotten");
+  }
+  await sealerAt({ ledger, at: "13:06:00", world }).sealer.pass();
+  assert.equal(world.objects().deployments[0]?.status?.metering?.sealedThrough, instant("13:00:00"));
+  assert.deepEqual(await billable(ledger), [2740, 3600, 3600]);
+});

@@ -59,26 +59,45 @@ function settledBefore({ status }: ModelDeployment): (DeploymentMetering & { sea
   return sealedThrough === undefined || !counters ? undefined : { ...status?.metering, sealedThrough };
 }
 
-/** What one sealed window adds to a deployment under one SKU; `start` in seconds is that of the window whose manifest commits it. */
+/** What one sealed window adds to a deployment under one SKU. */
 export interface WindowSum {
-  readonly start: number;
   readonly sku: string;
   readonly billableNodeSeconds: number;
   readonly claimedNodeSeconds: number;
   readonly readyNodeSeconds: number;
 }
 
+/** What sealed windows add to one deployment, in as few numbers as that takes: months of them may be owed after a restore. */
+export interface OwedSums {
+  /** Signed. */
+  readonly nodeSeconds: number;
+  readonly counters: readonly CapacityCounters[];
+}
+
+export const nothingOwed: OwedSums = { nodeSeconds: 0, counters: [] };
+
+export function addOwed({ nodeSeconds, counters }: OwedSums, sum: WindowSum): OwedSums {
+  return { nodeSeconds: nodeSeconds + sum.billableNodeSeconds, counters: countUp(counters, sum) };
+}
+
+/** From which begin of a window (seconds) on it owes sums to its status; undefined where it owes none. */
+export function owesSince(deployment: ModelDeployment, life: Life | undefined): number | undefined {
+  if (deployment.metadata.deletionTimestamp || !life) return undefined;
+  const settled = settledBefore(deployment);
+  return settled ? secondsOf(settled.sealedThrough) : -Infinity;
+}
+
 export interface Settlement {
   /** Over all of its pools (fold.ts: lifeOf). */
   readonly life: Life | undefined;
-  /** Its sums of each sealed window. */
-  readonly sums: readonly WindowSum[];
+  /** Of every sealed window from owesSince() on. */
+  readonly owed: OwedSums;
   readonly sealedThrough: number;
 }
 
 /**
- * The deployment's metering status at `sealedThrough`; undefined where it has no life yet, or goes. `sums` are of every window
- * that begins after what the status already says, so doing it twice adds nothing twice.
+ * The deployment's metering status at `sealedThrough`; undefined where it has no life yet, or goes. What is owed begins
+ * where the status ends, so doing it twice adds nothing twice.
  */
 export function meteringOf(deployment: ModelDeployment, at: Settlement): DeploymentMetering | undefined {
   const { life } = at;
@@ -87,13 +106,12 @@ export function meteringOf(deployment: ModelDeployment, at: Settlement): Deploym
     return undefined;
   const settled = settledBefore(deployment);
   if (settled && from >= at.sealedThrough) return settled;
-  const added = at.sums.filter(({ start }) => !settled || start >= from);
   const { since = instantOfSeconds(life.start), nodeSeconds = 0, counters = [] } = settled ?? {};
   return {
     since,
     sealedThrough: instantOfSeconds(at.sealedThrough),
-    nodeSeconds: added.reduce((sum, { billableNodeSeconds }) => sum + billableNodeSeconds, nodeSeconds),
-    counters: added.reduce(countUp, counters),
+    nodeSeconds: nodeSeconds + at.owed.nodeSeconds,
+    counters: addCounters(counters, at.owed.counters),
   };
 }
 
@@ -127,7 +145,7 @@ export function departingFrom({ deployments, closings }: Pick<Facts, "deployment
 }
 
 /** Counters with one more window; a window in which adjustments took back more than came counts as nothing. */
-export function countUp(counters: readonly CapacityCounters[], sum: Omit<WindowSum, "start">): CapacityCounters[] {
+export function countUp(counters: readonly CapacityCounters[], sum: WindowSum): CapacityCounters[] {
   const { sku } = sum;
   const known = counters.find((one) => one.sku === sku) ?? { sku, billable: 0, claimed: 0, ready: 0 };
   const next = {
@@ -137,6 +155,17 @@ export function countUp(counters: readonly CapacityCounters[], sum: Omit<WindowS
     ready: known.ready + Math.max(0, sum.readyNodeSeconds),
   };
   return [...counters.filter((one) => one.sku !== sku), next];
+}
+
+export function addCounters(
+  counters: readonly CapacityCounters[],
+  added: readonly CapacityCounters[],
+): CapacityCounters[] {
+  return added.reduce<CapacityCounters[]>(
+    (known, { sku, billable, claimed, ready }) =>
+      countUp(known, { sku, billableNodeSeconds: billable, claimedNodeSeconds: claimed, readyNodeSeconds: ready }),
+    [...counters],
+  );
 }
 
 /** `metering` as a patch of the status; none where it is what the status says. */
