@@ -117,19 +117,28 @@ export async function readSealed(ledger: Ledger, key: string, deploymentUID?: st
 }
 
 /** What the ledger says of one window alone: its own records, then the adjustments to it from later ones. */
-export async function readRecorded(
+export async function* recordsOfWindow(
   ledger: Ledger,
   { start, key, adjustedBy }: RecordedWindow,
   deploymentUID?: string,
-): Promise<readonly UsageRecord[]> {
+): AsyncGenerator<UsageRecord> {
   const windowStart = instantOfSeconds(start);
-  const own = (records: readonly UsageRecord[]) => records.filter((record) => record.windowStart === windowStart);
-  const records = key === undefined ? [] : own((await readSealed(ledger, key, deploymentUID)).records);
-  const later = new Set(adjustedBy.filter((one) => one !== key));
-  // A pointer whose manifest was never committed points to nothing.
-  for (const by of later) {
-    if (await ledger.get(by)) records.push(...own((await readSealed(ledger, by, deploymentUID)).records));
+  for (const from of new Set([key, ...adjustedBy])) {
+    // A pointer whose manifest was never committed points to nothing.
+    if (from === undefined || (from !== key && !(await ledger.get(from)))) continue;
+    const { manifest } = await readManifest(ledger, from);
+    for await (const line of committedLines(ledger, manifest, deploymentUID))
+      if (!isEvidence(line) && line.windowStart === windowStart) yield line;
   }
+}
+
+export async function readRecorded(
+  ledger: Ledger,
+  window: RecordedWindow,
+  deploymentUID?: string,
+): Promise<readonly UsageRecord[]> {
+  const records: UsageRecord[] = [];
+  for await (const record of recordsOfWindow(ledger, window, deploymentUID)) records.push(record);
   return records;
 }
 

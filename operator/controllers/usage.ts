@@ -22,13 +22,13 @@ import type { Sums } from "../plan/metering/groups.ts";
 import { historiesOf } from "../plan/metering/history.ts";
 import type { PoolHistory } from "../plan/metering/history.ts";
 import { nextWindow, recordsOf } from "../plan/metering/records.ts";
-import { instantOfSeconds, secondsOf } from "../plan/metering/windows.ts";
+import { instantOfSeconds, secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import type { Clock, Ledger } from "../ports.ts";
 import { inTurns } from "./closing.ts";
 import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
-import { newWatermark, readRecorded, recordedWindows } from "./ledgerreads.ts";
+import { newWatermark, recordedWindows, recordsOfWindow } from "./ledgerreads.ts";
 import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface UsageDeps {
@@ -43,15 +43,16 @@ export interface UsageDeps {
 
 const nothingOpen = { pools: [], claims: [], deployments: [], closings: [] };
 const mostGroups = 50_000;
-/** Sealed windows never change, so they may be kept; a day and the one before it is what people look at. */
+/** Sealed windows never change, so small ones may be kept; a day and the one before it is what people look at. */
 const windowsKept = 48;
+/** Of some 1.1 kB each: of all windows that are kept, and of one. */
+const [recordsKept, recordsKeptOfOne] = [20_000, 2_000];
 const readAtOnce = 8;
 
 interface Answer {
   readonly query: UsageQuery;
   /** What all answers begin with. */
   readonly head: Pick<UsageReport, "from" | "to" | "asOf" | "sealedThrough">;
-  readonly mayRead: (namespace: RecordedNamespace) => Promise<boolean>;
   /** Place after which the answer begins. */
   readonly after: readonly string[] | undefined;
 }
@@ -74,14 +75,17 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     };
     // Pages of records begin at the window of the last one; sums need every window again.
     const from = query.sums ? query.from : Math.max(query.from, secondsOf(after?.[0] ?? head.from));
-    const windows = await recordedWindows(deps.ledger, from, Math.min(query.to, sealedThrough ?? -Infinity));
+    const to = Math.min(query.to, sealedThrough ?? -Infinity);
+    const windows = (await recordedWindows(deps.ledger, from, to)).map((window) => committedBy(window, sealedThrough));
     const pools = historiesOf(facts);
     const open = (): UsageRecord[] => openRecords(pools, { deps, query, now, sealedThrough });
-    const answer = { query, head, mayRead: remembered(mayRead), after };
-    const { deploymentUID } = query;
-    // What is kept are whole windows: one deployment's lines cost less to read than a window to keep.
-    const readOne = (window: RecordedWindow) => readRecorded(deps.ledger, window, deploymentUID);
-    const batches = batchesOf(windows, deploymentUID === undefined ? read : readOne, open);
+    const answer = { query, head, after };
+    const isWanted = wantedBy(query, remembered(mayRead));
+    const batches = batchesOf(windows, {
+      read: (window) => read(window, query.deploymentUID, isWanted),
+      open,
+      isWanted,
+    });
     return query.sums ? groupsOf(batches, { ...answer, sums: query.sums }) : pageOf(batches, answer);
   };
 }
@@ -91,25 +95,44 @@ interface Batch {
   readonly open: boolean;
 }
 
-/** Windows in the order of time, a few in memory at once; the open ones last. */
+/** Is the record one that was asked for and that the caller may read? */
+type IsWanted = (record: UsageRecord) => Promise<boolean>;
+
+/** Windows in the order of time, a few in memory at once; the open ones last. Only what is wanted. */
 async function* batchesOf(
   sealed: readonly RecordedWindow[],
-  read: (window: RecordedWindow) => Promise<readonly UsageRecord[]>,
-  open: () => UsageRecord[],
+  at: {
+    readonly read: (window: RecordedWindow) => Promise<readonly UsageRecord[]>;
+    readonly open: () => UsageRecord[];
+    readonly isWanted: IsWanted;
+  },
 ): AsyncGenerator<Batch> {
-  for (let at = 0; at < sealed.length; at += readAtOnce) {
-    const windows = await inTurns(sealed.slice(at, at + readAtOnce), readAtOnce, read);
+  // Many at once only after one that was small: neighbours are alike.
+  let width = 1;
+  for (let from = 0; from < sealed.length;) {
+    const windows = await inTurns(sealed.slice(from, from + width), width, at.read);
+    from += width;
+    width = windows.some((records) => records.length > recordsKeptOfOne) ? 1 : readAtOnce;
     for (const records of windows) yield { records, open: false };
   }
-  const byWindow = Map.groupBy(open(), ({ windowStart }) => windowStart);
-  for (const records of byWindow.values()) yield { records, open: true };
+  const byWindow = Map.groupBy(at.open(), ({ windowStart }) => windowStart);
+  for (const records of byWindow.values()) yield { records: await onlyWanted(records, at.isWanted), open: true };
+}
+
+async function onlyWanted(
+  records: Iterable<UsageRecord> | AsyncIterable<UsageRecord>,
+  isWanted: IsWanted,
+): Promise<UsageRecord[]> {
+  const wanted: UsageRecord[] = [];
+  for await (const record of records) if (await isWanted(record)) wanted.push(record);
+  return wanted;
 }
 
 async function pageOf(batches: AsyncGenerator<Batch>, answer: Answer): Promise<UsageReport> {
   const { head, query, after } = answer;
   const records: UsageLine[] = [];
   for await (const batch of batches) {
-    const lines = await readable(batch, answer);
+    const lines = linesOf(batch);
     lines.sort((a, b) => comparePlaces(placeOfLine(a), placeOfLine(b)));
     // One more than asked for tells whether anything follows.
     for (const line of lines) if (!after || comparePlaces(placeOfLine(line), after) > 0) records.push(line);
@@ -125,7 +148,7 @@ async function groupsOf(
   const { head, query, after, sums } = answer;
   const groups = new Map<string, UsageGroup>();
   for await (const batch of batches) {
-    for (const line of await readable(batch, answer)) addToGroups(groups, line, sums);
+    for (const line of linesOf(batch)) addToGroups(groups, line, sums);
     if (groups.size > mostGroups) throw new TooMuchUsage(mostGroups);
   }
   const following = [...groups.values()]
@@ -179,27 +202,29 @@ function openRecords(
   }
 }
 
-/** The records that were asked for and that the caller may read. */
-async function readable({ records, open }: Batch, { query, mayRead }: Answer): Promise<UsageLine[]> {
-  const lines = records.filter((record) => matches(record, query));
-  const namespaces = new Map(lines.map((line) => [namespaceKey(line), namespaceOf(line)]));
-  const answers = await inTurns(
-    [...namespaces],
-    8,
-    async ([key, namespace]) => [key, await mayRead(namespace)] as const,
-  );
-  const allowed = new Map(answers);
-  return lines.filter((line) => allowed.get(namespaceKey(line)) === true).map((line) => ({ ...line, open }));
+function linesOf({ records, open }: Batch): UsageLine[] {
+  return records.map((record) => ({ ...record, open }));
 }
 
-const namespaceKey = ({ namespace, namespaceUID = "" }: UsageRecord): string => `${namespace}/${namespaceUID}`;
+/** Rights are asked for only where something was asked for. */
+function wantedBy(query: UsageQuery, mayRead: (namespace: RecordedNamespace) => Promise<boolean>): IsWanted {
+  return async (record) => matches(record, query) && (await mayRead(namespaceOf(record)));
+}
+
+/** Without what says that a window is adjusted by one that is not committed: it may never be, or hold something else in the end. */
+function committedBy(window: RecordedWindow, sealedThrough = -Infinity): RecordedWindow {
+  const adjustedBy = window.adjustedBy.filter((by) => (startOfManifestKey(by) ?? Infinity) < sealedThrough);
+  return { ...window, adjustedBy };
+}
 
 function namespaceOf({ namespace: name, namespaceUID: uid }: UsageRecord): RecordedNamespace {
   return { name, ...(uid !== undefined && { uid }) };
 }
 
 /** Each namespace is asked about once an answer, so that an answer is of one mind. */
-function remembered(mayRead: Answer["mayRead"]): Answer["mayRead"] {
+function remembered(
+  mayRead: (namespace: RecordedNamespace) => Promise<boolean>,
+): (namespace: RecordedNamespace) => Promise<boolean> {
   const asked = new Map<string, Promise<boolean>>();
   return (namespace) => {
     const key = `${namespace.name}/${namespace.uid ?? ""}`;
@@ -209,16 +234,40 @@ function remembered(mayRead: Answer["mayRead"]): Answer["mayRead"] {
   };
 }
 
-/** A window changes only by adjustments, whose places are part of the question. */
-function newSealedReader(ledger: Ledger): (window: RecordedWindow) => Promise<readonly UsageRecord[]> {
+/**
+ * A window changes only by adjustments, whose places are part of the question. Only small windows are kept: of a large one what the
+ * caller may not read, or did not ask for, is never held.
+ */
+function newSealedReader(ledger: Ledger) {
   const kept = new Map<string, readonly UsageRecord[]>();
-  return async (window) => {
-    const key = [window.start, ...window.adjustedBy].join();
-    const known = kept.get(key) ?? (await readRecorded(ledger, window));
+  let records = 0;
+  const keep = (key: string, own: readonly UsageRecord[]): void => {
+    records += own.length - (kept.get(key)?.length ?? 0);
     kept.delete(key);
-    kept.set(key, known);
-    const [oldest] = kept.keys();
-    if (kept.size > windowsKept && oldest !== undefined) kept.delete(oldest);
-    return known;
+    kept.set(key, own);
+    for (const [oldest, lines] of kept) {
+      if (kept.size <= windowsKept && records <= recordsKept) break;
+      kept.delete(oldest);
+      records -= lines.length;
+    }
+  };
+  return async (window: RecordedWindow, uid: string | undefined, isWanted: IsWanted): Promise<UsageRecord[]> => {
+    // What is kept are whole windows: one deployment's lines cost less to read than a window to keep.
+    if (uid !== undefined) return onlyWanted(recordsOfWindow(ledger, window, uid), isWanted);
+    const key = [window.start, ...window.adjustedBy].join();
+    const known = kept.get(key);
+    if (known) {
+      keep(key, known);
+      return onlyWanted(known, isWanted);
+    }
+    const all: UsageRecord[] = [];
+    let count = 0;
+    const wanted = await onlyWanted(recordsOfWindow(ledger, window), async (record) => {
+      if (++count <= recordsKeptOfOne) all.push(record);
+      else all.length = 0;
+      return isWanted(record);
+    });
+    if (count <= recordsKeptOfOne) keep(key, all);
+    return wanted;
   };
 }

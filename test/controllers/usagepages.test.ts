@@ -18,6 +18,9 @@ import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
+import type { Ledger } from "../../operator/ports.ts";
+import { CLUSTER, claim, epochMs, instant } from "./meteringobjects.ts";
+import { running, sealerAt } from "./sealerrig.ts";
 import { sealRecords } from "./sealrecords.ts";
 
 const day = { from: secondsOf("2026-11-21T00:00:00Z"), to: secondsOf("2026-11-22T00:00:00Z") };
@@ -147,4 +150,57 @@ test("a question about one UID reads its shard of each window and no other, and 
     whole.records.filter(({ deploymentUID }) => deploymentUID === "uid-n7"),
   );
   assert.equal(one.records.length, 24);
+});
+
+test("a large window is read again at each question, a small one is kept", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "berth-kept-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  let previous: Awaited<ReturnType<typeof sealRecords>> | undefined;
+  for (const [hour, count] of [3, 2_001].entries()) {
+    const window = { start: day.from + hour * 3600, end: day.from + (hour + 1) * 3600 };
+    const records = Array.from({ length: count }, (_, n) => aRecord({ hour, name: `n${String(n)}`, billable: 1 }));
+    previous = await sealRecords(ledger, window, records, previous);
+  }
+  const read: string[] = [];
+  const usage = newUsageSource({
+    ledger: { ...ledger, read: (key: string) => (read.push(key.slice(17, 22)), ledger.read(key)) },
+    clock: newManualClock(Date.parse("2026-11-22T00:10:00Z")),
+    clusterId: "c1",
+    windowSeconds: 3600,
+  });
+  const nothing = async () => Promise.resolve(false);
+  for (const mayRead of [nothing, everything]) {
+    const { records } = usageReport.parse(await usage({ ...day, limit: 10 }, mayRead));
+    assert.equal(records.length, mayRead === nothing ? 0 : 10);
+  }
+  assert.deepEqual(read, ["hr=00", "hr=01", "hr=01"]);
+});
+
+test("a question between the pointer to an adjustment and its manifest is forgotten with its answer", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "berth-between-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  const n1 = (released?: string) =>
+    claim({ id: "n1", deployment: "chat", claimed: "10:14:20", ...(released && { released }) });
+  const marked = { ...n1("11:10:00").status, sealedThrough: instant("12:00:00") };
+  const clock = newManualClock(epochMs("13:10:00"));
+  const usage = newUsageSource({ ledger, clock, clusterId: CLUSTER, windowSeconds: 3600 });
+  const hour = { from: secondsOf(instant("11:00:00")), to: secondsOf(instant("12:00:00")), limit: 1_000 };
+  const sum = async (): Promise<number> => {
+    const { records } = usageReport.parse(await usage(hour, everything));
+    return records.reduce((all, { billableNodeSeconds }) => all + billableNodeSeconds, 0);
+  };
+  await sealerAt({ ledger, at: "12:06:00", objects: { ...running, claims: [n1()] } }).sealer.pass();
+  const before: number[] = [];
+  const between: Ledger = {
+    ...ledger,
+    async putOnce(key, body) {
+      if (key.endsWith("/manifest.json")) before.push(await sum());
+      return ledger.putOnce(key, body);
+    },
+  };
+  const objects = { ...running, claims: [{ ...n1("11:10:00"), status: marked }] };
+  await sealerAt({ ledger: between, at: "13:06:00", objects }).sealer.pass();
+  assert.deepEqual([before, await sum()], [[3600], 600]);
 });
