@@ -199,7 +199,12 @@ export const fetchOptions: readonly Option[] = [
   ),
   option("node-name", "name", "node that the cache belongs to"),
   option("parts-at-once", "n", "parts of 8 MiB that are read side by side; each is a part in memory", "8"),
-  option("patience-seconds", "s", "how long no byte may come before the fetch gives up", "120"),
+  option(
+    "patience-seconds",
+    "s",
+    "how long requests may fail, without a byte in between, before the fetch gives up",
+    "120",
+  ),
   option("progress-seconds", "s", "time between two lines of progress", "5"),
   option("termination-log", "file", "where the reason of a failure is left for the kubelet", "/dev/termination-log"),
   option("log-level", "level", "debug, info, warn or error", "info"),

@@ -1,10 +1,8 @@
 /** One model from the store role into a folder: manifest, space, files side by side, each verified. Can be killed and run again. */
 import { resolve } from "node:path";
-import { storeReasons } from "../api/store.ts";
 import { MAX_MANIFEST_BYTES, digestText, manifestProblem, parseManifest } from "../plan/model/manifest.ts";
 import type { Manifest, StoredFile } from "../plan/model/manifest.ts";
 import type { Clock, Log } from "../ports.ts";
-import { pause } from "../runtime/clock.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { cacheFolderOf, enterCache } from "./fetchcache.ts";
 import type { CacheOptions, CachePlace } from "./fetchcache.ts";
@@ -13,6 +11,8 @@ import { FETCH_PART_BYTES, fetchFile, isFinished } from "./fetchfile.ts";
 import type { FileWork } from "./fetchfile.ts";
 import { EPHEMERAL_REMEDY, diskError, openFetchFolder } from "./fetchfolder.ts";
 import type { FetchFolder } from "./fetchfolder.ts";
+import { newPatience } from "./fetchpatience.ts";
+import type { Patience } from "./fetchpatience.ts";
 import { checkDigest, checkSignature } from "./fetchtrust.ts";
 import type { FetchTrust } from "./fetchtrust.ts";
 import { sha256Digest } from "./hash.ts";
@@ -28,7 +28,7 @@ export interface FetchJob {
   /** The cache of the node that `into` is the model's folder of, where there is one. */
   readonly cache?: Pick<CacheOptions, "root" | "limitBytes" | "nodeName">;
   readonly partsAtOnce: number;
-  /** How long no byte may come before the fetch fails. */
+  /** How long requests may fail without a byte in between before the fetch does. */
   readonly patienceMs: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -59,48 +59,10 @@ export const newProgress = (): FetchProgress => ({
 });
 
 const FILES_AT_ONCE = 8;
-/** A refusal may come from facts that are a few seconds old; one that stays is told sooner than a silence. */
-const REFUSAL_PATIENCE_MS = 30_000;
-const LONGEST_PAUSE_MS = 5_000;
 /** What the work folder needs beside the files themselves. */
 const SPARE_BYTES = 16 << 20;
 /** A part that was damaged on the way may be whole the next time; the store's own damage stays. */
 const TRIES_PER_FILE = 2;
-
-/** Reasons of answers, not of silence or faults. */
-const refusals: ReadonlySet<string> = new Set([
-  ...Object.entries(storeReasons).flatMap(([reason, code]) =>
-    code < 429 || reason === "ModelMissing" ? [reason] : [],
-  ),
-  "StoreRefused",
-  "ManifestDamaged",
-  "SignatureInvalid",
-]);
-
-/** Tries again until it works or patience ends; each new byte that comes anywhere renews the patience. */
-function newPatience({ clock, log, patienceMs, signal }: FetchJob) {
-  let lastByteMs = clock.monotonicMs();
-  async function withPatience<T>(work: () => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      if (signal.aborted) throw abortError();
-      try {
-        return await work();
-      } catch (error) {
-        if (!(error instanceof RetryError)) throw error;
-        const reason = error.cause instanceof TerminalError ? error.cause.reason : "StoreUnreachable";
-        const boundMs = refusals.has(reason) ? Math.min(patienceMs, REFUSAL_PATIENCE_MS) : patienceMs;
-        const leftMs = lastByteMs + boundMs - clock.monotonicMs();
-        if (leftMs <= 0) throw error;
-        log.warn({ attempt, reason, error: error.message }, "trying again");
-        // Not beyond the end of patience: the last try is made then.
-        await pause(clock, Math.min(leftMs, Math.random() * Math.min(LONGEST_PAUSE_MS, 200 * 2 ** attempt)), signal);
-      }
-    }
-  }
-  return { withPatience, renew: () => void (lastByteMs = clock.monotonicMs()) };
-}
-
-type Patience = ReturnType<typeof newPatience>;
 
 async function readManifest(job: FetchJob, { withPatience, renew }: Patience): Promise<Manifest> {
   return withPatience(async () => {
