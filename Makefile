@@ -43,7 +43,7 @@ bench: dist/berth.mjs ## Measure, one JSON line a figure (BENCH= selects, N= set
 bench-import: dist/berth.mjs ## Measure imports beside rclone and s5cmd (LINES="directory stream servercopy checksums small memory resume" selects, RUNS=, LARGE=1)
 	@$(NODE) test/bench/imports.ts
 
-bench-ledger: dist/berth.mjs ## What sealing, verifying and reading a large ledger costs (HOURS= windows are verified, default 24)
+bench-ledger: dist/berth.mjs ## What sealing, verifying and reading a large ledger costs (HOURS= windows are verified, default 72; 720 measures the month)
 	@$(NODE) test/bench/main.ts ledger
 
 cluster: node_modules/.installed ## Start the test bed's control plane and print its KUBECONFIG

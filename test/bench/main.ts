@@ -17,7 +17,11 @@ const benches: Readonly<Record<string, () => Promise<void>>> = {
   inspect: inspectCost,
   fetch: fetchRate,
   models: verifyRate,
-  ledger: () => ledgerCost({ hours: Number(process.env["HOURS"] ?? "24") }),
+  ledger: () =>
+    ledgerCost({
+      hours: Number(process.env["HOURS"] ?? "72"),
+      deployments: Number(process.env["DEPLOYMENTS"] ?? "100000"),
+    }),
   outage: async () => {
     await outage(20);
     await outage(120);
