@@ -2,6 +2,7 @@
  * `berth import`: the importer's own engine from a laptop: lists, inspects, copies and commits one model. Exit codes: 0 complete in the
  * store, 1 failed in a way that may pass (run it again: it goes on where it ended), 2 wrong flags, 4 refused until a person acts.
  */
+import { pathToFileURL } from "node:url";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { openStore } from "../adapters/store/open.ts";
 import type { SourceOrigin } from "../plan/model/importrecord.ts";
@@ -114,9 +115,14 @@ function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigi
   const hub = /^hf:\/\/(.+)@([0-9a-f]{40})$/.exec(place.name);
   if (hub)
     return { endpoint: env["HF_ENDPOINT"] ?? "https://huggingface.co", repo: hub[1] ?? "", commit: hub[2] ?? "" };
-  const bucket = /^s3:\/\/([^/]+)/.exec(from)?.[1] ?? "local";
-  const endpoint = env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? "https://s3.amazonaws.com";
-  return { endpoint: from.startsWith("s3://") ? endpoint : "file://", bucket, prefix: place.prefix };
+  const { folder, prefix } = place;
+  if (folder !== undefined) return { endpoint: pathToFileURL(folder).href, bucket: "local", prefix };
+  const bucket = /^s3:\/\/([^/]+)/.exec(from)?.[1] ?? "";
+  return {
+    endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? "https://s3.amazonaws.com",
+    bucket,
+    prefix,
+  };
 }
 
 function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, env: ImportIO["env"]): ObjectStore {

@@ -1,12 +1,11 @@
 /** Where a model is: a folder, a bucket or a hub, as an ObjectSource that counts what is read. */
-import { createHash } from "node:crypto";
-import { open, readdir, stat } from "node:fs/promises";
-import { join, resolve, sep } from "node:path";
+import { realpath, stat } from "node:fs/promises";
 import { proxyFault } from "../adapters/egress/proxy.ts";
 import type { ProxySettings } from "../adapters/egress/proxy.ts";
 import { openHub } from "../adapters/hub/source.ts";
-import type { ObjectSource, SourceObject } from "../ports.ts";
+import type { ObjectSource } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
+import { newFolderSource } from "./foldersource.ts";
 
 export interface Place {
   /** As the user wrote it, the hub's commit added. */
@@ -14,6 +13,8 @@ export interface Place {
   /** Below which the model's files stand; empty or ending in "/". */
   readonly prefix: string;
   readonly source: ObjectSource;
+  /** Its real path, where it is a folder. */
+  readonly folder?: string;
 }
 
 /** As in the importer role. */
@@ -94,49 +95,14 @@ async function openRepository(text: string, env: Environment): Promise<Place> {
 }
 
 async function openFolder(folder: string): Promise<Place> {
-  const root = resolve(folder);
-  const facts = await stat(root).catch(() => undefined);
-  if (!facts?.isDirectory())
+  const root = await realpath(folder).catch(() => undefined);
+  const facts = root === undefined ? undefined : await stat(root);
+  if (root === undefined || !facts?.isDirectory())
     throw new TerminalError(
       "PlaceInvalid",
       `${folder} is no folder: write one that holds a model's files, s3://bucket/prefix or hf://org/name`,
     );
-  return { name: folder, prefix: "", source: folderSource(root) };
-}
-
-function folderSource(root: string): ObjectSource {
-  return {
-    async list() {
-      const entries = await readdir(root, { withFileTypes: true, recursive: true });
-      const paths = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
-      const objects = await Promise.all(paths.map((path) => objectOf(root, path)));
-      return { objects: objects.filter((object) => object !== undefined) };
-    },
-    async read(object, offset, lengthBytes) {
-      const file = await open(join(root, object.key), "r");
-      try {
-        const bytes = Buffer.alloc(lengthBytes);
-        const { bytesRead } = await file.read(bytes, 0, lengthBytes, offset);
-        if (bytesRead !== lengthBytes) throw new TerminalError("SourceChanged", `${object.key} became shorter`);
-        return bytes;
-      } finally {
-        await file.close();
-      }
-    },
-    close: () => undefined,
-  };
-}
-
-/** Links are followed, as hub caches are made of them. */
-async function objectOf(root: string, path: string): Promise<SourceObject | undefined> {
-  const facts = await stat(path).catch(() => undefined);
-  if (!facts?.isFile()) return undefined;
-  const key = path
-    .slice(root.length + 1)
-    .split(sep)
-    .join("/");
-  const etag = createHash("sha256").update(`${facts.size} ${facts.mtimeMs}`).digest("hex");
-  return { key, sizeBytes: facts.size, etag };
+  return { name: folder, prefix: "", source: newFolderSource(root), folder: root };
 }
 
 export interface Reads {

@@ -44,6 +44,7 @@ export function listOf({ models }: Inventory): ListedRevision[] {
 
 function sourceText(source: SourceOrigin | undefined): string {
   if (!source) return "";
+  if (source.endpoint.startsWith("file:")) return source.endpoint;
   return "repo" in source ? `${source.repo}@${source.commit.slice(0, 12)}` : `${source.bucket}/${source.prefix}`;
 }
 
