@@ -166,6 +166,10 @@ export const modelReasons = {
   Inspecting: ["Configuration and tensor headers are being read.", WAIT],
   Copying: ["The files are being copied to the store.", "Wait; status.progress tells bytes and the time left."],
   Resumed: ["An import went on where an earlier attempt had ended.", NOTHING],
+  ChecksumsUnknown: [
+    "The source refuses to say what checksums it states of a file; its bytes are hashed, but compared with nothing of its own.",
+    "Let the credentials ask for the object's head (s3:GetObject), or put a SHA256SUMS beside the model.",
+  ],
   NewRevision: [
     "The source changed: a new revision stands beside the old one, which its deployments keep.",
     "Nothing; a deployment takes it when one of its template's fields changes.",

@@ -75,7 +75,7 @@ export function newBar(
     drawn = true;
   };
   return {
-    observer: newObserver(course, now, draw),
+    observer: newObserver(course, now, draw, (words) => write(`${terminal && drawn ? "\n" : ""}${words}\n`)),
     end() {
       if (terminal && drawn) write("\n");
       drawn = false;
@@ -87,7 +87,9 @@ function newObserver(
   course: Course & { copyingSince?: number },
   now: () => number,
   draw: (force?: boolean) => void,
+  say: (words: string) => void,
 ): ImportObserver {
+  let isUnstated = false;
   return {
     listed(listing) {
       Object.assign(course, { totalBytes: listing.sizeBytes, allFiles: listing.files.length, phase: "inspecting" });
@@ -111,6 +113,11 @@ function newObserver(
     },
     going: () => undefined,
     committing: () => draw(true),
+    unstated(path, because) {
+      if (!isUnstated)
+        say(`what comes of ${path.slice(0, 200)} is compared with no checksum of the source's own: ${because}`);
+      isUnstated = true;
+    },
     partRetried: () => void course.retries++,
   };
 }

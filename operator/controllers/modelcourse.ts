@@ -87,9 +87,10 @@ export function follow(deps: CourseDeps, writer: StatusWriter, endpoint: string)
   return { observer: newObserver(course, writer, deps.metrics, teller.soon), stop: teller.stop };
 }
 
-/** The two turns of an import that people are told of, each one once. */
+/** The turns of an import that people are told of, each one once. */
 function newTurns(course: Course, writer: StatusWriter, soon: () => void) {
   let hasResumed = false;
+  let isUnstated = false;
   return {
     begin(reused = { files: 0, bytes: 0 }): void {
       if (course.phase !== "Inspecting") return;
@@ -101,6 +102,14 @@ function newTurns(course: Course, writer: StatusWriter, soon: () => void) {
       if (hasResumed) return;
       hasResumed = true;
       writer.tell("Resumed", "going on where an earlier attempt ended: what it brought is not copied again");
+    },
+    unstated(path: string, because: string): void {
+      if (isUnstated) return;
+      isUnstated = true;
+      writer.tell(
+        "ChecksumsUnknown",
+        `what comes of ${path.slice(0, 200)} is compared with no checksum of the source's own: ${because}`,
+      );
     },
   };
 }
@@ -141,6 +150,7 @@ function newObserver(
       course.going = choice;
     },
     committing: () => void (course.phase = "Committing"),
+    unstated: turns.unstated,
     partRetried: () => metrics.partsRetried.inc(),
   };
 }

@@ -32,6 +32,8 @@ export interface CopyJob {
   /** Called after each part that is in the store; `copied` is false for those that an earlier attempt had brought. */
   readonly onBytes: (bytes: number, copied: boolean) => void;
   readonly onFile: () => void;
+  /** The source refuses to say what it states of a file. */
+  readonly onUnstated: (path: string, because: string) => void;
 }
 
 /** Copies what is not there yet and returns the record of every file, in the order of `files`. */

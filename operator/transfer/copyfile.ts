@@ -33,6 +33,8 @@ export interface FileCopy {
   /** For large files alone: the bytes of a small one are in memory, and its key is taken on a condition that no copy knows everywhere. */
   readonly serverCopy?: ServerCopy | undefined;
   readonly onBytes: (bytes: number, copied: boolean) => void;
+  /** The source refuses to say what it states of the file. */
+  readonly onUnstated: (path: string, because: string) => void;
 }
 
 interface Checksums {
@@ -111,15 +113,16 @@ async function checksumsOf({ hashes }: FileCopy, bytes: Uint8Array): Promise<Che
   return { sha256, crc32: sum };
 }
 
-/** What the source's own metadata states; a source that refuses to tell states nothing. */
-async function statedOf({ source, retry }: FileCopy, file: ModelFile): Promise<StatedChecksums> {
+/** What the source's own metadata states; of one that refuses to tell nothing is known, which people are told. */
+async function statedOf({ source, retry, onUnstated }: FileCopy, file: ModelFile): Promise<StatedChecksums> {
   const { stated } = source;
   if (!stated) return {};
   return withRetries(retry, () =>
     inTime(retry, { what: `what is stated of ${file.path}`, lengthBytes: 0 }, (signal) => stated(file, signal)),
   ).catch((error: unknown) => {
-    if (error instanceof TerminalError) return {};
-    throw error;
+    if (!(error instanceof TerminalError)) throw error;
+    onUnstated(file.path, error.message);
+    return {};
   });
 }
 

@@ -128,6 +128,13 @@ async function copyOrFull(copy: Parameters<typeof copyFiles>[0]): Promise<FileRe
   }
 }
 
+/** What an observer hears of files on their way. */
+const told = (observer: ImportObserver) => ({
+  onBytes: observer.bytes.bind(observer),
+  onFile: observer.file.bind(observer),
+  onUnstated: observer.unstated.bind(observer),
+});
+
 /** Copies what no earlier revision holds; the others are pointed at. */
 async function copyRevision(
   job: CopyJob,
@@ -157,8 +164,7 @@ async function copyRevision(
     retry,
     places: places.share(),
     serverCopy: way.serverCopy,
-    onBytes: observer.bytes.bind(observer),
-    onFile: observer.file.bind(observer),
+    ...told(observer),
   });
   const copied = new Map(records.map(({ path, key }) => [path, key]));
   const [other] = await othersThanInspected({ ...job, retry }, listing.files, copied, "isBrought");

@@ -227,6 +227,14 @@ test("the bar counts what an earlier revision holds, also where that is all", ()
   assert.equal(said.split("\n")[1], "[############################] 100% 2.0 kB of 2.0 kB, 2/2 files, 0 B/s");
 });
 
+test("that a source will not say what it states is said once, on a line of its own", () => {
+  let said = "";
+  const { observer } = newBar((text) => (said += text), { terminal: true, now: () => 0 });
+  observer.listed({ sizeBytes: 2_000, files: [{}, {}] } as unknown as Listing);
+  for (const path of ["a.safetensors", "b.safetensors"]) observer.unstated(path, "it says 400");
+  assert.match(said, /\nwhat comes of a\.safetensors is compared with no checksum of the source's own: it says 400\n$/);
+});
+
 test("the name in the store comes from the place, and is one", () => {
   const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "s3://b/…", "../.."];
   assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "model", "model"]);

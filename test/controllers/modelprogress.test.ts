@@ -86,6 +86,29 @@ test("progress is written at most once in its time, whatever the import is about
   assert.ok(Math.min(...gapsMs) >= progressMs, `gaps of ${gapsMs.join(", ")} ms`);
 });
 
+test("a source that will not say what it states is told of, once", async (t) => {
+  await importerHere(t, bed);
+  const namespace = await newTenantBehind(proxy);
+  // Of smaller files a read says it by the way.
+  const client = bed.s3.client();
+  await uploadFolder(client, "source", "large/", llamaFolder({ weightBytes: 72e6, shards: 2 }));
+  client.destroy();
+  const refused = fault(t, ({ method }) => method === "HEAD", { kind: "status", code: 400 });
+  const path = await putModel(bed, namespace, { endpoint: proxy.url, prefix: "large/" });
+  await untilReason(bed, path, "Imported", 60_000);
+  assert.ok(refused.hits > 0);
+  const events = apiPath("events.k8s.io/v1", "events", { namespace });
+  const told = async () =>
+    (await bed.cluster.admin.list<{ reason: string; note: string }>(events)).items.filter(
+      ({ reason }) => reason === "ChecksumsUnknown",
+    );
+  await eventually(async () => (await told()).length === 1, { what: "an event tells of it" });
+  assert.match(
+    (await told())[0]?.note ?? "",
+    /\.safetensors is compared with no checksum of the source's own: bucket /,
+  );
+});
+
 test("an import that stands still writes nothing", async (t) => {
   await importerHere(t, bed, { progressMs: 50 });
   const namespace = await newTenantBehind(proxy);

@@ -69,6 +69,7 @@ export function newObserver(on: Partial<ImportObserver> = {}): Seen {
     listed: (listing) => on.listed?.(listing),
     inspected: (facts) => on.inspected?.(facts),
     going: (choice) => on.going?.(choice),
+    unstated: (path, because) => on.unstated?.(path, because),
     committing: () => on.committing?.(),
     bytes: (count, copied) => {
       if (copied) seen.copiedBytes += count;

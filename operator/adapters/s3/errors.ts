@@ -67,20 +67,24 @@ export interface S3Place {
   readonly bucket: string;
   /** True for the read of an object that the listing showed. */
   readonly reading?: boolean;
+  /** True for a HEAD, whose refusal has no words. */
+  readonly asksHead?: boolean;
   /** Strings that no message may carry. */
   readonly hidden: readonly string[];
 }
 
 const isThrottled = ({ status }: RawError): boolean => status === 429 || status === 503;
 
+const saidBy = ({ name, message }: RawError, hidden: readonly string[]): string =>
+  quoted(message === name || message === "" ? name : `${name}: ${message}`, hidden);
+
 /** A failed request to a tenant's source, translated. */
 export function sourceError(error: unknown, place: S3Place): TerminalError | RetryError {
   if (error instanceof TerminalError || error instanceof RetryError) return error;
   const raw = rawOf(error);
-  const words = quoted(
-    raw.message === raw.name || raw.message === "" ? raw.name : `${raw.name}: ${raw.message}`,
-    place.hidden,
-  );
+  // An expired token, which a GET would be told of by name.
+  const isWordless = place.asksHead === true && raw.status === 400;
+  const words = isWordless ? "400 to a HEAD, and no more" : saidBy(raw, place.hidden);
   const says = `${place.endpoint} says ${words}`;
   const terminal = (reason: string, message: string): TerminalError => new TerminalError(reason, message);
   const passing = (reason: string, message: string): RetryError =>
@@ -94,7 +98,7 @@ export function sourceError(error: unknown, place: S3Place): TerminalError | Ret
   if (isRedirect) return terminal("EndpointRedirects", `bucket ${place.bucket}: ${says} (HTTP ${String(raw.status)})`);
   // The SDK has learnt the server's time from this very answer, and signs the next request by it.
   if (raw.name === "RequestTimeTooSkewed") return passing("AccessDenied", `bucket ${place.bucket}: ${says}`);
-  if (refusals.has(raw.name) || raw.status === 401 || raw.status === 403) {
+  if (isWordless || refusals.has(raw.name) || raw.status === 401 || raw.status === 403) {
     return terminal("AccessDenied", `bucket ${place.bucket}: ${says}`);
   }
   // Only an object that was listed can vanish or change; elsewhere a 404 has another meaning.
@@ -126,11 +130,11 @@ export function storeError(error: unknown, url: string, hidden: readonly string[
 /** A failed copy inside of the store's service: a refusal stays one however often it is asked, and the bytes can be sent instead. */
 export function copyError(error: unknown, url: string, hidden: readonly string[]): TerminalError | RetryError {
   if (error instanceof TerminalError) return error;
-  const { name, message, status = 0 } = rawOf(error);
+  const raw = rawOf(error);
+  const { status = 0 } = raw;
   const isRefused = status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
   if (!isRefused) return storeError(error, url, hidden);
-  const words = quoted(message === name || message === "" ? name : `${name}: ${message}`, hidden);
-  return new TerminalError("StoreError", `the store says ${words} (HTTP ${String(status)})`);
+  return new TerminalError("StoreError", `the store says ${saidBy(raw, hidden)} (HTTP ${String(status)})`);
 }
 
 /** HTTP status of a raw error of the SDK, if it has one. */

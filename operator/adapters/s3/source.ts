@@ -13,6 +13,7 @@ import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
 import { sourceError, statusOf } from "./errors.ts";
+import type { S3Place } from "./errors.ts";
 import { listPage } from "./listpage.ts";
 import { newRenewal } from "./renewal.ts";
 import { serviceOf } from "./service.ts";
@@ -244,7 +245,7 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
     versions: new Map(),
     pinsVersions: true,
   };
-  const guarded = <T>(place: { readonly reading?: boolean }, work: () => Promise<T>): Promise<T> =>
+  const guarded = <T>(place: Pick<S3Place, "reading" | "asksHead">, work: () => Promise<T>): Promise<T> =>
     renewal.run(work, (error) => sourceError(error, { endpoint, bucket, hidden: renewal.hidden(), ...place }));
   const filled = async (
     object: SourceObject,
@@ -264,7 +265,7 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
       return bytes;
     },
     fill: filled,
-    stated: (object, signal) => guarded({ reading: true }, () => stated(reading, object, signal)),
+    stated: (object, signal) => guarded({ reading: true, asksHead: true }, () => stated(reading, object, signal)),
     service: serviceOf(options),
     originOf: (object) => copyOrigin(reading, object),
     close: () => client.destroy(),

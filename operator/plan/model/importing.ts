@@ -18,6 +18,8 @@ export interface ImportObserver {
   /** How the bytes go; told when copying begins, and again where that changes. */
   going(choice: WayChoice): void;
   committing(): void;
+  /** The source refuses to say what it states of the file: what comes is compared with nothing of its own. */
+  unstated(path: string, because: string): void;
   /** A part of a file (a small file is one) could not be read or stored now, and is tried again. */
   partRetried(): void;
 }
