@@ -1,6 +1,7 @@
 /** What the importer writes into a Model's metadata: its finalizer, and the end of annotations that asked for something. */
 import { annotations, fieldManagers, finalizers } from "../api/keys.ts";
-import type { KubeWriter, Resource } from "../ports.ts";
+import type { KubeReader, KubeWriter, Resource } from "../ports.ts";
+import { ConflictError } from "../runtime/errors.ts";
 import type { AnyModel } from "./modelstatus.ts";
 
 const manager = { manager: fieldManagers.importer };
@@ -19,17 +20,38 @@ export async function letGo(kube: KubeWriter, resource: Resource<AnyModel>, mode
   await kube.mergePatch(resource, namespace, name, { metadata: { resourceVersion, finalizers: kept } }, manager);
 }
 
-/** Takes the annotations off that asked for a look at the source, or for an import anew once it is complete. */
+/** Words of the annotations that ask for something. */
+export type Asked = Readonly<Record<string, string | undefined>>;
+
+/** What is asked for as the work begins: it answers that, and nothing that comes later. */
+export function askedOf({ metadata }: AnyModel): Asked {
+  const words = metadata.annotations ?? {};
+  return { [annotations.refresh]: words[annotations.refresh], [annotations.reimport]: words[annotations.reimport] };
+}
+
+/** Somebody may change the object each time that it was read. */
+const MOST_TRIES = 5;
+
+/** Takes the annotations off that asked for a look at the source, or for an import anew once it is complete, where they say what they said. */
 export async function answer(
-  kube: KubeWriter,
+  kube: KubeReader & KubeWriter,
   resource: Resource<AnyModel>,
   model: AnyModel,
-  isImported: boolean,
+  { asked, isImported }: { readonly asked: Asked; readonly isImported: boolean },
 ): Promise<void> {
-  const { namespace, name, annotations: before = {} } = model.metadata;
-  const asked = [annotations.refresh, ...(isImported ? [annotations.reimport] : [])];
-  const answered = asked.filter((key) => before[key] !== undefined);
-  if (answered.length === 0) return;
-  const body = { metadata: { annotations: Object.fromEntries(answered.map((key) => [key, null])) } };
-  await kube.mergePatch(resource, namespace, name, body, manager);
+  const keys = [annotations.refresh, ...(isImported ? [annotations.reimport] : [])];
+  let seen: AnyModel | undefined = model;
+  for (let tries = 1; seen && seen.metadata.uid === model.metadata.uid; tries++) {
+    const { namespace, name, resourceVersion, annotations: words = {} }: AnyModel["metadata"] = seen.metadata;
+    const answered = keys.filter((key) => words[key] !== undefined && words[key] === asked[key]);
+    if (answered.length === 0) return;
+    const body = { metadata: { resourceVersion, annotations: Object.fromEntries(answered.map((key) => [key, null])) } };
+    try {
+      await kube.mergePatch(resource, namespace, name, body, manager);
+      return;
+    } catch (error) {
+      if (!(error instanceof ConflictError) || tries === MOST_TRIES) throw error;
+    }
+    seen = await kube.read(resource, namespace, name);
+  }
 }
