@@ -9,6 +9,7 @@ import { sinkConfigs, type SinkConfig } from "./api/sinks.ts";
 import { newFocusTarget } from "./controllers/focussink.ts";
 import { newSinkMetrics } from "./controllers/sinkmetrics.ts";
 import { newSink, type Sink } from "./controllers/sinks.ts";
+import type { SealedWindows } from "./controllers/vouched.ts";
 import { BATCH_CONTENT_TYPE, batchBody, jsonLines } from "./plan/sinks/events.ts";
 import { focusCsv, type Charge } from "./plan/rating/focus.ts";
 import { parsePriceList } from "./plan/rating/pricelist.ts";
@@ -73,25 +74,29 @@ export function priceListIn(file: string): () => Promise<PriceList> {
 
 export interface SinkPlaces {
   readonly ledger: Ledger;
+  /** What of the ledger is delivered. */
+  readonly windows: SealedWindows;
   readonly configs: readonly SinkConfig[];
   readonly priceListFile: string | undefined;
 }
 
 export function openSinks(
   { clock, log, metrics }: Pick<Base, "clock" | "log"> & { readonly metrics: Pick<Base["metrics"], "registry"> },
-  { ledger, configs, priceListFile }: SinkPlaces,
+  { ledger, windows, configs, priceListFile }: SinkPlaces,
 ): Sink[] {
   const series = newSinkMetrics(metrics.registry);
   const prices = priceListIn(priceListFile ?? "");
   return configs.map((config) => {
     const { name, startAt } = config;
-    const target = config.type === "focus" ? focusTarget(config, ledger, prices) : openSink(config, eventForms, clock);
+    const target =
+      config.type === "focus" ? focusTarget(config, { ledger, windows }, prices) : openSink(config, eventForms, clock);
     return newSink({
       name,
       batchSize: batchSizeOf(config),
       startAt,
       target,
       ledger,
+      windows,
       clock,
       metrics: series,
       log: log.child({ controller: "sink" }),
@@ -110,11 +115,11 @@ function batchSizeOf(config: SinkConfig): number {
 
 function focusTarget(
   config: Extract<SinkConfig, { readonly type: "focus" }>,
-  ledger: Ledger,
+  books: Pick<SinkPlaces, "ledger" | "windows">,
   prices: () => Promise<PriceList>,
 ): SinkTarget<UsageRecord> {
   const { name, version, provider, region } = config;
   const parties = { provider, ...(region === undefined ? {} : { regionId: region }) };
   const csvOf = (charges: readonly Charge[]): string => focusCsv(version, charges, parties);
-  return newFocusTarget({ name, ledger, prices, folder: openFolder(config), csvOf });
+  return newFocusTarget({ name, ...books, prices, folder: openFolder(config), csvOf });
 }

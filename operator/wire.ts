@@ -22,8 +22,10 @@ import { newLedgerHealth, UNCONDITIONAL, type LedgerHealth } from "./controllers
 import { newLedgerMetrics, type LedgerMetrics } from "./controllers/ledgermetrics.ts";
 import type { Ledger } from "./ports.ts";
 import { startMissed } from "./controllers/missed.ts";
+import { newHeadKeeper } from "./controllers/clusterhead.ts";
 import { newFirstLook } from "./controllers/firstlook.ts";
 import { tellOfSkew } from "./controllers/clockskew.ts";
+import { newVouchedWindows } from "./controllers/vouched.ts";
 import { newSealedNote } from "./controllers/watermark.ts";
 import { newUnproven } from "./controllers/unproven.ts";
 import { listen } from "./listeners.ts";
@@ -71,7 +73,8 @@ export async function startOperator(
   const health = newLedgerHealth({ ...base, url: config.ledger.url });
   const seals = sealer(base, caches, config, { ...books, metrics: bookMetrics, health }, seen);
   const { priceListFile } = config;
-  const sinks = openSinks(base, { ledger, configs: await listedSinks(config), priceListFile });
+  const windows = newVouchedWindows(ledger, newHeadKeeper({ kube, namespace: config.namespace }).read);
+  const sinks = openSinks(base, { ledger, windows, configs: await listedSinks(config), priceListFile });
   const silence = await listen(base, config, reflectors, {
     port: config.usagePort,
     app: usageApp(base, caches, config, books),

@@ -63,6 +63,8 @@ export const annotations = {
   ledgerSealedThrough: "berth.dev/ledger-sealed-through",
   /** On the same: key and SHA-256 of manifests that were about to be put, one a line, the newest first. */
   ledgerAnnounced: "berth.dev/ledger-announced",
+  /** On the same: key and SHA-256 of the manifest that was the newest when a ledger was taken as it is; absent where it began empty. */
+  ledgerAdopted: "berth.dev/ledger-adopted",
   /** On the Lease berth-ledger-closings: a pool's UID, a point and the digest of a closing object that was about to be put. */
   closingOf: "closing.berth.dev/",
 } as const;

@@ -23,6 +23,8 @@ export interface FoundHead extends KeptHead {
    * which knows something else, dies there: either may be in the ledger in the end.
    */
   readonly announced: readonly KeptManifest[];
+  /** The newest one of a ledger that was taken as it is: nobody asks how it and those before it hang together. */
+  readonly adopted?: KeptManifest;
 }
 
 export interface HeadKeeper {
@@ -32,6 +34,8 @@ export interface HeadKeeper {
   announce(manifest: KeptManifest): Promise<void>;
   /** Throws RetryError where another process wrote one since read(). */
   write(head: KeptHead): Promise<void>;
+  /** As write(), of a ledger that is taken as it is. */
+  adopt(head: KeptHead): Promise<void>;
 }
 
 export const HEAD_LEASE = "berth-ledger-head";
@@ -48,11 +52,17 @@ export function keptHeadOf(object: KubeObject | undefined): FoundHead | undefine
   const found = object?.metadata.annotations ?? {};
   const [key, sha256] = [found[annotations.ledgerHeadKey], found[annotations.ledgerHead]];
   if (!key || !sha256) return undefined;
-  return { key, sha256, windowEnd: found[annotations.ledgerSealedThrough] ?? "", announced: announcedOf(object) };
+  const [adopted] = manifestsIn(object, annotations.ledgerAdopted);
+  const windowEnd = found[annotations.ledgerSealedThrough] ?? "";
+  return { key, sha256, windowEnd, announced: announcedOf(object), ...(adopted && { adopted }) };
 }
 
 function announcedOf(object: KubeObject | undefined): KeptManifest[] {
-  const lines = object?.metadata.annotations?.[annotations.ledgerAnnounced]?.split("\n") ?? [];
+  return manifestsIn(object, annotations.ledgerAnnounced);
+}
+
+function manifestsIn(object: KubeObject | undefined, annotation: string): KeptManifest[] {
+  const lines = object?.metadata.annotations?.[annotation]?.split("\n") ?? [];
   return lines.flatMap((line) => {
     const [key, sha256] = line.split(" ");
     return key && sha256 ? [{ key, sha256 }] : [];
@@ -80,6 +90,18 @@ export function newHeadKeeper(deps: HeadKeeperDeps): HeadKeeper {
   const annotate = async (changed: Annotations): Promise<void> => {
     version = await annotated(deps, changed, version);
   };
+  const keep = async ({ key, sha256, windowEnd }: KeptHead, more: Annotations = {}): Promise<void> => {
+    // What lies at the head or before it is not asked for any more.
+    const left = announced.filter((one) => one.key > key);
+    await annotate({
+      [annotations.ledgerHeadKey]: key,
+      [annotations.ledgerHead]: sha256,
+      [annotations.ledgerSealedThrough]: windowEnd,
+      [annotations.ledgerAnnounced]: textOf(left),
+      ...more,
+    });
+    announced = left;
+  };
   return {
     async read() {
       const found = await kube.read(headLeases, namespace, HEAD_LEASE);
@@ -93,17 +115,8 @@ export function newHeadKeeper(deps: HeadKeeperDeps): HeadKeeper {
       await annotate({ [annotations.ledgerAnnounced]: textOf(next) });
       announced = next;
     },
-    async write({ key, sha256, windowEnd }) {
-      // What lies at the head or before it is not asked for any more.
-      const left = announced.filter((one) => one.key > key);
-      await annotate({
-        [annotations.ledgerHeadKey]: key,
-        [annotations.ledgerHead]: sha256,
-        [annotations.ledgerSealedThrough]: windowEnd,
-        [annotations.ledgerAnnounced]: textOf(left),
-      });
-      announced = left;
-    },
+    write: (head) => keep(head),
+    adopt: (head) => keep(head, { [annotations.ledgerAdopted]: textOf([head]) }),
   };
 }
 

@@ -12,10 +12,12 @@ import { focusFileKey, pricesKey } from "../plan/sinks/keys.ts";
 import type { Ledger, SinkTarget } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
 import { newRatingBook } from "./ratingbook.ts";
+import type { SealedWindows } from "./vouched.ts";
 
 export interface FocusSinkDeps {
   readonly name: string;
   readonly ledger: Ledger;
+  readonly windows: SealedWindows;
   /** The same object while its text is the same. Throws RetryError with what is wrong with it. */
   readonly prices: () => Promise<PriceList>;
   readonly folder: Pick<Ledger, "putOnce" | "get">;
@@ -23,7 +25,7 @@ export interface FocusSinkDeps {
 }
 
 export function newFocusTarget(deps: FocusSinkDeps): SinkTarget<UsageRecord> {
-  const rate = newRatingBook(deps.ledger);
+  const rate = newRatingBook(deps.windows);
   return {
     async deliver(records, window) {
       const list = await deps.prices();

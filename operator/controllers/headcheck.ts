@@ -5,7 +5,7 @@ import { instantOfSeconds, signatureKeyOf } from "../plan/metering/windows.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { HEAD_LEASE } from "./clusterhead.ts";
-import type { FoundHead } from "./clusterhead.ts";
+import type { FoundHead, KeptHead } from "./clusterhead.ts";
 import { headAt, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { SealerDeps } from "./sealer.ts";
@@ -57,14 +57,14 @@ function isSame(a: FoundHead | undefined, b: FoundHead | undefined): boolean {
 }
 
 async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: Knowledge): Promise<Head | undefined> {
-  const { ledger, log } = deps;
+  const { headKeeper, ledger, log } = deps;
   if (!kept) {
     if (!head) return undefined;
     log.warn(
       { key: head.key, sha256: head.sha256 },
       "no head is kept in the cluster yet: the ledger is taken as it is",
     );
-    await keepHead(deps, head);
+    await headKeeper?.adopt(keptHead(head));
     return head;
   }
   if (head?.key === kept.key && head.sha256 === kept.sha256) return head;
@@ -94,8 +94,12 @@ async function isOurs(deps: SealerDeps, head: Head, knowledge: Knowledge): Promi
 }
 
 /** After each sealed window, before anything of it is forgotten. */
-export async function keepHead({ headKeeper }: SealerDeps, { key, sha256, end }: Head): Promise<void> {
-  await headKeeper?.write({ key, sha256, windowEnd: instantOfSeconds(end) });
+export async function keepHead({ headKeeper }: SealerDeps, head: Head): Promise<void> {
+  await headKeeper?.write(keptHead(head));
+}
+
+function keptHead({ key, sha256, end }: Head): KeptHead {
+  return { key, sha256, windowEnd: instantOfSeconds(end) };
 }
 
 function foreign(key: string, what: string): TerminalError {

@@ -10,9 +10,9 @@ import { chargesOf } from "../plan/rating/focus.ts";
 import type { Charge } from "../plan/rating/focus.ts";
 import { freshRating, fromMonth, rateWindow } from "../plan/rating/rate.ts";
 import type { RatingState } from "../plan/rating/rate.ts";
-import type { Ledger, SinkWindow } from "../ports.ts";
+import type { SinkWindow } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
-import { readSealed, sealedKeys } from "./ledgerreads.ts";
+import type { SealedWindows } from "./vouched.ts";
 
 /** Charges of one window's records. Throws RetryError where a SKU has no price: an hour is never taken as free. */
 export type RatingBook = (
@@ -31,7 +31,7 @@ interface Folded {
 /** A session with a minimum lasts a day at most (api/pricelist.ts), so it began no earlier than that before the month. */
 const longestMinimumSeconds = 86_400;
 
-export function newRatingBook(ledger: Ledger): RatingBook {
+export function newRatingBook(windows: SealedWindows): RatingBook {
   let folded: Folded | undefined;
   async function stateBefore(
     records: readonly UsageRecord[],
@@ -44,8 +44,8 @@ export function newRatingBook(ledger: Ledger): RatingBook {
     if (goesOn && folded && folded.through === window.previousEnd) return folded.state;
     const from = goesOn && folded ? folded.through : periodOf(oldest, "month").start - longestMinimumSeconds;
     let state = goesOn && folded ? folded.state : freshRating;
-    for (const key of await sealedKeys(ledger, from, window.start)) {
-      state = rateWindow(state, (await readSealed(ledger, key)).records, list).state;
+    for (const key of await windows.keys(from, window.start)) {
+      state = rateWindow(state, (await windows.read(key)).records, list).state;
     }
     return state;
   }

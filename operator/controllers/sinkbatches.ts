@@ -9,6 +9,7 @@ import { RetryError } from "../runtime/errors.ts";
 import type { ReadWindow } from "./ledgerreads.ts";
 import type { SinkMetrics } from "./sinkmetrics.ts";
 import type { Others } from "./sinkothers.ts";
+import type { SealedWindows } from "./vouched.ts";
 
 export interface SinkDeps {
   readonly name: string;
@@ -17,6 +18,8 @@ export interface SinkDeps {
   readonly batchSize: number;
   readonly target: SinkTarget<UsageRecord>;
   readonly ledger: Ledger;
+  /** What is delivered. */
+  readonly windows: SealedWindows;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: SinkMetrics;

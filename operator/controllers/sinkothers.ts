@@ -1,8 +1,8 @@
 /** Records beside a batch that is refused as a whole: whether the sink takes any of them tells a wrong batch from a broken sink. */
 import type { UsageRecord } from "../api/ledger.ts";
-import type { Ledger, SinkWindow } from "../ports.ts";
-import { readSealed } from "./ledgerreads.ts";
+import type { SinkWindow } from "../ports.ts";
 import type { ReadWindow } from "./ledgerreads.ts";
+import type { SealedWindows } from "./vouched.ts";
 
 export interface Other {
   readonly record: UsageRecord;
@@ -20,7 +20,7 @@ const mostWindows = 24;
  * other accounts first: an account that the receiver does not know is the likeliest cause.
  */
 export function othersIn(
-  ledger: Ledger,
+  windows: SealedWindows,
   first: ReadWindow,
   { later, windowOf }: { readonly later: readonly string[]; readonly windowOf: (sealed: ReadWindow) => SinkWindow },
 ): Others {
@@ -40,7 +40,7 @@ export function othersIn(
     look(first, first.records.slice(last + 1));
     for (const key of sampleOf(later)) {
       if (foreign().length >= mostOthers) break;
-      const sealed = await readSealed(ledger, key);
+      const sealed = await windows.read(key);
       look(sealed, sealed.records);
     }
     const same = [...found.values()].filter(({ record }) => accounts.has(record.account));

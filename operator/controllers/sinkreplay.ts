@@ -5,7 +5,6 @@ import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { ackKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { readSealed, sealedKeys } from "./ledgerreads.ts";
 import { deliverBatch, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
@@ -63,11 +62,11 @@ async function again(
 ): Promise<number> {
   const { ledger, batchSize } = deps;
   let windows = 0;
-  const keys = await sealedKeys(ledger, secondsOf(request.from), secondsOf(request.to));
+  const keys = await deps.windows.keys(secondsOf(request.from), secondsOf(request.to));
   for (const [place, key] of keys.entries()) {
     if (await over()) return windows;
-    const sealed = await readSealed(ledger, key);
-    const others = othersIn(ledger, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
+    const sealed = await deps.windows.read(key);
+    const others = othersIn(deps.windows, sealed, { later: keys.slice(place + 1), windowOf: sinkWindowOf });
     const { records } = sealed;
     const window = sinkWindowOf(sealed);
     const areKnown = (await ledger.get(ackKey(deps.name, key))) !== undefined;
@@ -113,7 +112,7 @@ async function retry(deps: SinkDeps, { from, to, records: named }: SinkReplay, o
       );
       continue;
     }
-    const sealed = await readSealed(ledger, key);
+    const sealed = await deps.windows.read(key);
     const wanted = new Set(set.map(({ recordId }) => recordId));
     const batch = sealed.records.filter(({ id }) => wanted.has(id));
     const window = sinkWindowOf(sealed);

@@ -6,11 +6,10 @@ import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { ackKey, acksPrefix, partKey, quarantineKey, quarantinePrefix, rangeOfPartKey } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { readSealed, sealedKeys } from "./ledgerreads.ts";
+import { sealedKeys } from "./ledgerreads.ts";
 import { deliverBatch, newSender, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { OwedWindow, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
-import type { Others } from "./sinkothers.ts";
 import { replay } from "./sinkreplay.ts";
 
 export interface Sink {
@@ -86,20 +85,20 @@ function newDelivery(deps: SinkDeps) {
     async pass(ended: () => boolean): Promise<number> {
       let windows = 0;
       firstLook = Math.min(firstLook, nowSeconds());
-      const keys = await owed();
+      const waiting = await owed();
       // Its begin until it is read, so that a window which cannot be read shows.
-      oldestOwedEnd = startOfManifestKey(keys[0] ?? "");
+      oldestOwedEnd = startOfManifestKey(waiting[0] ?? "");
+      const keys = await vouchedOf(deps, waiting);
       for (const [at, key] of keys.entries()) {
         if (ended()) break;
-        const sealed = await readSealed(ledger, key);
+        const sealed = await deps.windows.read(key);
         oldestOwedEnd = sealed.window.end;
-        const others = othersIn(ledger, sealed, { later: keys.slice(at + 1), windowOf: sinkWindowOf });
-        await deliverWindow(deps, send, { key, sealed, others });
+        await deliverWindow(deps, send, { key, sealed, later: keys.slice(at + 1) });
         acked.add(ackKey(name, key));
         since = sealed.window.start;
         windows += 1;
       }
-      if (!ended()) oldestOwedEnd = undefined;
+      if (!ended()) oldestOwedEnd = startOfManifestKey(waiting[keys.length] ?? "");
       // After what is owed, so that the lag is known while a broken sink holds up both.
       return windows + (await replays(ended));
     },
@@ -108,6 +107,13 @@ function newDelivery(deps: SinkDeps) {
       return Math.max(0, nowSeconds() - (oldestOwedEnd ?? (listed ? Infinity : firstLook)));
     },
   };
+}
+
+/** The first of them: what is newer than the head that the cluster keeps is not known to be ours yet. */
+async function vouchedOf({ windows }: SinkDeps, waiting: readonly string[]): Promise<readonly string[]> {
+  const begin = startOfManifestKey(waiting[0] ?? "");
+  const ours = new Set(begin === undefined ? [] : await windows.keys(begin, Infinity));
+  return waiting.filter((key) => ours.has(key));
 }
 
 /** Replays back off by themselves: one that fails must not slow down what is owed. */
@@ -134,11 +140,12 @@ function newReplays(deps: SinkDeps, send: Send): (ended: () => boolean) => Promi
 async function deliverWindow(
   deps: SinkDeps,
   send: Send,
-  { key, sealed, others }: OwedWindow & { readonly others: Others },
+  { key, sealed, later }: OwedWindow & { readonly later: readonly string[] },
 ): Promise<void> {
   const { ledger, name, batchSize } = deps;
   const { records, sha256 } = sealed;
   const window = sinkWindowOf(sealed);
+  const others = othersIn(deps.windows, sealed, { later, windowOf: sinkWindowOf });
   const done = (await ledger.list(ackKey(name, key).replace(/done\.json$/, ""))).flatMap(
     (one) => rangeOfPartKey(one) ?? [],
   );

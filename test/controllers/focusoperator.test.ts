@@ -16,6 +16,7 @@ import { startOperator } from "../../operator/wire.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { ownCluster } from "../cluster/session.ts";
 import { aPriceList, aRecord } from "../plan/rating/samples.ts";
+import { keepAsHead } from "./keptas.ts";
 import { sealRecords } from "./sealrecords.ts";
 
 const files = [10, 11].map((hour) => `period=2026-11/dt=2026-11-21/hr=${String(hour)}0000.csv`);
@@ -51,7 +52,9 @@ test("the operator writes a FOCUS file a window, goes on after a restart, and a 
   for (const hour of [10, 11]) {
     const record = aRecord({ hour, billable: 7200 });
     const start = secondsOf(record.windowStart);
-    previous = await sealRecords(ledger, { start, end: start + 3600 }, [record], previous);
+    const window = { start, end: start + 3600 };
+    previous = await sealRecords(ledger, window, [record], previous);
+    await keepAsHead(t, cluster, window, previous);
     const operator = await startOperator(operatorConfig(flags, {}), {});
     const what = `the window of ${String(hour)}:00 is acknowledged`;
     const acked = async (): Promise<boolean> => (await ledger.list("sinks/focus/acks/")).length === hour - 9;

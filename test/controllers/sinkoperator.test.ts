@@ -13,6 +13,7 @@ import { startOperator } from "../../operator/wire.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { ownCluster } from "../cluster/session.ts";
 import { aRecord } from "../plan/rating/samples.ts";
+import { keepAsHead } from "./keptas.ts";
 import { receiver } from "./sinkbed.ts";
 import { sealRecords } from "./sealrecords.ts";
 
@@ -43,6 +44,7 @@ test("the operator delivers what its ledger holds, and remembers it over a resta
     const start = secondsOf(aRecord({ hour }).windowStart);
     const window = { start, end: start + 3600 };
     previous = await sealRecords(ledger, window, [aRecord({ hour })], previous);
+    await keepAsHead(t, cluster, window, previous);
     const operator = await startOperator(operatorConfig(flags, {}), {});
     const what = `the window of ${String(hour)}:00 is acknowledged`;
     await eventually(async () => (await ledger.list("sinks/meter/acks/")).length === hour - 9, {

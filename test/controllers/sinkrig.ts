@@ -13,6 +13,7 @@ import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger, Log } from "../../operator/ports.ts";
 import { openSinks } from "../../operator/sinks.ts";
 import type { Sink } from "../../operator/controllers/sinks.ts";
+import { windowsAsTheyLie } from "../../operator/controllers/vouched.ts";
 import { aRecord } from "../plan/rating/samples.ts";
 import { newManualClock } from "../runtime/manualclock.ts";
 import { sealRecords } from "./sealrecords.ts";
@@ -44,7 +45,12 @@ export async function sealHour(ledger: Ledger, hour: number, given?: readonly Us
   await sealRecords(ledger, { start, end: start + 3600 }, records, previous);
 }
 
-export function sinkOn(ledger: Ledger, given: Readonly<Record<string, unknown>>, priceListFile?: string) {
+export function sinkOn(
+  ledger: Ledger,
+  given: Readonly<Record<string, unknown>>,
+  priceListFile?: string,
+  windows = windowsAsTheyLie(ledger),
+) {
   const config = sinkConfig.parse({
     name: "billing",
     ...(given["type"] === "cloudevents" || given["type"] === "webhook" ? { plainHttp: true, timeoutSeconds: 1 } : {}),
@@ -53,6 +59,9 @@ export function sinkOn(ledger: Ledger, given: Readonly<Record<string, unknown>>,
   });
   const clock = newManualClock(Date.parse("2026-11-21T13:00:00Z"));
   const registry = new Registry();
-  const [sink] = openSinks({ clock, log, metrics: { registry } }, { ledger, configs: [config], priceListFile });
+  const [sink] = openSinks(
+    { clock, log, metrics: { registry } },
+    { ledger, windows, configs: [config], priceListFile },
+  );
   return { sink: sink as Sink, registry, clock };
 }
