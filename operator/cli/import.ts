@@ -2,6 +2,7 @@
  * `berth import`: the importer's own engine from a laptop: lists, inspects, copies and commits one model. Exit codes: 0 complete in the
  * store, 1 failed in a way that may pass (run it again: it goes on where it ended), 2 wrong flags, 4 refused until a person acts.
  */
+import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { openStore } from "../adapters/store/open.ts";
@@ -96,15 +97,13 @@ function sizeOf(text: string): number {
   throw new InvalidArgumentError("Write a number of GiB.");
 }
 
-/** From `s3://bucket/models/Llama 3/` comes `Llama-3`. */
+/** From `s3://bucket/models/Llama 3/` comes `Llama-3`; a repository's name may have its revision behind it. */
 export function defaultName(place: string): string {
-  const last =
-    place
-      .replace(/\/+$/, "")
-      .split(/[/@]/)
-      .at(place.includes("@") ? -2 : -1) ?? "";
+  const whole = /^(s3|hf):\/\//.test(place)
+    ? place.replace(/^(hf:.*)@[^/]*$/, "$1")
+    : resolve(place.replace(/^file:\/\//, ""));
   return (
-    last
+    basename(whole)
       .replace(/[^\w.-]+/g, "-")
       .replace(/^[^A-Za-z0-9]+/, "")
       .slice(0, 63) || "model"

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
@@ -236,8 +236,17 @@ test("that a source will not say what it states is said once, on a line of its o
 });
 
 test("the name in the store comes from the place, and is one", () => {
-  const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "s3://b/…", "../.."];
-  assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "model", "model"]);
+  const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "hf://org/Qwen-3", "s3://b/…"];
+  assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "Qwen-3", "model"]);
+  const at = [
+    "/data/me@host/llama",
+    "s3://b/team@v1/llama",
+    "s3://b/team@v1/mistral",
+    "/data/llama@v1",
+    "file:///a@b/x",
+  ];
+  assert.deepEqual(at.map(defaultName), ["llama", "llama", "mistral", "llama-v1", "x"]);
+  assert.deepEqual([".", "../x/."].map(defaultName), [basename(process.cwd()), "x"]);
 });
 
 test("with --server-side-copy the service of both buckets copies, and the closing lines say so", async () => {
