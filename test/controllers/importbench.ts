@@ -4,6 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { openSync } from "node:fs";
 import { join } from "node:path";
+import { after } from "node:test";
 import { startImporter } from "../../operator/importer.ts";
 import type { Importer, ImporterSettings } from "../../operator/importer.ts";
 import { newBase } from "../../operator/process.ts";
@@ -14,10 +15,14 @@ import type { ObjectStore } from "../../operator/ports.ts";
 import { apiPath } from "../cluster/client.ts";
 import type { ControlPlane } from "../cluster/controlplane.ts";
 import { eventually } from "../cluster/eventually.ts";
+import { startFaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { ownCluster } from "../cluster/session.ts";
 import { bind, grant, serviceAccountIdentity } from "../cluster/users.ts";
+import { llamaFolder } from "../models/llama.ts";
+import { uploadFolder } from "../models/upload.ts";
 
 export const operatorNamespace = "berth-system";
 const group = "berth.dev/v1alpha1";
@@ -44,6 +49,15 @@ export interface Bed {
 }
 
 type After = { after(run: () => unknown): void };
+
+/** The time of a whole test file: what is handed in is undone after its last test, the latest first. Call it at the top of the file. */
+export function fileScope(): After {
+  const undo: (() => unknown)[] = [];
+  after(async () => {
+    for (const run of undo) await run();
+  });
+  return { after: (run) => void undo.unshift(run) };
+}
 
 /** Everything but an importer. The bucket `source` is there and empty. */
 export async function newBed(t: After, storeUrl = "s3://store/platform"): Promise<Bed> {
@@ -73,6 +87,23 @@ export async function newBed(t: After, storeUrl = "s3://store/platform"): Promis
   const store = openStore({ url: storeUrl, endpoint, region, credentials: { accessKeyId, secretAccessKey } });
   t.after(() => store.close());
   return { cluster, s3, storeUrl, store, kubeconfig: cluster.kubeconfigFor(identity) };
+}
+
+/** Puts a real model into the bucket `source`. */
+export async function uploadLlama(
+  bed: Bed,
+  { prefix = "llama/", ...shape }: { prefix?: string; weightBytes?: number; shards?: number } = {},
+): Promise<void> {
+  const client = bed.s3.client();
+  await uploadFolder(client, "source", prefix, llamaFolder(shape));
+  client.destroy();
+}
+
+/** The sources' server behind a proxy that can be told to misbehave; tenantBehind() may be read through it. */
+export async function sourceProxy(t: After, bed: Bed): Promise<FaultProxy> {
+  const proxy = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
+  t.after(() => proxy.close());
+  return proxy;
 }
 
 export type SettingsChange = Partial<ImporterSettings>;
@@ -144,10 +175,10 @@ export async function newTenant(bed: Bed, { bound = true } = {}): Promise<string
   return name;
 }
 
-export async function bindSecrets(bed: Bed, namespace: string): Promise<void> {
+export async function bindSecrets(bed: Bed, namespace: string, name = "berth-importer"): Promise<void> {
   const subject = { kind: "ServiceAccount", name: "berth-importer", namespace: operatorNamespace } as const;
   const role = { kind: "ClusterRole", name: "berth-source-credentials" } as const;
-  await bind(bed.cluster, subject, { name: "berth-importer", namespace, role });
+  await bind(bed.cluster, subject, { name, namespace, role });
 }
 
 export interface SecretChange {
@@ -167,6 +198,17 @@ export async function putSecret(bed: Bed, namespace: string, change: SecretChang
     stringData: change.data ?? { accessKeyId, secretAccessKey },
   });
 }
+
+/** A namespace whose Secret may be sent to the proxy. */
+export async function tenantBehind(bed: Bed, proxy: FaultProxy): Promise<string> {
+  const namespace = await newTenant(bed);
+  await putSecret(bed, namespace, { endpoints: proxy.url });
+  return namespace;
+}
+
+/** A read of weights; `isHeader` tells those of their headers. */
+export const isWeight = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith(".safetensors");
+export const isHeader = ({ headers }: SeenRequest): boolean => headers.range === "bytes=0-65535";
 
 export interface ModelChange {
   readonly name?: string;

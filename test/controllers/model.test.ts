@@ -1,14 +1,16 @@
 import assert from "node:assert/strict";
-import { test, before, after } from "node:test";
+import { test, before } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import type { Model } from "../../operator/api/model.ts";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { llamaFolder } from "../models/llama.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
-import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { filesBelow } from "../models/upload.ts";
 import { RECORD, digestOf, hashesOf, withoutHash } from "../transfer/bench.ts";
 import {
+  bindSecrets,
+  fileScope,
   importerHere,
   modelUntil,
   newBed,
@@ -20,38 +22,19 @@ import {
   putSecret,
   readyOf,
   untilReason,
+  uploadLlama,
 } from "./importbench.ts";
 import type { Bed, RunningImporter } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 let bed: Bed;
 let running: RunningImporter;
 before(async () => {
-  const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
   bed = await newBed(scope);
   running = await importerHere(scope, bed);
-  const client = bed.s3.client();
-  await uploadFolder(client, "source", "llama/", llamaFolder());
-  client.destroy();
+  await uploadLlama(bed);
   await putSecret(bed, operatorNamespace);
-  const importer = { apiGroups: [""], resources: ["secrets"], verbs: ["get"] };
-  await bed.cluster.admin.apply(
-    apiPath("rbac.authorization.k8s.io/v1", "rolebindings", {
-      namespace: operatorNamespace,
-      name: "catalogue-secrets",
-    }),
-    {
-      apiVersion: "rbac.authorization.k8s.io/v1",
-      kind: "RoleBinding",
-      metadata: { name: "catalogue-secrets", namespace: operatorNamespace },
-      roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "berth-source-credentials" },
-      subjects: [{ kind: "ServiceAccount", name: "berth-importer", namespace: operatorNamespace }],
-    },
-  );
-  assert.ok(importer);
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
+  await bindSecrets(bed, operatorNamespace, "catalogue-secrets");
 });
 
 async function namespaceUID(name: string): Promise<string> {
@@ -123,7 +106,7 @@ test("a Model becomes Ready with digest, facts and files, without a needless wri
 test("a changed source is a revision beside the old one; the refresh annotation brings a new look", async (t) => {
   const client = bed.s3.client();
   t.after(() => client.destroy());
-  await uploadFolder(client, "source", "refreshed/", llamaFolder());
+  await uploadLlama(bed, { prefix: "refreshed/" });
   const namespace = await newTenant(bed);
   await putSecret(bed, namespace);
   const path = await putModel(bed, namespace, { prefix: "refreshed" });

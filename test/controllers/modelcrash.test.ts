@@ -1,17 +1,18 @@
 // Imports that are killed, raced, cut off from the API server or from the store: in the end the same bytes and one manifest.
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test, before, after } from "node:test";
+import { test, before } from "node:test";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
-import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { llamaFolder } from "../models/llama.ts";
-import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { filesBelow } from "../models/upload.ts";
 import { RECORD, digestOf, withoutHash } from "../transfer/bench.ts";
 import {
+  fileScope,
   importerHere,
   importerProcess,
+  isWeight,
   modelUntil,
   newBed,
   newTenant,
@@ -19,36 +20,25 @@ import {
   putModel,
   putSecret,
   readyOf,
+  sourceProxy,
+  tenantBehind,
   untilReason,
+  uploadLlama,
 } from "./importbench.ts";
 import type { Bed } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 let bed: Bed;
 /** The source behind a proxy that makes each read of weights take a while. */
 let slow: FaultProxy;
 before(async () => {
-  bed = await newBed({ after: (run: () => unknown) => void cleanups.unshift(run) });
-  const client = bed.s3.client();
-  await uploadFolder(client, "source", "llama/", llamaFolder());
-  client.destroy();
-  slow = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
-  cleanups.unshift(() => slow.close());
-  const isWeight = ({ method, path }: { method: string; path: string }) =>
-    method === "GET" && path.endsWith(".safetensors");
+  bed = await newBed(scope);
+  await uploadLlama(bed);
+  slow = await sourceProxy(scope, bed);
   slow.add({ match: isWeight, fault: { kind: "delay", delayMs: 150 } });
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
 });
 
 const wanted = (): string => digestOf(llamaFolder(), filesBelow(llamaFolder()));
-
-async function slowTenant(): Promise<string> {
-  const namespace = await newTenant(bed);
-  await putSecret(bed, namespace, { endpoints: slow.url });
-  return namespace;
-}
 
 async function folderOf(path: string): Promise<string> {
   const { metadata } = await bed.cluster.admin.get<{ metadata: { uid: string; namespace: string } }>(path);
@@ -75,7 +65,7 @@ test("an importer that is killed again and again finishes in the end, with nothi
   const seed = Number(process.env["BERTH_TEST_SEED"] ?? Date.now() % 1_000_000);
   t.diagnostic(`seed ${String(seed)} (BERTH_TEST_SEED repeats it)`);
   const choose = chooser(seed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const path = await putModel(bed, namespace, { endpoint: slow.url });
   const folder = await folderOf(path);
   for (let round = 0; round < 4; round++) {
@@ -116,7 +106,7 @@ async function copiedBytes(metrics: { metrics(): Promise<string> }): Promise<num
 test("two importers share the work: each model is copied once", async (t) => {
   const one = await importerHere(t, bed);
   const two = await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const names = ["a", "b", "c", "d"];
   const paths = await Promise.all(names.map((name) => putModel(bed, namespace, { name, endpoint: slow.url })));
   for (const path of paths) {
@@ -139,7 +129,7 @@ test("two importers share the work: each model is copied once", async (t) => {
 
 test("kubectl get mdl -w is a progress display", async (t) => {
   await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const watching = bed.cluster.kubectl(["get", "mdl", "-w", "-n", namespace, "--request-timeout=8s"]);
   const path = await putModel(bed, namespace, { endpoint: slow.url });
   const copying = await modelUntil(bed, path, "is being copied", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
@@ -163,7 +153,7 @@ test("kubectl get mdl -w is a progress display", async (t) => {
 
 test("progress is told while it copies, and an importer that lost its Lease stops at once, with no manifest", async (t) => {
   const running = await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   // The read of the last shard is not answered before the Lease is lost: only an importer that stops gives it up.
   const isLast = ({ method, path, headers }: SeenRequest): boolean =>
     method === "GET" && /model-00003-of-\d+\.safetensors$/.test(path) && headers.range !== "bytes=0-65535";
@@ -192,7 +182,7 @@ test("progress is told while it copies, and an importer that lost its Lease stop
 
 test("long listings and inspections are told as such", async (t) => {
   await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const listing = slow.add({
     match: ({ query }) => query.has("list-type"),
     times: 1,
@@ -210,7 +200,7 @@ test("long listings and inspections are told as such", async (t) => {
 
 test("a source that fails for a while is tried again until it works", async (t) => {
   await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const failing = slow.add({ fault: { kind: "status", code: 503, message: "SlowDown" } });
   t.after(() => failing.remove());
   const path = await putModel(bed, namespace, { endpoint: slow.url });
@@ -222,7 +212,7 @@ test("a source that fails for a while is tried again until it works", async (t) 
 
 test("an import survives an API server that goes away in its middle", async (t) => {
   await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const path = await putModel(bed, namespace, { endpoint: slow.url });
   await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
   await bed.cluster.apiserver.restart();
@@ -248,7 +238,7 @@ test("a deletion waits for a store that is away, and says so", async (t) => {
 
 test("deleting a model that is being copied stops the copy and leaves nothing", async (t) => {
   await importerHere(t, bed);
-  const namespace = await slowTenant();
+  const namespace = await tenantBehind(bed, slow);
   const path = await putModel(bed, namespace, { endpoint: slow.url });
   await modelUntil(bed, path, "tells its progress", ({ status }) => (status?.progress?.bytes ?? 0) > 0);
   const folder = await folderOf(path);

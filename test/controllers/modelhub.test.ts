@@ -3,11 +3,12 @@ import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test, type TestContext } from "node:test";
+import { before, test, type TestContext } from "node:test";
 import { COMMIT, TOKEN, startHub, type Faults, type Hub } from "../adapters/hub/hubserver.ts";
 import { apiPath } from "../cluster/client.ts";
 import { tinyModel } from "../models/tiny.ts";
 import {
+  fileScope,
   importerHere,
   modelUntil,
   newBed,
@@ -19,13 +20,12 @@ import {
 } from "./importbench.ts";
 
 const group = "berth.dev/v1alpha1";
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 const faults: Faults = {};
 let bed: Bed;
 let hub: Hub;
 let network: Hub;
 before(async () => {
-  const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
   const folder = mkdtempSync(join(tmpdir(), "hub-"));
   scope.after(() => rmSync(folder, { recursive: true }));
   mkdirSync(join(folder, "original"));
@@ -44,9 +44,6 @@ before(async () => {
   hub = await startHub(played, { folder, repo: "org/tiny", gated: true, redirectTo: elsewhere, faults });
   bed = await newBed(scope);
   await importerHere(scope, bed, { hubEndpoint: hub.url, hubRedirectHosts: [new URL(elsewhere).host] });
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
 });
 
 interface Source {

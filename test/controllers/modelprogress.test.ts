@@ -1,50 +1,40 @@
 // What a Model's status, its events and the metrics tell of an import, and how often, counted on the real API server.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { DeleteObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, HttpFault, SeenRequest } from "../cluster/faultproxy.ts";
-import { llamaFolder } from "../models/llama.ts";
-import { uploadFolder } from "../models/upload.ts";
 import {
+  fileScope,
   importerHere,
+  isHeader,
+  isWeight,
   modelUntil,
   newBed,
   newTenant,
   operatorNamespace,
   putModel,
   putSecret,
+  sourceProxy,
+  tenantBehind,
   untilReason,
+  uploadLlama,
 } from "./importbench.ts";
 import type { Bed } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 let bed: Bed;
 let proxy: FaultProxy;
 before(async () => {
-  bed = await newBed({ after: (run: () => unknown) => void cleanups.unshift(run) });
-  const client = bed.s3.client();
-  await uploadFolder(client, "source", "llama/", llamaFolder());
-  client.destroy();
-  proxy = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
-  cleanups.unshift(() => proxy.close());
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
+  bed = await newBed(scope);
+  await uploadLlama(bed);
+  proxy = await sourceProxy(scope, bed);
 });
 
 const user = `system:serviceaccount:${operatorNamespace}:berth-importer`;
-const isWeight = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith(".safetensors");
 const isConfig = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith("/config.json");
-const isHeader = ({ headers }: SeenRequest): boolean => headers.range === "bytes=0-65535";
-
-async function newTenantBehind(proxied: FaultProxy): Promise<string> {
-  const namespace = await newTenant(bed);
-  await putSecret(bed, namespace, { endpoints: proxied.url });
-  return namespace;
-}
 
 /** Adds a fault for as long as the test runs. */
 function fault(
@@ -72,7 +62,7 @@ async function statusWrites(mark: Awaited<ReturnType<Bed["cluster"]["audit"]["ma
 test("progress is written at most once in its time, whatever the import is about; beginning and end at once", async (t) => {
   const progressMs = 700;
   await importerHere(t, bed, { progressMs });
-  const namespace = await newTenantBehind(proxy);
+  const namespace = await tenantBehind(bed, proxy);
   // The first write falls into the inspection; the copy begins soon after, and takes some writes more.
   fault(t, isConfig, { kind: "delay", delayMs: progressMs + 200 }, 1);
   fault(t, (request) => isWeight(request) && !isHeader(request), { kind: "delay", delayMs: 2 * progressMs });
@@ -88,11 +78,9 @@ test("progress is written at most once in its time, whatever the import is about
 
 test("a source that will not say what it states is told of, once", async (t) => {
   await importerHere(t, bed);
-  const namespace = await newTenantBehind(proxy);
+  const namespace = await tenantBehind(bed, proxy);
   // Of smaller files a read says it by the way.
-  const client = bed.s3.client();
-  await uploadFolder(client, "source", "large/", llamaFolder({ weightBytes: 72e6, shards: 2 }));
-  client.destroy();
+  await uploadLlama(bed, { prefix: "large/", weightBytes: 72e6, shards: 2 });
   const refused = fault(t, ({ method }) => method === "HEAD", { kind: "status", code: 400 });
   const path = await putModel(bed, namespace, { endpoint: proxy.url, prefix: "large/" });
   await untilReason(bed, path, "Imported", 60_000);
@@ -111,7 +99,7 @@ test("a source that will not say what it states is told of, once", async (t) => 
 
 test("an import that stands still writes nothing", async (t) => {
   await importerHere(t, bed, { progressMs: 50 });
-  const namespace = await newTenantBehind(proxy);
+  const namespace = await tenantBehind(bed, proxy);
   const stall = fault(t, (request) => isWeight(request) && !isHeader(request), { kind: "stall" });
   const path = await putModel(bed, namespace, { endpoint: proxy.url });
   await modelUntil(bed, path, "stands still", ({ status }) => status?.progress?.bytesPerSecond === 0);
@@ -147,7 +135,7 @@ test("exactly the parts that are tried again are counted, read or stored, and no
   const credentials = { accessKeyId, secretAccessKey };
   const store = { url: "s3://store/counted", endpoint: toStore.url, region, credentials };
   const running = await importerHere(t, bed, { store });
-  const namespace = await newTenantBehind(proxy);
+  const namespace = await tenantBehind(bed, proxy);
   const failing = { kind: "status", code: 503 } as const;
   const isPut = (name: RegExp) => (request: SeenRequest) => request.method === "PUT" && name.test(request.path);
   // Three parts: two from the source and one into the store.
@@ -165,7 +153,7 @@ test("exactly the parts that are tried again are counted, read or stored, and no
 
 test("imports at work are counted for as long as they are, however they end", async (t) => {
   const running = await importerHere(t, bed);
-  const namespace = await newTenantBehind(proxy);
+  const namespace = await tenantBehind(bed, proxy);
   assert.equal(await active(running), 0);
   const idle = (what: string) =>
     eventually(async () => (await active(running)) === 0, { what: `nothing is active after ${what}`, recheckMs: 20 });
@@ -193,8 +181,8 @@ async function eventsOf(namespace: string): Promise<{ reason: string; note: stri
 test("what an earlier attempt brought and what an earlier revision holds is counted apart, and said when it begins", async (t) => {
   const client = bed.s3.client();
   t.after(() => client.destroy());
-  await uploadFolder(client, "source", "counted/", llamaFolder());
-  const namespace = await newTenantBehind(proxy);
+  await uploadLlama(bed, { prefix: "counted/" });
+  const namespace = await tenantBehind(bed, proxy);
   const isLast = (request: SeenRequest): boolean =>
     /model-00003-of-\d+\.safetensors$/.test(request.path) && isWeight(request) && !isHeader(request);
   const first = await importerHere(t, bed);

@@ -1,20 +1,28 @@
 // A Model behind the platform's forward proxy, by a running importer: the source is reached through it and the store is not.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { startConnectProxy } from "../cluster/connectproxy.ts";
 import type { ConnectProxy } from "../cluster/connectproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
-import { importerHere, newBed, newTenant, putModel, putSecret, readyOf, untilReason } from "./importbench.ts";
+import {
+  fileScope,
+  importerHere,
+  newBed,
+  newTenant,
+  putModel,
+  putSecret,
+  readyOf,
+  untilReason,
+} from "./importbench.ts";
 import type { Bed } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 let bed: Bed;
 let proxy: ConnectProxy;
 let elsewhere: S3Server;
 before(async () => {
-  const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
   bed = await newBed(scope);
   elsewhere = await startS3();
   scope.after(() => elsewhere.stop());
@@ -24,11 +32,7 @@ before(async () => {
   client.destroy();
   proxy = await startConnectProxy();
   scope.after(() => proxy.close());
-  scope.after(() => proxy.close());
   await importerHere(scope, bed, { proxy: { https: proxy.url, http: proxy.url, connectBy: "address" } });
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
 });
 
 async function put(tenant: string, name: string): Promise<string> {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { test, before, after } from "node:test";
+import { test, before } from "node:test";
 import { accessTo, bindingCommand } from "../../operator/controllers/modelcredentials.ts";
 import type { Model } from "../../operator/api/model.ts";
 import { apiPath } from "../cluster/client.ts";
@@ -10,6 +10,7 @@ import { eventually } from "../cluster/eventually.ts";
 import { freePort } from "../cluster/process.ts";
 import { safetensors, tinyConfig, tinyModel, uploadFiles } from "../models/tiny.ts";
 import {
+  fileScope,
   importerHere,
   newBed,
   newTenant,
@@ -22,16 +23,12 @@ import {
 } from "./importbench.ts";
 import type { Bed, ModelChange, RunningImporter, SecretChange } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
+const scope = fileScope();
 let bed: Bed;
 let running: RunningImporter;
 before(async () => {
-  const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
   bed = await newBed(scope);
   running = await importerHere(scope, bed);
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
 });
 
 const config = (change: object): string => JSON.stringify({ ...tinyConfig, ...change });

@@ -6,20 +6,16 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { before, test } from "node:test";
 import { apiPath } from "../cluster/client.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
-import { importerProcess, newBed, newTenant, putModel, putSecret, untilReason } from "./importbench.ts";
+import { fileScope, importerProcess, newBed, newTenant, putModel, putSecret, untilReason } from "./importbench.ts";
 import type { Bed } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
-const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
+const scope = fileScope();
 let bed: Bed;
 before(async () => {
   bed = await newBed(scope);
-});
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
 });
 
 const wrong = { accessKeyId: "AKIAWRONGWRONG", secretAccessKey: "wrong/secret+key-0123456789", sessionToken: "session-token-9876543210" }; // prettier-ignore
@@ -42,7 +38,7 @@ async function echoing(): Promise<string> {
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
-  cleanups.unshift(() => server.close());
+  scope.after(() => server.close());
   return `http://127.0.0.1:${String((server.address() as AddressInfo).port)}`;
 }
 

@@ -1,39 +1,34 @@
 // How a Model's own fields lead to its bucket: who pays, and where the bucket's name stands. The ways themselves: test/transfer/network.test.ts.
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { startFaultProxy } from "../cluster/faultproxy.ts";
+import { before, test } from "node:test";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
 import {
+  fileScope,
   importerHere,
   modelUntil,
   newBed,
   newTenant,
   putModel,
-  putSecret,
   readyOf,
+  sourceProxy,
+  tenantBehind,
   untilReason,
 } from "./importbench.ts";
 import type { Bed } from "./importbench.ts";
 
-const cleanups: (() => unknown)[] = [];
-const scope = { after: (run: () => unknown) => void cleanups.unshift(run) };
+const scope = fileScope();
 let bed: Bed;
 before(async () => {
   bed = await newBed(scope);
   await importerHere(scope, bed);
 });
-after(async () => {
-  for (const cleanup of cleanups) await cleanup();
-});
 
 test("requesterPays reaches every request of the import", async (t) => {
-  const proxy = await startFaultProxy({ target: bed.s3.endpoint, dialect: "s3" });
-  t.after(() => proxy.close());
+  const proxy = await sourceProxy(t, bed);
   const client = bed.s3.client();
   await uploadFiles(client, "source", "paid/", tinyModel());
   client.destroy();
-  const namespace = await newTenant(bed);
-  await putSecret(bed, namespace, { endpoints: proxy.url });
+  const namespace = await tenantBehind(bed, proxy);
   const s3 = { endpoint: proxy.url, bucket: "source", prefix: "paid/", credentialsSecretRef: { name: "source" } };
   const path = await putModel(bed, namespace, { spec: { source: { s3: { ...s3, requesterPays: true } } } });
   await untilReason(bed, path, "Imported");
