@@ -25,6 +25,8 @@ export interface ModelsIO {
   readonly complain?: (text: string) => void;
   /** The whole of standard input. */
   readonly read: () => Promise<string>;
+  /** First pause before an object is asked for again; 200 ms where absent. */
+  readonly retryBaseMs?: number;
 }
 
 const EXIT_UNREAD = 1;
@@ -158,7 +160,7 @@ async function trustOf(files: readonly string[]): Promise<TrustedKeys> {
 async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFlags, io: ModelsIO): Promise<number> {
   const keys = trust && (await trustOf(trust));
   const { models } = await readInventory(store, modelFolderOf(only));
-  const hasher = newObjectHasher(store);
+  const hasher = newObjectHasher(store, { clock: systemClock, tries: 8, baseMs: io.retryBaseMs ?? 200 });
   const started = systemClock.monotonicMs();
   const isWanted = (folder: string): boolean => only === undefined || folder.startsWith(only);
   try {
@@ -168,7 +170,8 @@ async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFl
     if (result.revisions + result.findings.length === 0)
       throw new Error("there is no complete revision to verify: look at berth models list");
     io.write(output === "json" ? json({ ...result, seconds }) : verifiedText(result, seconds, keys !== undefined));
-    return result.findings.length > 0 ? EXIT_DAMAGED : 0;
+    if (result.findings.length > 0) return EXIT_DAMAGED;
+    return result.unread > 0 ? EXIT_UNREAD : 0;
   } finally {
     await hasher.close();
   }

@@ -79,18 +79,25 @@ export function listText(rows: readonly ListedRevision[], foreign: readonly stri
   return foreign.length === 0 ? all : `${all}${String(foreign.length)} objects are none of Berth's\n`;
 }
 
+const REMEDY =
+  "DAMAGED: annotate the Model with berth.dev/reimport=now, and its deployments with berth.dev/rollout when it is done\n";
+
 export function verifiedText(
-  { revisions, objects, bytes, findings }: Verified,
+  { revisions, objects, bytes, findings, unread, faults }: Verified,
   seconds: number,
   isSigned: boolean,
 ): string {
-  const lines = findings.map(({ key, problem }) => `${JSON.stringify(key).slice(1, -1)} ${problem}\n`);
+  const shown = (key: string): string => JSON.stringify(key).slice(1, -1);
+  const lines = [
+    ...findings.map(({ key, problem }) => `${shown(key)} ${problem}\n`),
+    ...faults.map(({ key, problem }) => `${shown(key)} was not read: ${problem}\n`),
+  ];
   const rate = seconds > 0 ? `, ${sizeText(bytes / seconds)}/s` : "";
   const read = `${String(revisions)} revisions, ${String(objects)} objects, ${sizeText(bytes)} in ${seconds.toFixed(1)} s${rate}\n`;
-  const remedy =
-    "DAMAGED: annotate the Model with berth.dev/reimport=now, and its deployments with berth.dev/rollout when it is done\n";
+  const left = `${String(unread)} of ${String(objects)} objects were not read: run it again when the store answers\n`;
   const signed = isSigned ? "" : "signatures were not checked: name the platform's public key with --trust\n";
-  return `${lines.join("")}${read}${signed}${findings.length === 0 ? "intact\n" : remedy}`;
+  const end = [unread > 0 ? left : "", findings.length > 0 ? REMEDY : ""].join("");
+  return `${lines.join("")}${read}${signed}${end === "" ? "intact\n" : end}`;
 }
 
 export function garbageText(

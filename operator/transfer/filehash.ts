@@ -6,9 +6,12 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ObjectStore } from "../ports.ts";
+import { RetryError } from "../runtime/errors.ts";
 import { newHashThreads } from "./hashthreads.ts";
 import type { ThreadHash } from "./hashthreads.ts";
-import { againIfDead, newThread } from "./thread.ts";
+import { withRetries } from "./retry.ts";
+import type { RetryOptions } from "./retry.ts";
+import { againIfDead, newThread, ThreadDiedError } from "./thread.ts";
 import type { Thread } from "./thread.ts";
 
 export interface HashedObject {
@@ -20,7 +23,10 @@ export interface HashedObject {
 export interface ObjectHasher {
   /** Objects that are hashed side by side. */
   readonly width: number;
-  /** `sizeBytes` as listed; what is there may differ. Rejects where the object cannot be read. */
+  /**
+   * `sizeBytes` as listed; what is there may differ. Rejects with a RetryError where the way to the object fails, which says nothing
+   * of the object; with another error where the object itself cannot be read.
+   */
   hash(key: string, sizeBytes: number): Promise<HashedObject>;
   close(): Promise<void>;
 }
@@ -53,6 +59,9 @@ parentPort.on("message", ({ call, path }) => {
 });
 `;
 
+/** Faults of a file that are the file's own: it is gone, or the disk has lost it. Others are of the rights or limits of who reads. */
+const ownFaults = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "EIO", "EBADMSG", "EUCLEAN"]);
+
 type Answer = HashedObject | { readonly fault: string };
 
 /** Each thread hashes one file after the other. */
@@ -64,7 +73,8 @@ function newFileHasher(root: string): ObjectHasher {
   async function hashBy(at: number, path: string): Promise<HashedObject> {
     const thread = threads[at];
     const answer = await (thread && !thread.isDead ? thread : (threads[at] = start())).ask({ path });
-    if ("fault" in answer) throw new Error(answer.fault);
+    if ("fault" in answer)
+      throw ownFaults.has(answer.fault) ? new Error(answer.fault) : new RetryError(new Error(answer.fault));
     return answer;
   }
   return {
@@ -83,36 +93,80 @@ function newFileHasher(root: string): ObjectHasher {
 const CHUNK_BYTES = 1 << 20;
 const STREAMS = 8;
 
-async function hashStream(store: ObjectStore, key: string, sizeBytes: number, hash: ThreadHash): Promise<HashedObject> {
-  const memory = new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES));
-  let [at, total] = [0, 0];
-  // One byte more than expected shows that an object is longer; an empty one has nothing to be read.
-  for await (const chunk of sizeBytes === 0 ? [] : await store.stream(key, 0, sizeBytes + 1)) {
-    for (let taken = 0; taken < chunk.length;) {
-      const count = Math.min(chunk.length - taken, CHUNK_BYTES - at);
-      memory.set(chunk.subarray(taken, taken + count), at);
-      [at, taken, total] = [at + count, taken + count, total + count];
-      if (at === CHUNK_BYTES) at = await flushed(hash, memory);
-    }
+/** The rest of an object as it comes. One byte more than expected shows that it is longer. */
+async function* restOf(store: ObjectStore, key: string, offset: number, sizeBytes: number): AsyncIterable<Uint8Array> {
+  try {
+    // Of what ends here no range can be asked for as a stream.
+    if (offset >= sizeBytes) yield await store.read(key, offset, 1);
+    else yield* await store.stream(key, offset, sizeBytes + 1 - offset);
+  } catch (error) {
+    throw error instanceof RetryError ? error : new RetryError(error);
   }
-  await hash.update(memory.subarray(0, at));
-  return { sha256: await hash.digest(), sizeBytes: total };
 }
 
-function newStreamHasher(store: ObjectStore): ObjectHasher {
+interface Streaming {
+  readonly hash: ThreadHash;
+  readonly memory: Uint8Array;
+  /** Bytes in memory. */
+  at: number;
+  /** Bytes that came. */
+  total: number;
+}
+
+async function take(streaming: Streaming, chunk: Uint8Array): Promise<void> {
+  const { hash, memory } = streaming;
+  for (let taken = 0; taken < chunk.length;) {
+    const count = Math.min(chunk.length - taken, CHUNK_BYTES - streaming.at);
+    memory.set(chunk.subarray(taken, taken + count), streaming.at);
+    streaming.at += count;
+    streaming.total += count;
+    taken += count;
+    if (streaming.at < CHUNK_BYTES) continue;
+    await hash.update(memory);
+    streaming.at = 0;
+  }
+}
+
+/** Reads on where an answer broke off, as long as each brings something or the tries last. */
+async function hashStream(
+  store: ObjectStore,
+  key: string,
+  sizeBytes: number,
+  hash: ThreadHash,
+  retry: RetryOptions,
+): Promise<HashedObject> {
+  const streaming = { hash, memory: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)), at: 0, total: 0 };
+  const readOn = async (): Promise<"whole" | "broken" | ThreadDiedError> => {
+    const before = streaming.total;
+    try {
+      for await (const chunk of restOf(store, key, before, sizeBytes)) await take(streaming, chunk);
+      return "whole";
+    } catch (error) {
+      // What it has hashed so far is gone: not to be read on from.
+      if (error instanceof ThreadDiedError) return error;
+      if (!(error instanceof RetryError) || streaming.total === before) throw error;
+      return "broken";
+    }
+  };
+  // An empty one has nothing to be read.
+  for (let end = sizeBytes === 0 ? "whole" : "broken"; end !== "whole";) {
+    const came = await withRetries(retry, readOn);
+    if (came instanceof ThreadDiedError) throw came;
+    end = came;
+  }
+  await hash.update(streaming.memory.subarray(0, streaming.at));
+  return { sha256: await hash.digest(), sizeBytes: streaming.total };
+}
+
+function newStreamHasher(store: ObjectStore, retry: RetryOptions): ObjectHasher {
   const threads = newHashThreads();
   return {
     width: STREAMS,
-    hash: (key, sizeBytes) => againIfDead(() => hashStream(store, key, sizeBytes, threads.open())),
+    hash: (key, sizeBytes) => againIfDead(() => hashStream(store, key, sizeBytes, threads.open(), retry)),
     close: () => threads.close(),
   };
 }
 
-async function flushed(hash: ThreadHash, memory: Uint8Array): Promise<number> {
-  await hash.update(memory);
-  return 0;
-}
-
-export function newObjectHasher(store: ObjectStore): ObjectHasher {
-  return store.url.startsWith("file:") ? newFileHasher(fileURLToPath(store.url)) : newStreamHasher(store);
+export function newObjectHasher(store: ObjectStore, retry: RetryOptions): ObjectHasher {
+  return store.url.startsWith("file:") ? newFileHasher(fileURLToPath(store.url)) : newStreamHasher(store, retry);
 }

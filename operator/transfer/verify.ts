@@ -5,7 +5,7 @@ import { MANIFEST, MAX_MANIFEST_BYTES, objectKey } from "../plan/model/manifest.
 import type { Manifest, StoredFile } from "../plan/model/manifest.ts";
 import { MAX_ENVELOPE_BYTES, signatureKey, signatureProblem } from "../plan/model/signature.ts";
 import type { ObjectStore, TrustedKeys } from "../ports.ts";
-import { messageOf } from "../runtime/errors.ts";
+import { messageOf, RetryError } from "../runtime/errors.ts";
 import { sha256Hex } from "./hash.ts";
 import type { ObjectHasher } from "./filehash.ts";
 import { newSlots } from "./slots.ts";
@@ -25,6 +25,15 @@ export interface Verified {
   readonly objects: number;
   readonly bytes: number;
   readonly findings: readonly Finding[];
+  /** Objects whose bytes nobody has seen: nothing is known of them. */
+  readonly unread: number;
+  /** Why; after the first that could not be read none was begun. */
+  readonly faults: readonly Fault[];
+}
+
+export interface Fault {
+  readonly key: string;
+  readonly problem: string;
 }
 
 interface Claim {
@@ -83,9 +92,16 @@ export async function verifyModels(models: readonly StoredModel[], options: Veri
   const sizes = new Map(objects.map(({ key, sizeBytes }) => [key, sizeBytes]));
   const sizeOf = (key: string): number => sizes.get(key) ?? 0;
   const slots = newSlots(hasher.width);
+  const faults: Fault[] = [];
+  let [read, bytes] = [0, 0];
   const one = async (key: string, claimed: readonly Claim[]): Promise<void> => {
     const release = await slots.take();
+    // A store that does not answer any more would be asked in vain for each of them.
+    if (faults.length > 0) return release();
     const problemOf = await judged(hasher, key, sizes.get(key)).finally(release);
+    if (typeof problemOf === "string") return void faults.push({ key, problem: problemOf });
+    read++;
+    bytes += sizeOf(key);
     for (const { folder, file } of claimed) {
       const problem = problemOf(file);
       if (problem !== undefined) findings.push({ folder, path: file.path, key, problem });
@@ -95,13 +111,13 @@ export async function verifyModels(models: readonly StoredModel[], options: Veri
   const order = [...claims].sort(([a], [b]) => sizeOf(b) - sizeOf(a));
   await Promise.all(order.map(([key, claimed]) => one(key, claimed)));
   findings.sort((a, b) => (a.folder + a.key < b.folder + b.key ? -1 : 1));
-  const bytes = order.reduce((sum, [key]) => sum + sizeOf(key), 0);
-  return { revisions, objects: order.length, bytes, findings };
+  return { revisions, objects: order.length, bytes, findings, unread: order.length - read, faults };
 }
 
 type Judge = (file: StoredFile) => string | undefined;
 
-async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | undefined): Promise<Judge> {
+/** Resolves with words where nothing can be said of the object. */
+async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | undefined): Promise<Judge | string> {
   if (sizeBytes === undefined) return () => "is missing";
   try {
     const found = await hasher.hash(key, sizeBytes);
@@ -111,7 +127,7 @@ async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | und
       return found.sha256 === file.sha256 ? undefined : `has SHA-256 ${found.sha256}, the manifest says ${file.sha256}`;
     };
   } catch (error) {
-    const words = `cannot be read: ${messageOf(error).slice(0, 200)}`;
-    return () => words;
+    const words = messageOf(error).slice(0, 200);
+    return error instanceof RetryError ? words : () => `cannot be read: ${words}`;
   }
 }

@@ -210,7 +210,7 @@ for (const kind of kinds) {
     const kill = newKiller(t);
     const store = await newStore(t, s3, kind);
     await store.put("a", weights);
-    const hasher = newObjectHasher(store);
+    const hasher = newObjectHasher(store, { clock: systemClock, tries: 2, baseMs: 1 });
     const hash = async (): Promise<readonly unknown[]> => {
       const found = await hasher.hash("a", weights.length);
       return [found.sha256, found.sizeBytes];
