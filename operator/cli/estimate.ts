@@ -3,7 +3,7 @@ import type { PriceList } from "../api/pricelist.ts";
 import type { UsageReport } from "../api/usage.ts";
 import { freshRating, rateWindow } from "../plan/rating/rate.ts";
 import type { RatedLine } from "../plan/rating/rate.ts";
-import { rounded, sumOf } from "../plan/rating/sum.ts";
+import { decimalsOf, rounded, sumOf } from "../plan/rating/sum.ts";
 
 /** Tiers and minimums see only the records of the report, so a report of less than a month may estimate too high or too low. */
 export function estimateOf({ records }: UsageReport, list: PriceList): string {
@@ -17,7 +17,7 @@ export function estimateOf({ records }: UsageReport, list: PriceList): string {
     lines.push(...rated.lines);
     for (const { sku } of rated.unpriced) unpriced.add(sku);
   }
-  const total = rounded(sumOf(lines.map(({ cost }) => cost)));
+  const total = rounded(sumOf(lines.map(({ cost }) => cost)), decimalsOf(list.currency));
   const versions = [...new Set(lines.map(({ priceVersion }) => priceVersion))].join(", ");
   const missing = unpriced.size > 0 ? `not priced and not in it: ${[...unpriced].sort().join(", ")}\n` : "";
   return `estimate: ${total} ${list.currency} (${list.name}${versions === "" ? "" : `, ${versions}`})\n${missing}`;

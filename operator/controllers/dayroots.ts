@@ -1,10 +1,10 @@
 /** The root of a UTC day over all of its windows, once nothing more can begin in it. */
-import { DAY_SCHEMA } from "../api/ledger.ts";
+import { DAY_SCHEMA, envelope as envelopeSchema } from "../api/ledger.ts";
 import type { DayRoot, Manifest } from "../api/ledger.ts";
 import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { addQuantities } from "../plan/metering/fold.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
-import { dayRootKey, secondsOf } from "../plan/metering/windows.ts";
+import { dayRootKey, secondsOf, signatureKeyOf } from "../plan/metering/windows.ts";
 import type { Ledger, ManifestSigner } from "../ports.ts";
 import { inTurns } from "./closing.ts";
 import { readManifest, sealedKeys } from "./ledgerreads.ts";
@@ -31,9 +31,25 @@ export async function ensureDayRoot(deps: SealerDeps, day: string, signer: Manif
     if (!stored || !Buffer.from(ours).equals(stored)) {
       metrics.conflicts.inc();
       log.error({ key }, "ledger holds another root of the day than its windows give, kept what is stored");
-    } else if (signer) tellOfForeign(deps, key, await signManifest(ledger, { key, bytes: ours }, signer));
+    } else if (signer && !(await isSigned(ledger, key, ours)))
+      tellOfForeign(deps, key, await signManifest(ledger, { key, bytes: ours }, signer));
   }
   known.add(day);
+}
+
+/** By whatever key: one that was changed since signs the root of a day no more than its windows. */
+async function isSigned(ledger: Ledger, key: string, root: Uint8Array): Promise<boolean> {
+  const stored = await ledger.get(signatureKeyOf(key));
+  const found = stored && envelopeSchema.safeParse(parsedJson(stored));
+  return found?.success === true && Buffer.from(found.data.payload, "base64").equals(root);
+}
+
+function parsedJson(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString());
+  } catch {
+    return undefined;
+  }
 }
 
 /** `manifests` of the day's windows in the order of time, with the digests of their stored bytes. */

@@ -25,7 +25,7 @@ export interface FocusSinkDeps {
 }
 
 export function newFocusTarget(deps: FocusSinkDeps): SinkTarget<UsageRecord> {
-  const rate = newRatingBook(deps.windows);
+  const rate = newRatingBook(deps.ledger, deps.windows);
   return {
     async deliver(records, window) {
       const list = await deps.prices();

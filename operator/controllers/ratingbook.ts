@@ -10,8 +10,10 @@ import { chargesOf } from "../plan/rating/focus.ts";
 import type { Charge } from "../plan/rating/focus.ts";
 import { freshRating, fromMonth, rateWindow } from "../plan/rating/rate.ts";
 import type { RatingState } from "../plan/rating/rate.ts";
-import type { SinkWindow } from "../ports.ts";
+import type { Ledger, SinkWindow } from "../ports.ts";
 import { RetryError } from "../runtime/errors.ts";
+import { newestCheckpoint } from "./checkpoints.ts";
+import { corrupt } from "./ledgerreads.ts";
 import type { SealedWindows } from "./vouched.ts";
 
 /** Charges of one window's records. Throws RetryError where a SKU has no price: an hour is never taken as free. */
@@ -31,7 +33,29 @@ interface Folded {
 /** A session with a minimum lasts a day at most (api/pricelist.ts), so it began no earlier than that before the month. */
 const longestMinimumSeconds = 86_400;
 
-export function newRatingBook(windows: SealedWindows): RatingBook {
+/** Without tiers and minimums an hour costs what it costs, whatever came before it. */
+function needsMonth({ versions }: PriceList): boolean {
+  return versions.some(({ prices }) =>
+    prices.some(({ tiers, minimumSessionSeconds }) => tiers || minimumSessionSeconds > 0),
+  );
+}
+
+/** Throws RetryError where retention removed windows from `from` (seconds) on: tiers would begin anew. */
+async function checkMonth(ledger: Ledger, from: number, { name }: PriceList): Promise<void> {
+  const found = await newestCheckpoint(ledger);
+  if (found === undefined) return;
+  if (typeof found === "string") throw corrupt(found);
+  const { removedThrough } = found.checkpoint;
+  if (secondsOf(removedThrough) <= from) return;
+  const missing = `hours from ${instantOfSeconds(from)} on are needed for the tiers and minimums of price list ${name}, and retention removed those before ${removedThrough}`;
+  throw new RetryError(
+    new Error(
+      `${missing}: keep at least 63 days; what is owed now is delivered by hand, or by a list without tiers and minimums`,
+    ),
+  );
+}
+
+export function newRatingBook(ledger: Ledger, windows: SealedWindows): RatingBook {
   let folded: Folded | undefined;
   async function stateBefore(
     records: readonly UsageRecord[],
@@ -43,6 +67,7 @@ export function newRatingBook(windows: SealedWindows): RatingBook {
     const goesOn = folded?.list === list && folded.through <= window.start && oldest >= month;
     if (goesOn && folded && folded.through === window.previousEnd) return folded.state;
     const from = goesOn && folded ? folded.through : periodOf(oldest, "month").start - longestMinimumSeconds;
+    if (needsMonth(list)) await checkMonth(ledger, from, list);
     let state = goesOn && folded ? folded.state : freshRating;
     for (const key of await windows.keys(from, window.start)) {
       state = rateWindow(state, (await windows.read(key)).records, list).state;

@@ -92,11 +92,10 @@ export async function takeOut({ ledger, name }: SinkDeps, taken: readonly UsageR
  * takes another one now; one that takes none is broken itself, and nothing is set aside.
  */
 export function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): Send {
-  let everAccepted = false;
   let loneRefusals = 0;
   async function takes(records: readonly UsageRecord[], window: SinkWindow): Promise<string | undefined> {
     const answer = await target.deliver(records, window);
-    everAccepted ||= answer.accepted;
+    if (answer.accepted) loneRefusals = 0;
     return answer.accepted ? undefined : answer.refused.slice(0, 500);
   }
   async function halves(records: readonly UsageRecord[], window: SinkWindow): Promise<Refusal[]> {
@@ -110,13 +109,10 @@ export function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): 
   return async (records, window, others) => {
     const refusals = await halves(records, window);
     if (refusals.length < records.length || records.length === 0) return refusals;
-    const isLone = records.length === 1;
-    if (isLone && everAccepted) return refusals;
     for (const other of await others(records)) {
       if ((await takes([other.record], other.window)) === undefined) return refusals;
     }
-    loneRefusals += 1;
-    if (isLone && loneRefusals >= patientRefusals) return refusals;
+    if (records.length === 1 && ++loneRefusals >= patientRefusals) return refusals;
     const why = `sink ${name} refuses every record (${refusals[0]?.reason ?? ""}): look at its address, credentials and meters`;
     throw new RetryError(new Error(why));
   };

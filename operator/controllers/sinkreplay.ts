@@ -5,6 +5,7 @@ import { canonicalBytes } from "../plan/metering/canonical.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { ackKey, replayPrefix, replayedKey, replayedPrefix } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
+import { newestCheckpoint } from "./checkpoints.ts";
 import { deliverBatch, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { Refusal, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
@@ -62,6 +63,7 @@ async function again(
 ): Promise<number> {
   const { ledger, batchSize } = deps;
   let windows = 0;
+  await tellOfRemoved(deps, request);
   const keys = await deps.windows.keys(secondsOf(request.from), secondsOf(request.to));
   for (const [place, key] of keys.entries()) {
     if (await over()) return windows;
@@ -81,6 +83,16 @@ async function again(
     windows += 1;
   }
   return windows;
+}
+
+async function tellOfRemoved({ ledger, name, log }: SinkDeps, { from }: SinkReplay): Promise<void> {
+  const found = await newestCheckpoint(ledger);
+  if (found === undefined || typeof found === "string" || found.checkpoint.removedThrough <= from) return;
+  const { removedThrough } = found.checkpoint;
+  log.error(
+    { sink: name, from, removedThrough },
+    "retention removed the first of these hours, sent are those from there on",
+  );
 }
 
 /**

@@ -121,6 +121,15 @@ const refused: Record<string, { values: object; words: RegExp }> = {
     values: { store: { url: "file:///var/lib/berth/ledger/" } },
     words: /ledger.url and store.url are the same directory/,
   },
+  "retention that would take tiers their month": {
+    values: {
+      metering: {
+        retention: { enabled: true, keepDays: 62 },
+        sinks: [{ name: "a", type: "focus", url: "file:///x", existingClaim: "c", provider: "P" }],
+      },
+    },
+    words: /metering.retention.keepDays: 62 is too few for the sink a of type focus.*write 63 or more/,
+  },
   "force without the check": {
     values: { uninstall: { check: false, force: true } },
     words: /uninstall.force=true needs uninstall.check=true/,

@@ -10,13 +10,16 @@ import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import type { UsageRecord } from "../../operator/api/ledger.ts";
 import { focusVersions } from "../../operator/api/pricelist.ts";
 import type { PriceList } from "../../operator/api/pricelist.ts";
+import { planRetention, retain } from "../../operator/controllers/retention.ts";
 import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
+import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import { parseCsv } from "../../operator/plan/rating/csv.ts";
 import { focusFindings } from "../../operator/plan/rating/focusrules.ts";
 import { replayPrefix } from "../../operator/plan/sinks/keys.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { aPriceList, aRecord } from "../plan/rating/samples.ts";
+import { sealRecords } from "./sealrecords.ts";
 import { folderFor, sealHour, sinkOn } from "./sinkrig.ts";
 
 let s3: S3Server;
@@ -158,4 +161,21 @@ test("the month's first hour knows a session that began before it: its minimum i
   assert.deepEqual(none, []);
   assert.deepEqual(await cells(only, "x_Kind"), ["usage", "minimum"]);
   assert.deepEqual(await cells(only, "PricingQuantity"), ["0.166666666667", "0.666666666667"]);
+});
+
+test("hours whose month retention has begun to remove wait: their tiers would begin anew", async (t) => {
+  const { ledger, sink, files } = await bed(t);
+  let previous: Awaited<ReturnType<typeof sealRecords>> | undefined;
+  for (const hour of [22, 23, 24, 25]) {
+    const start = secondsOf("2026-11-21T00:00:00Z") + hour * 3600;
+    previous = await sealRecords(ledger, { start, end: start + 3600 }, hours(hour), previous);
+  }
+  const plan = await planRetention(ledger, { before: secondsOf("2026-11-22T00:00:00Z"), sinks: [], ignored: [] });
+  await retain(ledger, plan, undefined);
+  assert.deepEqual(plan.days, ["2026-11-21"]);
+  await assert.rejects(
+    sink().sink.pass(),
+    /tiers and minimums of price list standard, and retention removed those before/,
+  );
+  assert.deepEqual(await files(), []);
 });

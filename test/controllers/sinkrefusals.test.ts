@@ -179,3 +179,19 @@ test("a replay that is withdrawn while it runs ends before its next window", asy
   assert.equal((await there.seen()).requests.length - before, 2, "10:00, and 11:00 that was read already");
   assert.equal(await sink.pass(), 0);
 });
+
+test("a sink that took records and then refuses the only one that is owed is asked again before that one is set aside", async (t) => {
+  const there = await receiver(t);
+  const { ledger } = await sealed(t, 9);
+  const [one, two] = [10, 11].map((hour) => aRecord({ name: "only", hour }));
+  assert.ok(one && two);
+  await sealHour(ledger, 10, [one]);
+  const { sink } = sinkOn(ledger, { type: "cloudevents", url: there.url });
+  await sink.pass();
+  await sealHour(ledger, 11, [two]);
+  await there.behave({ refuse: [two.id] });
+  await assert.rejects(sink.pass(), /refuses every record/);
+  assert.deepEqual(await quarantinedRecords(ledger, "billing"), []);
+  await there.behave({});
+  assert.equal(await sink.pass(), 1);
+});

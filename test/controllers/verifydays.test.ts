@@ -81,3 +81,30 @@ test("what Berth never writes is named: other revisions of a segment, roots of e
   const left = "v1/dt=2026-11-21/hr=22/adjusted-by=1795312800-3600.json";
   assert.deepEqual(await told((ledger) => ledger.putOnce(left, Buffer.from("{}\n"))), []);
 });
+
+test("a key that was changed after the root of a day was signed leaves that signature as it is, and counts no conflict", async () => {
+  const ledger = open("rotated");
+  const objects = {
+    deployments: [],
+    pools: [pool({ deployment: "a", sizes: [["22:00:00", 1]] })],
+    claims: [claim({ id: "c-a", deployment: "a", claimed: "22:00:00" })],
+  };
+  const dying = {
+    ...ledger,
+    putOnce: async (key: string, body: Parameters<Ledger["putOnce"]>[1]) => {
+      if (key.startsWith("v1/dt=2026-11-22/")) throw new Error("killed");
+      return ledger.putOnce(key, body);
+    },
+  };
+  await assert.rejects(
+    sealerAt({ ledger: dying, at: "2026-11-22T01:06:00Z", objects, signer }).sealer.pass(),
+    /killed/,
+  );
+  const before = await ledger.get(signature);
+  assert.ok(before);
+  const pem = generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" }).toString();
+  const next = sealerAt({ ledger, at: "2026-11-22T01:06:00Z", objects, signer: signerOf(pem, "a later key") });
+  await next.sealer.pass();
+  assert.deepEqual(await ledger.get(signature), before);
+  assert.match(await next.registry.metrics(), /^berth_ledger_conflicts_total 0$/m);
+});

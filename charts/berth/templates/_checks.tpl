@@ -71,6 +71,10 @@
 {{- fail (printf "metering.sinks: %s writes to a bucket and has no existingSecret: name a Secret in namespace %s with access-key-id and secret-access-key" .name $.Release.Namespace) }}
 {{- end }}
 {{- if eq .type "focus" }}
+{{- $retention := $.Values.metering.retention }}
+{{- if and $retention.enabled (lt (int $retention.keepDays) 63) }}
+{{- fail (printf "metering.retention.keepDays: %d is too few for the sink %s of type focus, whose tiers and minimums go back to the begin of the month before: write 63 or more" (int $retention.keepDays) .name) }}
+{{- end }}
 {{- if not .provider }}
 {{- fail (printf "metering.sinks: %s has no provider: say who sells the capacity and writes the invoice" .name) }}
 {{- end }}

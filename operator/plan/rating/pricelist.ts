@@ -16,7 +16,7 @@ export function parsePriceList(given: unknown): ParsedPriceList {
     };
   }
   const { versions } = parsed.data;
-  const problems = [...versionProblems(versions), ...versions.flatMap(priceProblems)];
+  const problems = [...versionProblems(versions), ...versions.flatMap(priceProblems), ...nameProblems(versions)];
   return problems.length > 0 ? { problems } : { list: parsed.data };
 }
 
@@ -53,6 +53,22 @@ function priceProblems({ version, prices }: PriceVersion): string[] {
       problems.push(`${at}: minimumSessionSeconds needs a unit of nodes; write node-second, node-minute or node-hour`);
     return [...problems, ...tierProblems(at, price)];
   });
+}
+
+/** In bills the name of a price leads to one SKU, whatever the version (FOCUS: SkuPriceId has one SkuId). */
+function nameProblems(versions: readonly PriceVersion[]): string[] {
+  const owners = new Map<string, string>();
+  return versions.flatMap(({ version, prices }) =>
+    prices.flatMap(({ sku, skuPriceId }) => {
+      if (skuPriceId === undefined) return [];
+      const owner = owners.get(skuPriceId) ?? sku;
+      owners.set(skuPriceId, owner);
+      const at = `version ${version}, SKU ${sku}`;
+      return owner === sku
+        ? []
+        : [`${at}: skuPriceId ${skuPriceId} is a price of ${owner} already; give each SKU's prices names of their own`];
+    }),
+  );
 }
 
 function tierProblems(at: string, { tiers = [] }: SkuPrice): string[] {

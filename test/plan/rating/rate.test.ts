@@ -212,6 +212,10 @@ test("a list that cannot be meant is refused with field, value and remedy", () =
       /either unitPrice or tiers/,
     ],
     [{ ...list, surprise: 1 }, /surprise/],
+    [
+      { ...list, versions: [{ ...first, prices: ["a", "b"].map((sku) => ({ ...price, sku, skuPriceId: "p" })) }] },
+      /SKU b: skuPriceId p is a price of a already; give each/,
+    ],
   ];
   for (const [given, message] of bad) {
     assert.match(parsePriceList(given).problems?.join("\n") ?? "", message);
