@@ -83,7 +83,7 @@ export interface ObjectStore {
   readonly readsBack: boolean;
   /** All objects whose key begins with `prefix` (which ends with '/' or is empty), in no promised order. */
   list(prefix: string): AsyncIterable<ListedObject>;
-  /** Uploads beneath `prefix` that nobody has finished, by their object's key or a name below it, and since when. */
+  /** Uploads beneath `prefix` that nobody has finished, by their object's key or a name below it, and when somebody was last at work on them. */
   listUploads(prefix: string): AsyncIterable<ListedObject>;
   /**
    * Resolves when no crash can take the names of these objects any more, whoever gave them and may have died or failed before the flush.

@@ -6,6 +6,7 @@ import {
   HeadObjectCommand,
   ListMultipartUploadsCommand,
   ListObjectsV2Command,
+  ListPartsCommand,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
@@ -34,28 +35,46 @@ async function* listAll({ client, bucket, prefix }: Place, below: string): Async
 
 /** Uploads in parts; their bytes are not told. Notes whose upload is gone count as well: somebody must take them away. */
 async function* openUploads(place: Place, below: string): AsyncIterable<ListedObject> {
-  const keys = new Set<string>();
+  // Notes first: one whose upload ends meanwhile is then told, which is no harm, and none is overlooked.
+  const notes = new Map<string, ListedObject>();
+  for await (const note of listAll(place, INCOMING + below)) notes.set(note.key.slice(INCOMING.length), note);
   for await (const upload of multipartUploads(place, below)) {
-    keys.add(upload.key);
-    yield upload;
+    const notedAtMs = notes.get(upload.key)?.modifiedAtMs ?? 0;
+    notes.delete(upload.key);
+    yield { ...upload, modifiedAtMs: Math.max(upload.modifiedAtMs, notedAtMs) };
   }
-  for await (const note of listAll(place, INCOMING + below)) {
-    const key = note.key.slice(INCOMING.length);
-    if (!keys.has(key)) yield { ...note, key, sizeBytes: 0 };
-  }
+  for (const [key, note] of notes) yield { ...note, key, sizeBytes: 0 };
 }
 
-async function* multipartUploads({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
+async function* multipartUploads(place: Place, below: string): AsyncIterable<ListedObject> {
+  const { client, bucket, prefix } = place;
   let next: { KeyMarker?: string; UploadIdMarker?: string } = {};
   for (;;) {
     const request = { Bucket: bucket, Prefix: prefix + below, ...next };
     const page = await client.send(new ListMultipartUploadsCommand(request));
-    for (const { Key = "", Initiated } of page.Uploads ?? []) {
+    for (const { Key = "", UploadId = "", Initiated } of page.Uploads ?? []) {
       if (!Key.startsWith(prefix + below)) continue;
-      yield { key: Key.slice(prefix.length), sizeBytes: 0, modifiedAtMs: Initiated?.getTime() ?? 0 };
+      const modifiedAtMs = Math.max(Initiated?.getTime() ?? 0, await lastPartMs(place, Key, UploadId));
+      yield { key: Key.slice(prefix.length), sizeBytes: 0, modifiedAtMs };
     }
     if (!page.IsTruncated || page.NextKeyMarker === undefined) return;
     next = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
+  }
+}
+
+/** When the newest part came, which the listing of uploads does not say; 0 where there is none, or the upload is over. */
+async function lastPartMs({ client, bucket }: Place, Key: string, UploadId: string): Promise<number> {
+  let lastMs = 0;
+  for (let marker: string | undefined; ;) {
+    const request = { Bucket: bucket, Key, UploadId, PartNumberMarker: marker };
+    const page = await client.send(new ListPartsCommand(request)).catch((error: unknown) => {
+      if (statusOf(error) !== 404) throw error;
+      return undefined;
+    });
+    for (const { LastModified } of page?.Parts ?? []) lastMs = Math.max(lastMs, LastModified?.getTime() ?? 0);
+    const next = page?.IsTruncated ? page.NextPartNumberMarker : undefined;
+    if (next === undefined || next === marker) return lastMs;
+    marker = next;
   }
 }
 

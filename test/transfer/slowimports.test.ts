@@ -1,0 +1,68 @@
+// Imports that take longer than the collection of garbage waits, on both kinds of store: what is alive is left alone, however long ago it began.
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { readdir, utimes } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
+import { crc32 } from "node:zlib";
+import { nothingKnown } from "../../operator/plan/store/inuse.ts";
+import type { ObjectStore } from "../../operator/ports.ts";
+import { collectGarbage } from "../../operator/transfer/garbage.ts";
+import { startS3 } from "../cluster/s3.ts";
+import type { S3Server } from "../cluster/s3.ts";
+import { kinds, newStore } from "./bench.ts";
+
+const PART = 5 << 20;
+const DAY_MS = 86_400_000;
+const folder = "models/local/m/1/";
+
+let s3: S3Server;
+before(async () => void (s3 = await startS3()));
+after(() => s3.stop());
+
+const rootOf = ({ url }: ObjectStore): string =>
+  url.startsWith("file:") ? fileURLToPath(url) : join(s3.dir, url.split("/")[2] ?? "");
+
+/** Sets back by two days when everything in the store was written, or what is chosen. */
+async function age(store: ObjectStore, isChosen: (path: string) => boolean = () => true): Promise<void> {
+  const root = rootOf(store);
+  const then = new Date(Date.now() - 2 * DAY_MS);
+  for (const path of (await readdir(root, { recursive: true })).filter(isChosen))
+    await utimes(join(root, path), then, then);
+}
+
+/** What would be collected, or is. */
+async function collected(store: ObjectStore, act: boolean): Promise<string[]> {
+  const options = { inUse: nothingKnown, now: Date.now(), olderThanMs: DAY_MS, act };
+  const { fences, removals } = await collectGarbage(store, options);
+  return [...new Set([...fences, ...removals].map((one) => one.folder))];
+}
+
+async function begin(t: TestContext, store: ObjectStore, key: string) {
+  const bytes = randomBytes(2 * PART + 9);
+  const upload = await store.upload(key, { sizeBytes: bytes.length, partBytes: PART, content: "one" });
+  t.after(() => upload.leave());
+  const part = (number: number): Promise<void> => {
+    const piece = bytes.subarray(number * PART, (number + 1) * PART);
+    return upload.part(number, piece, crc32(piece));
+  };
+  return { part, commit: () => upload.commit(crc32(bytes)) };
+}
+
+for (const kind of kinds) {
+  test(`${kind}: an upload whose parts go on coming is alive, however long ago it was begun`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const { part, commit } = await begin(t, store, `${folder}weights`);
+    await part(0);
+    await age(store);
+    assert.deepEqual(await collected(store, false), [folder], "nothing was written for two days");
+    await part(1);
+    // This server renews with each part what it says of the whole upload; others keep to when it was begun.
+    if (kind === "s3") await age(store, (path) => !/\/2$/.test(path));
+    assert.deepEqual(await collected(store, true), []);
+    await part(2);
+    assert.equal(await commit(), "written");
+  });
+}
