@@ -105,6 +105,11 @@ export async function claimEarlier(
 const wasCompleted = (folder: string): RetryError =>
   new RetryError(new TerminalError("StoreError", `another import completed ${folder} meanwhile`));
 
+const wasGivenUp = (folder: string): RetryError =>
+  new RetryError(
+    new TerminalError("StoreError", `${folder} was given up as garbage while it was imported (berth models gc)`),
+  );
+
 /**
  * Writes the manifest of a revision whose files are all in the store, and reads back what stands. Whoever is first wins; the same files in
  * other places are the same revision, other files are an error. Who comes second takes its own words away again and has the winner's.
@@ -133,7 +138,7 @@ export async function commitRevision(
   const kept = isWhole(stood) ? keptBeside(folder, stood) : [folder + MANIFEST];
   for (const key of keptBeside(folder, own)) if (!kept.includes(key)) await store.remove(key);
   if (isWhole(stood) && stood.manifest.digest === digest) return stood;
-  throw wasCompleted(folder);
+  throw stood === "removed" ? wasGivenUp(folder) : wasCompleted(folder);
 }
 
 /**
