@@ -36,7 +36,9 @@ after(async () => {
   await s3.stop();
 });
 
-const listsUploads = ({ method, query }: SeenRequest): boolean => method === "GET" && query.has("uploads");
+/** Uploads, and the notes of whose they are. */
+const listsUploads = ({ method, query }: SeenRequest): boolean =>
+  method === "GET" && (query.has("uploads") || query.get("prefix")?.includes(".incoming/") === true);
 const listsParts = ({ method, query }: SeenRequest): boolean => method === "GET" && query.has("uploadId");
 const old = (xml: string): string => xml.replace(/(<(Initiated|LastModified)>)[^<]*/g, `$1${twoDaysAgo}`);
 
