@@ -340,6 +340,10 @@ export const operatorReasons = {
     "The ledger's newest windows are not those that this cluster sealed last; nothing is sealed.",
     "Run berth ledger verify and restore the ledger, or delete the Lease berth-ledger-head to take it as it is.",
   ],
+  LedgerClusterForeign: [
+    "Another cluster seals into this ledger; nothing is sealed.",
+    "Give each cluster a place of its own: set ledger.url to a fresh bucket, prefix or directory.",
+  ],
   LedgerSegmentForeign: [
     "A segment that is not what Berth writes lay in the ledger before its window was sealed; nothing is sealed.",
     "Move the object that the message names out of the ledger: no manifest names it and nobody has read it. Where metering.shards or the length of windows was changed, set that back until it is sealed.",

@@ -6,7 +6,7 @@ import { sha256Hex } from "../plan/metering/identity.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { HEAD_LEASE } from "./clusterhead.ts";
 import type { FoundHead, KeptHead } from "./clusterhead.ts";
-import { headAt, sealedKeys } from "./ledgerreads.ts";
+import { headAt, readManifest, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { SealerDeps } from "./sealer.ts";
 import type { Knowledge } from "./sealing.ts";
@@ -60,6 +60,8 @@ async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: K
   const { headKeeper, ledger, log } = deps;
   if (!kept) {
     if (!head) return undefined;
+    const { manifest } = await readManifest(ledger, head.key);
+    if (manifest.cluster !== deps.clusterId) throw ofAnother(head.key, manifest.cluster, deps.clusterId);
     log.warn(
       { key: head.key, sha256: head.sha256 },
       "no head is kept in the cluster yet: the ledger is taken as it is",
@@ -105,4 +107,13 @@ function keptHead({ key, sha256, end }: Head): KeptHead {
 function foreign(key: string, what: string): TerminalError {
   const remedy = `run berth ledger verify and restore the ledger; to take it as it is, delete the Lease ${HEAD_LEASE} in the operator's namespace`;
   return new TerminalError("LedgerHeadForeign", `${key} in the ledger ${what}; nothing is sealed: ${remedy}`);
+}
+
+/** Its hours would be taken for this cluster's, and what its pools left behind would be billed and removed. */
+function ofAnother(key: string, cluster: string, own: string): TerminalError {
+  const remedy = "give each cluster a place of its own (the chart's ledger.url), and this one a fresh one";
+  return new TerminalError(
+    "LedgerClusterForeign",
+    `${key} in the ledger belongs to the cluster ${cluster}, this is ${own}; nothing is sealed: ${remedy}`,
+  );
 }

@@ -56,6 +56,7 @@ export interface Link {
 
 /** What the next manifest has to follow. */
 export interface Before {
+  readonly cluster: string;
   readonly windowEnd: string;
   readonly sha256: string;
   readonly chains: readonly string[] | undefined;
@@ -174,8 +175,8 @@ async function leftBehind(
 }
 
 function beforeOf({ manifest, sha256 }: Link): Before {
-  const { windowEnd, chains, previousManifestSha256 } = manifest;
-  return { windowEnd, sha256, chains, chained: previousManifestSha256 !== undefined };
+  const { cluster, windowEnd, chains, previousManifestSha256 } = manifest;
+  return { cluster, windowEnd, sha256, chains, chained: previousManifestSha256 !== undefined };
 }
 
 function notedProblems(seen: ReadonlyMap<string, string>, { head, kept }: Noted): Finding[] {
@@ -232,6 +233,10 @@ function linkProblems(key: string, { manifest }: Link, before: Before | undefine
       `follows the window that ended at ${previousWindowEnd ?? "nothing"}, but ${found} is there: a window is missing or was put in`,
     );
   }
+  if (before && before.cluster !== manifest.cluster)
+    problems.push(
+      `is of the cluster ${manifest.cluster}, the one before it of ${before.cluster}: two share this place`,
+    );
   if (before && window.start < secondsOf(before.windowEnd)) problems.push("overlaps the window before");
   const chained = previousManifestSha256 !== undefined;
   if (chained && previousManifestSha256 !== before?.sha256)

@@ -25,9 +25,10 @@ export async function newCheckpointCheck(ledger: Ledger, trust: TrustedKeys | un
     return { findings, before: undefined, removedThrough: undefined, ...nothingRemoved };
   const problem = trust && (await signatureProblem(ledger, found, trust));
   if (problem !== undefined) findings.push({ key: signatureKeyOf(found.key), problem });
-  const { removedThrough, lastManifestSha256 } = found.checkpoint;
+  const { cluster, removedThrough, lastManifestSha256 } = found.checkpoint;
   const end = secondsOf(removedThrough);
-  const before: Before = { windowEnd: removedThrough, sha256: lastManifestSha256, chains: undefined, chained: true };
+  const known = { chains: undefined, chained: true };
+  const before: Before = { cluster, windowEnd: removedThrough, sha256: lastManifestSha256, ...known };
   const removed = (key: string): boolean => (startOfManifestKey(key) ?? Infinity) < end;
   // Whole days go, with what later windows say of the hours in them.
   const daysEnd = endOfDay(end - 1);
@@ -66,7 +67,7 @@ function newLeftCheck(checkpoint: Before) {
       problems.push("is chained to another manifest than the one before it: that one was edited, replaced or removed");
     if (windowEnd > checkpoint.windowEnd || (windowEnd === checkpoint.windowEnd && sha256 !== checkpoint.sha256))
       problems.push("is not the last window that the checkpoint after it stands for");
-    before = { windowEnd, sha256, chains: undefined, chained: true };
+    before = { cluster: manifest.cluster, windowEnd, sha256, chains: undefined, chained: true };
     return problems.map((problem) => ({ key, problem }));
   };
 }

@@ -287,3 +287,22 @@ test("two writes to the Lease a window, none between windows", async (t) => {
     assert.equal(writes, wanted, at);
   }
 });
+
+test("the place of another cluster is left alone: nothing is sealed, adopted or removed, and a chain of two clusters is damage", async (t) => {
+  const { ledger, at, keeper } = await world(t);
+  const { keeper: others } = await world(t);
+  for (const key of await ledger.list("closing/")) await ledger.remove(key);
+  const cluster = "another-cluster";
+  const elsewhere = { ledger, at: "11:06:00", objects: running, headKeeper: others() };
+  await sealerAt({ ...elsewhere, clusterId: cluster }).sealer.pass();
+  const before = await dump(ledger);
+  await assert.rejects(at("12:06:00").sealer.pass(), {
+    reason: "LedgerClusterForeign",
+    message: /hr=10\/manifest.json in the ledger belongs to the cluster another-cluster, this is .*place of its own/,
+  });
+  assert.deepEqual(await dump(ledger), before);
+  assert.equal(await keeper().read(), undefined);
+  await sealerAt({ ledger, at: "12:06:00" }).sealer.pass();
+  const { findings } = await verifyLedger(ledger);
+  assert.ok(findings.some(({ problem }) => problem.includes("two share this place")));
+});

@@ -48,6 +48,7 @@ export interface Setup {
   readonly caughtUp?: boolean;
   readonly signer?: ManifestSigner;
   readonly shards?: number;
+  readonly clusterId?: string;
   readonly headKeeper?: HeadKeeper;
   readonly noteSealed?: (end: number) => void;
   readonly register?: ClosingRegister;
@@ -63,6 +64,7 @@ export function sealerAt({
   caughtUp = true,
   signer,
   shards,
+  clusterId = CLUSTER,
   headKeeper,
   noteSealed,
   register,
@@ -87,7 +89,7 @@ export function sealerAt({
     log,
     metrics,
     counters,
-    clusterId: CLUSTER,
+    clusterId,
     windowSeconds,
     sealGraceSeconds: 300,
     sealSpreadSeconds: 0,
