@@ -3,7 +3,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import { MAX_MANIFEST_BYTES, parseManifest } from "../../operator/plan/model/manifest.ts";
+import { nothingKnown } from "../../operator/plan/store/inuse.ts";
+import type { InUse } from "../../operator/plan/store/garbage.ts";
 import type { ObjectStore } from "../../operator/ports.ts";
+import { collectGarbage } from "../../operator/transfer/garbage.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import type { ImportJob } from "../../operator/transfer/import.ts";
 import { startS3 } from "../cluster/s3.ts";
@@ -91,6 +94,34 @@ for (const kind of kinds) {
       assert.deepEqual(anew, { copied: true, revisions: [[2, digest]] });
       assert.ok(observer.copiedBytes > 0 && observer.reusedBytes === 0);
     });
+
+    test("what a damaged manifest kept goes when a later revision is complete and the cluster names that one alone", async (t) => {
+      const prefix = `garbage-${kind}`;
+      await upload(t, prefix, tinyModel());
+      const store = await newStore(t, s3, kind);
+      const job = jobFor({ source: newSource(t, s3, "source"), store, prefix });
+      await imported(job);
+      await store.put(manifestAt(1), bytesOf("{"));
+      const names = (...numbers: number[]): InUse => ({
+        ...nothingKnown,
+        models: new Set([FOLDER]),
+        revisions: new Set(numbers.map((number) => `${FOLDER}${String(number)}/`)),
+      });
+      const collect = async (inUse: InUse): Promise<string[]> => {
+        const { fences } = await collectGarbage(store, { inUse, now: Date.now() + 1000, olderThanMs: 0, act: true });
+        return fences.map(({ folder, because }) => `${folder.slice(FOLDER.length)} ${because}`);
+      };
+      assert.deepEqual(await collect(names()), [], "nothing has taken its place");
+      await imported(job);
+      for (const inUse of [nothingKnown, names(1, 2)])
+        assert.deepEqual(await collect(inUse), [], "a template may name it, and somebody may mend it");
+      assert.ok(await store.head(`${FOLDER}1/model.safetensors`));
+      assert.deepEqual(await collect(names(2)), ["1/ its manifest cannot be read, and a later revision is complete"]);
+      assert.equal(await store.head(`${FOLDER}1/model.safetensors`), undefined);
+      assert.ok(await store.head(`${FOLDER}2/model.safetensors`));
+      assert.deepEqual((await imported(job)).revisions.map(([number]) => number), [2]);
+      assert.deepEqual(await collect({ ...names(), models: new Set(["models/ns-uid/another/"]) }), ["2/ its model is gone, and no deployment names it"]);
+    }); // prettier-ignore
 
     test("a manifest that is damaged while it is written is no revision, and the next attempt passes it by", async (t) => {
       const prefix = `written-${kind}`;

@@ -53,13 +53,18 @@ const LOCAL = "local";
 const isGone = ({ folder, scope }: StoredModel, { models }: InUse): boolean =>
   models !== undefined && scope !== LOCAL && !models.has(folder);
 
-/** Why a complete revision is garbage; undefined where it stays. */
+/** Why a revision with a manifest is garbage; undefined where it stays. */
 function unwanted(model: StoredModel, revision: StoredRevision, inUse: InUse): string | undefined {
   if (inUse.models === undefined || model.scope === LOCAL) return undefined;
   const manifest = manifestOf(revision);
   if (inUse.revisions.has(revision.folder) || (manifest && inUse.digests.has(manifest.digest))) return undefined;
   if (isGone(model, inUse)) return "its model is gone, and no deployment names it";
   const newest = model.revisions.findLast((one) => manifestOf(one) !== undefined);
+  if (!manifest) {
+    // It serves nobody, but only a revision that came after it shows that nobody waits for it to be mended.
+    const isFollowed = newest !== undefined && newest.number > revision.number;
+    return isFollowed ? "its manifest cannot be read, and a later revision is complete" : undefined;
+  }
   return newest === revision ? undefined : "neither its model's status nor a deployment names it";
 }
 
@@ -67,7 +72,7 @@ function fenceOf(model: StoredModel, revision: StoredRevision, inUse: InUse, clo
   const { folder, read } = revision;
   if (isYoung(revision, clock)) return undefined;
   if (!read) return { do: "close", folder, because: "it was never finished" };
-  if (read.kind !== "manifest") return undefined;
+  if (read.kind === "removed") return undefined;
   const because = unwanted(model, revision, inUse);
   return because === undefined ? undefined : { do: "retire", folder, because };
 }
