@@ -35,8 +35,8 @@ export type HttpFault =
   | { readonly kind: "spoil-request" }
   /** The body breaks off after so many bytes. */
   | { readonly kind: "cut"; readonly afterBytes: number }
-  /** The body falls silent after so many bytes, connection open. */
-  | { readonly kind: "stall-after"; readonly afterBytes: number }
+  /** The body falls silent after so many bytes, connection open; `onSilent` is told when it does. */
+  | { readonly kind: "stall-after"; readonly afterBytes: number; readonly onSilent?: () => void }
   /** The body comes byte by byte: never silent, and never over. `onByte` is told how many there were. */
   | { readonly kind: "trickle"; readonly everyMs: number; readonly onByte?: (sent: number) => void };
 
@@ -156,7 +156,7 @@ function copyBody(
   let left = fault.afterBytes;
   const stop = (): void => {
     upstream.pause();
-    if (fault.kind === "stall-after") return;
+    if (fault.kind === "stall-after") return fault.onSilent?.();
     upstream.destroy();
     exchange.reset();
   };

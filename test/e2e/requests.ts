@@ -140,7 +140,7 @@ export interface Traffic {
 }
 
 /** Askers side by side: a slow machine then answers fewer requests, and none waits behind a queue of ours. */
-const ASKERS = 3;
+export const ASKERS = 3;
 
 /** Short chat requests: each asker sends its next one `pauseMs` after the answer to the last. */
 export function startTraffic(base: string, model: string, pauseMs = 500): Traffic {

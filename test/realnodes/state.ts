@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
+import { eventually } from "../cluster/eventually.ts";
 import { cacheDir } from "../cluster/paths.ts";
 import { startTimeOf } from "../cluster/rundir.ts";
 import { cgroupPrefix, removeCgroups } from "./cgroups.ts";
@@ -59,11 +59,11 @@ export async function newState(wantedMountPoints: readonly string[]): Promise<St
 
 /** Removes what a run left; `keepLogs` leaves its logs. Its processes must be dead or dying. */
 export async function removeState(state: State, { keepLogs = false } = {}): Promise<void> {
-  const deadline = Date.now() + removalMs;
-  while (!removeCgroups(state.run)) {
-    if (Date.now() > deadline) throw new Error(`processes of ${state.run} do not end: its cgroup folders stay`);
-    await delay(50);
-  }
+  await eventually(() => removeCgroups(state.run), {
+    what: `the processes of ${state.run} have ended and its cgroup folders are gone`,
+    deadlineMs: removalMs,
+    recheckMs: 50,
+  });
   handOnMountPoints(state);
   for (const name of keepLogs ? readdirSync(state.path) : []) {
     if (name !== "logs") rmSync(join(state.path, name), { recursive: true, force: true });

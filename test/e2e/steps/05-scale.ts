@@ -1,4 +1,5 @@
 // One replica more and one less under requests: none fails, and a stream of a minute outlives its pod's order to end.
+import { eventually } from "../../cluster/eventually.ts";
 import { chat, models } from "../names.ts";
 import { ensureServing, podUrl, scale, serviceUrl, servingPods, untilPods, untilReady } from "../objects.ts";
 import { noneFailed, startTraffic, stream } from "../requests.ts";
@@ -72,13 +73,13 @@ function wholeMinutes(ends: readonly StreamEnd[], maxTokens: number): number {
 }
 
 async function untilOneLeaves(stage: Stage): Promise<string> {
-  const deadline = Date.now() + 30_000;
-  for (;;) {
-    const leaving = (await servingPods(stage, chat)).find(({ metadata }) => metadata.deletionTimestamp);
-    if (leaving) return leaving.metadata.name;
-    if (Date.now() > deadline) throw new Error("no pod was told to end within 30 s of the scale-down");
-    await new Promise((resolve) => setTimeout(resolve, 200));
-  }
+  const leaving = async () => (await servingPods(stage, chat)).find(({ metadata }) => metadata.deletionTimestamp);
+  const { metadata } = await eventually(leaving, {
+    what: "a pod is told to end after the scale-down",
+    deadlineMs: 30_000,
+    recheckMs: 200,
+  });
+  return metadata.name;
 }
 
 /** From the order to end on, a stream has this long by its speed so far; the pod's drain allows several times as much. */
@@ -86,7 +87,7 @@ const REMAINING_SECONDS = 40;
 
 interface Streams {
   /** The fastest has no more than REMAINING_SECONDS to go, and none has ended. */
-  readonly nearTheirEnd: Promise<void>;
+  readonly nearTheirEnd: Promise<unknown>;
   readonly all: Promise<StreamEnd[]>;
 }
 
@@ -98,14 +99,16 @@ function streamsOver(urls: readonly string[], maxTokens: number): Streams {
   );
   let over = false;
   void all.catch(() => undefined).finally(() => (over = true));
-  const nearTheirEnd = async (): Promise<void> => {
-    for (;;) {
-      await new Promise((resolve) => setTimeout(resolve, 500));
-      const most = Math.max(...pieces);
-      const rate = most / ((Date.now() - startedAt) / 1000);
-      const begun = pieces.every((count) => count > 0);
-      if (over || (begun && (maxTokens - most) / rate < REMAINING_SECONDS)) return;
-    }
+  const areNear = (): boolean => {
+    const most = Math.max(...pieces);
+    const rate = most / ((Date.now() - startedAt) / 1000);
+    const begun = pieces.every((count) => count > 0);
+    return over || (begun && (maxTokens - most) / rate < REMAINING_SECONDS);
   };
-  return { nearTheirEnd: nearTheirEnd(), all };
+  const nearTheirEnd = eventually(areNear, {
+    what: "the streams are near their end",
+    deadlineMs: 10 * STREAM_SECONDS * 1000,
+    recheckMs: 500,
+  });
+  return { nearTheirEnd, all };
 }

@@ -12,7 +12,7 @@ import {
   untilPods,
   untilReady,
 } from "../objects.ts";
-import { greedyAnswer, noneFailed, startTraffic } from "../requests.ts";
+import { ASKERS, greedyAnswer, noneFailed, startTraffic } from "../requests.ts";
 import type { Traffic, TrafficReport } from "../requests.ts";
 import type { Stage } from "../stage.ts";
 import { chatContext } from "./03-serve.ts";
@@ -82,12 +82,13 @@ async function make(stage: Stage, { what, spec, serves }: Change, replicas: numb
 }
 
 async function untilAnswered(traffic: Traffic): Promise<void> {
-  const failed = (): number => traffic.now().failures.length;
+  let since = traffic.now();
   await eventually(
-    async () => {
-      const before = failed();
-      await new Promise((resolve) => setTimeout(resolve, 1500));
-      return failed() === before;
+    () => {
+      const now = traffic.now();
+      if (now.failures.length > since.failures.length) since = now;
+      // No more than ASKERS are under way: all the others were answered.
+      return now.sent - since.sent >= 4 * ASKERS;
     },
     { what: "requests are answered again", deadlineMs: 30_000 },
   );
