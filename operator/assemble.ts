@@ -239,7 +239,14 @@ export function sealer(
 ): Sealer {
   const { clock, log, transport, kube } = base;
   const headKeeper = newHeadKeeper({ kube, namespace: config.namespace });
-  const compare = newContinuity({ ledger, kube, unproven, headKeeper, sealedThroughMs: sealed.ms });
+  const compare = newContinuity({
+    ledger,
+    kube,
+    unproven,
+    headKeeper,
+    ...signerIn(config),
+    sealedThroughMs: sealed.ms,
+  });
   return newSealer({
     ledger,
     kube,

@@ -6,10 +6,11 @@ import { forgottenClaims, isSuspicious, newSightings, reopenedClaims } from "../
 import type { Behind, Sightings } from "../plan/metering/continuity.ts";
 import { isEvidence } from "../plan/metering/segment.ts";
 import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
-import type { KubeWriter, Ledger } from "../ports.ts";
+import type { KubeWriter, Ledger, ManifestSigner } from "../ports.ts";
 import { readClosings } from "./closing.ts";
 import type { MeteredObjects } from "./facts.ts";
-import type { KeptHead } from "./clusterhead.ts";
+import type { HeadKeeper } from "./clusterhead.ts";
+import { isAnnounced, isSigned } from "./headcheck.ts";
 import { committedLines, newHead, readManifest, readSealed, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { Unproven } from "./unproven.ts";
@@ -22,7 +23,9 @@ export interface ContinuityDeps {
   readonly kube: Pick<KubeWriter, "mergePatch">;
   readonly unproven: Unproven;
   /** Says how old the cluster's own state is; without one every state may be an older one. */
-  readonly headKeeper?: { read(): Promise<KeptHead | undefined> };
+  readonly headKeeper?: Pick<HeadKeeper, "read">;
+  /** As the sealer's (sealer.ts). */
+  readonly signer?: () => Promise<ManifestSigner>;
   /** End of the newest window that this process knows to be sealed (milliseconds since the epoch). */
   readonly sealedThroughMs: () => number | undefined;
 }
@@ -30,7 +33,7 @@ export interface ContinuityDeps {
 /**
  * The same objects, claims that an older state opened again with the end that the ledger knows; that end is written first. Claims are
  * closed only in a cluster that keeps an older head than the ledger has, or none: one that keeps the newest was not set back, whatever
- * lies in the ledger.
+ * lies in the ledger. Nor is one known to be where a later window may be anybody's: sealing stops there, and it is looked again.
  */
 export function newContinuity(deps: ContinuityDeps): (objects: MeteredObjects) => Promise<MeteredObjects> {
   const findHead = newHead(deps.ledger);
@@ -40,24 +43,34 @@ export function newContinuity(deps: ContinuityDeps): (objects: MeteredObjects) =
     if (looked && !objects.claims.some((claim) => isSuspicious(claim, sealed))) return objects;
     const head = await findHead();
     if (!head) return objects;
-    const claims = await closeReopened(deps, objects, head);
+    const setBack = await behind(deps, head);
+    if (setBack === "unknown") return objects;
+    const claims = setBack ? await closeReopened(deps, objects.claims, setBack) : objects.claims;
     if (!looked) await tellForgotten(deps, objects, head);
     looked = true;
     return { ...objects, claims };
   };
 }
 
-/** undefined where the cluster keeps the ledger's head: nothing was set back. */
-async function behind({ ledger, headKeeper }: ContinuityDeps, head: Head): Promise<Behind | undefined> {
-  const kept = await headKeeper?.read();
-  if (kept && kept.key >= head.key) return undefined;
-  const windows = headKeeper && !kept ? undefined : await sealedSince(ledger, kept?.key);
-  return { head, windows };
-}
-
-async function sealedSince(ledger: Ledger, key: string | undefined): Promise<number> {
-  const keys = await ledger.list("v1/", key === undefined ? {} : { startAfter: key });
-  return keys.filter((one) => startOfManifestKey(one) !== undefined).length;
+/** undefined where the cluster keeps the ledger's head: nothing was set back. Unknown where a later window may be anybody's. */
+async function behind(
+  { ledger, headKeeper, signer }: ContinuityDeps,
+  head: Head,
+): Promise<Behind | "unknown" | undefined> {
+  if (!headKeeper) return { head, windows: (await sealedKeys(ledger, 0, Infinity)).length };
+  const kept = await headKeeper.read();
+  if (!kept) return { head, windows: undefined };
+  if (kept.key >= head.key) return undefined;
+  const later = (await ledger.list("v1/", { startAfter: kept.key })).filter(
+    (key) => startOfManifestKey(key) !== undefined,
+  );
+  const secret = await signer?.();
+  for (const key of later) {
+    const { sha256 } = await readManifest(ledger, key);
+    const isOurs = isAnnounced(kept, { key, sha256 }) || (secret && (await isSigned(ledger, key, secret)));
+    if (!isOurs) return "unknown";
+  }
+  return { head, windows: later.length };
 }
 
 /** Windows from the newest to the one that a claim was last marked with; lines of the shards that can have them. */
@@ -81,12 +94,12 @@ async function sight(ledger: Ledger, claims: readonly CapacityClaim[]): Promise<
 
 async function closeReopened(
   deps: ContinuityDeps,
-  { claims }: MeteredObjects,
-  head: Head,
+  claims: readonly CapacityClaim[],
+  setBack: Behind,
 ): Promise<readonly CapacityClaim[]> {
+  const { head } = setBack;
   const suspicious = claims.filter((claim) => isSuspicious(claim, head.end));
-  const setBack = suspicious.length > 0 ? await behind(deps, head) : undefined;
-  if (!setBack) return claims;
+  if (suspicious.length === 0) return claims;
   const { kube, unproven } = deps;
   const closed = new Map<string, CapacityClaim>();
   for (const { claim, releasedAt } of reopenedClaims(suspicious, await sight(deps.ledger, suspicious), setBack)) {

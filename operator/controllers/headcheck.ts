@@ -3,9 +3,10 @@ import { canonicalJson } from "../plan/metering/canonical.ts";
 import { envelopeBytes } from "../plan/metering/dsse.ts";
 import { instantOfSeconds, signatureKeyOf } from "../plan/metering/windows.ts";
 import { sha256Hex } from "../plan/metering/identity.ts";
+import type { Ledger, ManifestSigner } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { HEAD_LEASE } from "./clusterhead.ts";
-import type { FoundHead, KeptHead } from "./clusterhead.ts";
+import type { FoundHead, KeptHead, KeptManifest } from "./clusterhead.ts";
 import { headAt, readManifest, sealedKeys } from "./ledgerreads.ts";
 import type { Head } from "./ledgerreads.ts";
 import type { SealerDeps } from "./sealer.ts";
@@ -77,8 +78,7 @@ async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: K
   let ours = await headAt(ledger, kept.key);
   for (const key of await sealedKeys(ledger, ours.start + 1, Infinity)) {
     const next = await headAt(ledger, key);
-    const isKnown = kept.announced.some((one) => one.key === key && one.sha256 === next.sha256);
-    if (!isKnown && !(await isOurs(deps, next, knowledge)))
+    if (!isAnnounced(kept, next) && !(await isOurs(deps, next, knowledge)))
       throw foreign(key, "was not sealed by this operator: it was put in");
     ours = next;
   }
@@ -89,10 +89,18 @@ async function compare(deps: SealerDeps, { head, kept }: ReadHeads, knowledge: K
 
 async function isOurs(deps: SealerDeps, head: Head, knowledge: Knowledge): Promise<boolean> {
   const { signer } = knowledge;
-  const bytes = await deps.ledger.get(head.key);
-  const signature = signer && bytes && (await deps.ledger.get(signatureKeyOf(head.key)));
-  if (signature && Buffer.from(envelopeBytes(bytes, signer)).equals(signature)) return true;
+  if (signer && (await isSigned(deps.ledger, head.key, signer))) return true;
   return (await computedManifest(deps, head, knowledge)) !== undefined;
+}
+
+export function isAnnounced({ announced }: FoundHead, { key, sha256 }: KeptManifest): boolean {
+  return announced.some((one) => one.key === key && one.sha256 === sha256);
+}
+
+/** Does the very signature lie beside the manifest that this key gives? */
+export async function isSigned(ledger: Ledger, key: string, signer: ManifestSigner): Promise<boolean> {
+  const [bytes, signature] = [await ledger.get(key), await ledger.get(signatureKeyOf(key))];
+  return bytes !== undefined && signature !== undefined && Buffer.from(envelopeBytes(bytes, signer)).equals(signature);
 }
 
 /** After each sealed window, before anything of it is forgotten. */
