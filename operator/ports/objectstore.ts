@@ -44,6 +44,8 @@ export interface ObjectUpload {
    * where it will not do so however often it is asked.
    */
   copyPart?(number: number, origin: CopyOrigin, range: ByteRange, crc32: number): Promise<void>;
+  /** Says that somebody is at work on the upload, where no part has come for a while; see `listUploads`. */
+  touch(): Promise<void>;
   /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object, undefined where nobody counted it. */
   commit(crc32: number | undefined): Promise<"written" | "exists">;
   /** Stops; what was brought waits for the next attempt. */

@@ -118,6 +118,20 @@ export interface PartsMoved {
   readonly crc64: bigint | undefined;
 }
 
+/** Well below what anybody waits before garbage is collected. */
+const TOUCH_EVERY_MS = 10 * 60_000;
+
+/** For parts that are only read again: for hours no new one may come, and what nobody seems to be at work on is collected as garbage. */
+function newTouch({ upload, retry: { clock } }: PartsMove): () => Promise<void> {
+  let lastMs = -Infinity;
+  return async () => {
+    if (clock.monotonicMs() - lastMs < TOUCH_EVERY_MS) return;
+    lastMs = clock.monotonicMs();
+    // What hinders it hinders the next part as well, which is tried again and fails with words.
+    await upload.touch().catch(() => undefined);
+  };
+}
+
 /** Resolves with the checksums of the file when every part is in the store. */
 export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   const { file, partBytes, places, retry } = move;
@@ -126,6 +140,7 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   let failed = false;
   let stopped: unknown;
   let hashed = Promise.resolve(0n);
+  const touch = newTouch(move);
   for (let offset = 0; offset < file.sizeBytes && !failed; offset += partBytes) {
     const lengthBytes = Math.min(partBytes, file.sizeBytes - offset);
     // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.
@@ -136,6 +151,7 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
       place?.release();
       break;
     }
+    if (move.upload.found.has(running.length)) await touch();
     const moved = movePart(move, { number: running.length, offset, bytes: place.buffer }, hashed);
     ({ hashed } = moved);
     running.push(moved.done);

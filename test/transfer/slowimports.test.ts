@@ -8,18 +8,32 @@ import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
 import { nothingKnown } from "../../operator/plan/store/inuse.ts";
-import type { ObjectStore } from "../../operator/ports.ts";
+import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import { systemClock } from "../../operator/runtime/clock.ts";
 import { collectGarbage } from "../../operator/transfer/garbage.ts";
+import { importModel } from "../../operator/transfer/import.ts";
+import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { eventually } from "../cluster/eventually.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
-import { kinds, newStore } from "./bench.ts";
+import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
+import { jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+import type { Seen } from "./bench.ts";
 
 const PART = 5 << 20;
 const DAY_MS = 86_400_000;
 const folder = "models/local/m/1/";
+const weightBytes = PART * 8;
+const weights = safetensors({ w: { dtype: "U8", shape: [weightBytes], data_offsets: [0, weightBytes] } }, weightBytes);
 
 let s3: S3Server;
-before(async () => void (s3 = await startS3()));
+before(async () => {
+  s3 = await startS3();
+  await s3.createBucket("source");
+  const client = s3.client();
+  await uploadFiles(client, "source", "m/", tinyModel({ "model.safetensors": weights }));
+  client.destroy();
+});
 after(() => s3.stop());
 
 const rootOf = ({ url }: ObjectStore): string =>
@@ -64,5 +78,51 @@ for (const kind of kinds) {
     assert.deepEqual(await collected(store, true), []);
     await part(2);
     assert.equal(await commit(), "written");
+  });
+
+  test(`${kind}: an import that only reads again what an earlier attempt had brought is alive`, async (t) => {
+    const store = await newStore(t, s3, kind);
+    const source = newSource(t, s3, "source");
+    const owner = { namespaceUID: "local", modelUID: "m" };
+    let skippedMs = 0;
+    const clock = { ...systemClock, monotonicMs: () => systemClock.monotonicMs() + skippedMs };
+    const places = () => newPartPlaces({ clock: systemClock, bufferBytes: PART, partBytes: PART });
+    const stop = new AbortController();
+    const observer: Seen = newObserver({ bytes: () => observer.copiedBytes >= 5 * PART && stop.abort() });
+    const first = { source, store, owner, prefix: "m", places: places(), observer, signal: stop.signal };
+    await assert.rejects(importModel(jobFor(first)), { name: "AbortError" });
+    await age(store);
+    assert.deepEqual(await collected(store, false), [folder]);
+    const isLeftAlone = (): Promise<unknown> =>
+      eventually(async () => (await collected(store, false)).length === 0, { what: "it is alive", deadlineMs: 5_000 });
+    let reads = 0;
+    /** Before each part that is read again; parts come one after the other. */
+    const reading = async (): Promise<void> => {
+      reads++;
+      if (reads === 1 || reads === 3) await isLeftAlone();
+      if (reads !== 2) return;
+      await age(store);
+      skippedMs += 60 * 60_000;
+    };
+    const fill: ObjectSource["fill"] = async (object, ...rest) => {
+      assert.ok(source.fill);
+      if (kind === "s3" && object.key.endsWith(".safetensors")) await reading();
+      return source.fill(object, ...rest);
+    };
+    const upload: ObjectStore["upload"] = async (...args) => {
+      const begun = await store.upload(...args);
+      const { readBack } = begun;
+      return readBack ? { ...begun, readBack: async (...one) => (await reading(), readBack(...one)) } : begun;
+    };
+    const again = {
+      source: { ...source, fill },
+      store: { ...store, upload },
+      owner,
+      prefix: "m",
+      places: places(),
+      clock,
+    };
+    const result = await importModel(jobFor(again));
+    assert.deepEqual([result.kind, reads >= 3], ["imported", true]);
   });
 }

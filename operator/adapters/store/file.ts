@@ -110,6 +110,7 @@ export function newFileStore(folder: string): ObjectStore {
       ...begun,
       ...(readBack ? { readBack: (number, into) => guard(() => readBack(number, into)) } : {}),
       part: (...part) => guard(() => begun.part(...part), part[1].length),
+      touch: () => guard(() => begun.touch()),
       commit: (crc32) => guard(() => begun.commit(crc32), plan.sizeBytes),
     };
   }

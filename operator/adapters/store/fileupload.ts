@@ -76,6 +76,11 @@ async function begin(base: string, plan: UploadPlan, forget: (folder: string) =>
   }
 }
 
+/** Whoever took the upload over writes the same bytes, and may have published them already. */
+async function checkOurs(folder: string): Promise<void> {
+  if (!(await stat(folder).catch(() => undefined))) throw new Error("another import went on with this upload");
+}
+
 /** Fails where there is no room for the folder or the journal; what was begun is removed then. */
 export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): Promise<ObjectUpload> {
   const { base, publish, sweep } = folders;
@@ -89,18 +94,16 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
   const close = async (): Promise<void> => {
     for (const file of [data, journal]) await file.close().catch(() => undefined);
   };
-  /** Whoever took the upload over writes the same bytes, and may have published them already. */
-  const isOurs = async (): Promise<void> => {
-    if (!(await stat(folder).catch(() => undefined))) throw new Error("another import went on with this upload");
-  };
   return {
     found: parts,
     readBack: (number, into) => data.read(into, number * plan.partBytes),
     async part(number, bytes, checksum) {
-      await isOurs();
+      await checkOurs(folder);
       await data.write(bytes, number * plan.partBytes);
       await journal.write(partLine(number, checksum));
     },
+    // A line without a seal is none; the time is the file system's own.
+    touch: async () => void (await journal.write("\n")),
     async commit() {
       try {
         await data.sync().finally(close);
@@ -109,7 +112,7 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
         await forget(folder);
         throw error;
       }
-      await isOurs();
+      await checkOurs(folder);
       const outcome = await publish(join(folder, DATA));
       await forget(folder);
       return outcome;

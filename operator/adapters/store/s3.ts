@@ -180,6 +180,7 @@ function guarded(place: Place, guard: Guard): Omit<ObjectStore, "url" | "list" |
         ...upload,
         part: (...part) => guard(() => upload.part(...part)),
         copyPart: (...part) => guard(() => upload.copyPart(...part), copyError),
+        touch: () => guard(() => upload.touch()),
         commit: (crc32) => guard(() => upload.commit(crc32)),
         abort: () => guard(() => upload.abort()),
       };

@@ -134,6 +134,17 @@ async function create({ client, bucket, prefix }: Place, key: string): Promise<U
 const isOf = (note: Note | undefined, plan: UploadPlan): note is Note =>
   note?.content === plan.content && note.sizeBytes === plan.sizeBytes && note.partBytes === plan.partBytes;
 
+const noteText = (plan: UploadPlan, uploadId: string): string => JSON.stringify({ ...plan, uploadId });
+
+/** Writes the note again where it still says this: what stands there is then as old as this. */
+async function touchNote(place: Place, key: string, plan: UploadPlan, uploadId: string): Promise<void> {
+  const { note, etag } = (await readNote(place, key)) ?? {};
+  if (note?.uploadId !== uploadId || etag === undefined) return;
+  const target = { Bucket: place.bucket, Key: noteKey(place, key) };
+  const put = { ...target, Body: noteText(plan, uploadId), IfMatch: etag };
+  await ifFirst(() => place.client.send(new PutObjectCommand(put)));
+}
+
 /** The upload that the note names where it is of this plan, else a new one, which the note then names. */
 async function find(place: Place, key: string, plan: UploadPlan): Promise<Upload> {
   const found = await readNote(place, key);
@@ -143,8 +154,8 @@ async function find(place: Place, key: string, plan: UploadPlan): Promise<Upload
   if (note) await abort(place, key, note.uploadId);
   const upload = await create(place, key);
   const condition = found ? (etag === undefined ? {} : { IfMatch: etag }) : { IfNoneMatch: "*" };
-  const body = JSON.stringify({ ...plan, uploadId: upload.uploadId });
-  const put = { Bucket: place.bucket, Key: noteKey(place, key), Body: body, ...condition };
+  const target = { Bucket: place.bucket, Key: noteKey(place, key) };
+  const put = { ...target, Body: noteText(plan, upload.uploadId), ...condition };
   try {
     if ((await ifFirst(() => place.client.send(new PutObjectCommand(put)))) === "written") return upload;
   } catch (error) {
@@ -207,6 +218,7 @@ export async function openS3Upload(place: Place, key: string, plan: UploadPlan):
     found: foundParts(upload),
     part: (...part) => sendPart(place, key, upload, part),
     copyPart: (...part) => copyPart(place, key, upload, part),
+    touch: () => touchNote(place, key, plan, upload.uploadId),
     commit: async (crc32) => {
       const outcome = await ifFirst(() => complete(place, key, upload, crc32));
       await forgetNote();
