@@ -114,24 +114,42 @@ async function once(
   }
 }
 
-/** The body, at most `mostBytes`; where it must be exactly so many, a shorter one is a fault that passes. */
-export async function collect(
-  { answer, place, silence }: HubAnswer,
-  { mostBytes, exactly }: { readonly mostBytes: number; readonly exactly: boolean },
-): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
+/** Takes the body as it comes, piece by piece. */
+async function drink({ answer, place, silence }: HubAnswer, take: (piece: Uint8Array) => void): Promise<void> {
   try {
-    for await (const part of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
+    for await (const piece of (answer.body ?? []) as AsyncIterable<Uint8Array>) {
       silence.broken();
-      size += part.length;
-      if (size > mostBytes) throw new TerminalError("SourceError", `${place.origin} sends more than was asked for`);
-      parts.push(part);
+      take(piece);
     }
   } catch (error) {
     throw error instanceof TerminalError ? error : unreachable(place.origin, error);
   }
-  if (exactly && size !== mostBytes)
-    throw unreachable(place.origin, new Error(`the answer ended after ${String(size)} of ${String(mostBytes)} bytes`));
-  return Buffer.concat(parts);
+}
+
+const tooMuch = ({ place }: HubAnswer): TerminalError =>
+  new TerminalError("SourceError", `${place.origin} sends more than was asked for`);
+
+/** The body, at most `mostBytes`. */
+export async function collect(found: HubAnswer, mostBytes: number): Promise<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  await drink(found, (piece) => {
+    size += piece.length;
+    if (size > mostBytes) throw tooMuch(found);
+    pieces.push(piece);
+  });
+  return Buffer.concat(pieces);
+}
+
+/** Fills the memory with the body; a shorter one is a fault that passes. Nothing of it is held besides. */
+export async function collectInto(found: HubAnswer, into: Uint8Array): Promise<void> {
+  let at = 0;
+  await drink(found, (piece) => {
+    if (at + piece.length > into.length) throw tooMuch(found);
+    into.set(piece, at);
+    at += piece.length;
+  });
+  if (at === into.length) return;
+  const words = `the answer ended after ${String(at)} of ${String(into.length)} bytes`;
+  throw unreachable(found.place.origin, new Error(words));
 }

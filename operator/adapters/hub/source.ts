@@ -2,10 +2,10 @@
  * A model repository of a Hugging Face-compatible hub. Protocol: huggingface_hub's HfApi (api/models/…/revision, …/tree,
  * …/resolve, X-Repo-Commit, X-Linked-Etag, Link rel="next"), as its documentation and source state it.
  */
-import type { ObjectSource, SourceObject } from "../../ports.ts";
+import type { Filled, ObjectSource, SourceObject } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { quoted } from "../s3/errors.ts";
-import { collect, request, type Hub } from "./request.ts";
+import { collect, collectInto, request, type Hub } from "./request.ts";
 
 export const PUBLIC_HUB = "https://huggingface.co";
 /** Hosts that the public hub sends files from (its LFS and Xet content networks). */
@@ -59,11 +59,10 @@ export async function openHub(options: HubOptions): Promise<HubSource> {
     throw new TerminalError("SourceError", `${endpoint} names no commit for ${repo} at ${revision}`);
   if (COMMIT.test(revision) && revision !== commit)
     throw new TerminalError("SourceError", `${endpoint} names commit ${commit} where ${revision} was asked for`);
-  const reader = newReader(hub, commit);
   return {
     commit,
     list: (prefix, next, signal) => list(hub, commit, prefix, { next, signal }),
-    read: reader,
+    ...newReader(hub, commit),
     close: () => undefined,
   };
 }
@@ -103,7 +102,7 @@ function fileOf(entry: unknown): SourceObject | undefined {
 const PLACE_AGE_MS = 5 * 60_000;
 
 /** Ranged reads of one commit. Where a file was found on the content network is remembered, so that a part costs one request. */
-function newReader(hub: Hub, commit: string): ObjectSource["read"] {
+function newReader(hub: Hub, commit: string): Required<Pick<ObjectSource, "read" | "fill">> {
   const places = new Map<string, { readonly place: URL; readonly until: number }>();
 
   async function ask(object: SourceObject, range: string | undefined, signal: AbortSignal | undefined) {
@@ -131,7 +130,8 @@ function newReader(hub: Hub, commit: string): ObjectSource["read"] {
     return found;
   }
 
-  return async function read(object, offset, lengthBytes, signal) {
+  async function fill(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled> {
+    const lengthBytes = into.length;
     // There is no range of nothing: an empty file is asked for as a whole.
     const range = lengthBytes === 0 ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
     const found = await ask(object, range, signal);
@@ -144,7 +144,17 @@ function newReader(hub: Hub, commit: string): ObjectSource["read"] {
     if (sizeDiffers) throw changed(object, `has ${total ?? ""} bytes instead of ${String(object.sizeBytes)}`);
     if (!isWhole && !isPart)
       throw new RetryError(new TerminalError("SourceError", `${found.place.origin} ignores ranges`));
-    return collect(found, { mostBytes: lengthBytes, exactly: true });
+    await collectInto(found, into);
+    // The tree has said it all.
+    return { stated: {} };
+  }
+  return {
+    fill,
+    async read(object, offset, lengthBytes, signal) {
+      const bytes = Buffer.allocUnsafe(lengthBytes);
+      await fill(object, offset, bytes, signal);
+      return bytes;
+    },
   };
 }
 
@@ -168,7 +178,7 @@ async function json(
   signal?: AbortSignal,
 ): Promise<{ readonly body: unknown; readonly link: string | null }> {
   const found = await request(hub, { url: new URL(url), headers: {}, reading: false, signal });
-  const bytes = await collect(found, { mostBytes: MOST_JSON_BYTES, exactly: false });
+  const bytes = await collect(found, MOST_JSON_BYTES);
   try {
     const body = JSON.parse(Buffer.from(bytes).toString("utf8")) as unknown;
     return { body, link: found.answer.headers.get("link") };

@@ -176,4 +176,18 @@ describe("a hub", () => {
     writeFileSync(join(folder, "config.json"), "{}");
     await assert.rejects(source.read(config, 0, 2), isPassing("SourceChanged", /has 2 bytes/));
   });
+
+  test("fills the caller's memory, of which a body that is longer touches nothing besides", async (t) => {
+    const faults: Faults = {};
+    const hub = await startHub(t, { folder: folderOf(t), repo: "org/tiny", faults });
+    const source = await openHub({ endpoint: hub.url, repo: "org/tiny" });
+    const file = await fileOf(source, "model.safetensors");
+    assert.ok(source.fill, "parts are not gathered first");
+    const around = Buffer.alloc(8 + 16 + 8, 0xaa);
+    assert.deepEqual(await source.fill(file, 4, around.subarray(8, 24)), { stated: {} });
+    assert.ok(around.subarray(8, 24).equals(Buffer.from(await source.read(file, 4, 16))));
+    assert.ok([...around.subarray(0, 8), ...around.subarray(24)].every((byte) => byte === 0xaa));
+    faults.cutAfterBytes = 5;
+    await assert.rejects(source.fill(file, 4, around.subarray(8, 24)), isPassing("SourceUnreachable", /./));
+  });
 });
