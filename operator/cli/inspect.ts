@@ -1,10 +1,11 @@
 /** `berth inspect`: what a model needs and which node to take, without a cluster. Exit codes: 0 printed, 1 refused or not reached, 2 wrong flags. */
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { stringify } from "yaml";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { engineProfiles, noProfile, profileOf } from "../plan/engine/profile.ts";
 import { reportOf, type Recommendation, type ReportRow } from "../plan/sizing/report.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
+import { exitCodeOf } from "./exitcode.ts";
 import { readModel } from "./inspectmodel.ts";
 import { commonNodeTypes, nodeTypesOf } from "./inspectnodes.ts";
 import { bucketOptions, waysOf, type BucketFlags } from "./bucketoptions.ts";
@@ -78,16 +79,7 @@ export function inspectCommand(io: InspectIO, end: (code: number) => void): Comm
 
 /** Runs the command with these arguments and answers with its exit code. */
 export async function runInspect(args: readonly string[], io: InspectIO): Promise<number> {
-  let code = 0;
-  const command = inspectCommand(io, (ended) => (code = ended)).exitOverride();
-  command.configureOutput({ writeOut: io.write, writeErr: (text) => io.complain?.(text) });
-  try {
-    await command.parseAsync([...args], { from: "user" });
-    return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    throw error;
-  }
+  return exitCodeOf((end) => inspectCommand(io, end), args, io);
 }
 
 async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO): Promise<Inspection> {

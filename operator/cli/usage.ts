@@ -1,5 +1,5 @@
 /** `berth usage`: asks a usage API and prints its answer. Exit codes: 0 printed, 1 refused or not reached, 2 wrong flags. */
-import { Command, CommanderError, Option } from "commander";
+import { Command, Option } from "commander";
 import { readFile } from "node:fs/promises";
 
 import { parse } from "yaml";
@@ -9,6 +9,7 @@ import { granularities } from "../api/usage.ts";
 import type { Granularity, GroupedUsage, UsageReport } from "../api/usage.ts";
 import type { FocusVersion } from "../api/pricelist.ts";
 import { parsePriceList } from "../plan/rating/pricelist.ts";
+import { exitCodeOf } from "./exitcode.ts";
 import { estimateOf } from "./estimate.ts";
 import { focusExport, focusVersionOption } from "./focus.ts";
 import { ask, askSums, questionOf, UsageError } from "./usageclient.ts";
@@ -97,16 +98,7 @@ async function printUsage(url: URL, flags: Flags, list: PriceList | undefined, i
 
 /** Runs the command with these arguments and answers with its exit code. */
 export async function runUsage(args: readonly string[], io: UsageIO): Promise<number> {
-  let code = 0;
-  const command = usageCommand(io, (ended) => (code = ended)).exitOverride();
-  command.configureOutput({ writeOut: io.write, writeErr: (text) => io.complain?.(text) });
-  try {
-    await command.parseAsync([...args], { from: "user" });
-    return code;
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-    throw error;
-  }
+  return exitCodeOf((end) => usageCommand(io, end), args, io);
 }
 
 /** The month's charges as a FOCUS file; a session that began before the month is known from the day before. */

@@ -5,6 +5,7 @@
 import { annotations, fieldManagers } from "../api/keys.ts";
 import type { KubeObject, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import { ConflictError, RetryError } from "../runtime/errors.ts";
+import { leases } from "../runtime/leases.ts";
 
 export interface KeptManifest {
   readonly key: string;
@@ -40,13 +41,7 @@ export interface HeadKeeper {
 
 export const HEAD_LEASE = "berth-ledger-head";
 
-export const headLeases: Resource = {
-  group: "coordination.k8s.io",
-  version: "v1",
-  plural: "leases",
-  kind: "Lease",
-  namespaced: true,
-};
+export const headLeases: Resource = leases;
 
 export function keptHeadOf(object: KubeObject | undefined): FoundHead | undefined {
   const found = object?.metadata.annotations ?? {};

@@ -3,21 +3,11 @@
  * has seen the Lease unchanged, never by another machine's clock. It is no fence: what keeps a double import harmless is
  * the store's If-None-Match and the digests.
  */
-import type { Clock, KubeObject, KubeReader, KubeWriter, Log, Resource } from "../ports.ts";
+import type { Clock, KubeReader, KubeWriter, Log } from "../ports.ts";
 import { fieldManagers } from "../api/keys.ts";
 import { ConflictError, isAlreadyExists, messageOf } from "../runtime/errors.ts";
 import { microTime } from "../runtime/leader.ts";
-
-interface LeaseObject extends KubeObject {
-  readonly spec?: { readonly holderIdentity?: string; readonly renewTime?: string };
-}
-const leases: Resource<LeaseObject> = {
-  group: "coordination.k8s.io",
-  version: "v1",
-  plural: "leases",
-  kind: "Lease",
-  namespaced: true,
-};
+import { leases, type LeaseObject } from "../runtime/leases.ts";
 
 export interface LeaseDeps {
   readonly kube: KubeReader & KubeWriter;

@@ -19,6 +19,7 @@ import { packHistories } from "./histories.ts";
 import type { LedgerHealth } from "./ledgerhealth.ts";
 import type { LedgerMetrics } from "./ledgermetrics.ts";
 import { newHead } from "./ledgerreads.ts";
+import { newRepeating } from "./repeating.ts";
 import { sealDue, shardsOf } from "./sealing.ts";
 import { settle } from "./settling.ts";
 import { completeHead } from "./signatures.ts";
@@ -76,7 +77,6 @@ interface BatchResult extends PassResult {
   readonly more: boolean;
 }
 
-const firstRetryMs = 1_000;
 const longestRetryMs = 60_000;
 /** A clock that was set, or a sleep of the machine, must not delay an hour for long. */
 const longestSleepMs = 60_000;
@@ -84,39 +84,30 @@ const longestSleepMs = 60_000;
 /** Makes a sealer; nothing happens before start() or pass(). */
 export function newSealer(deps: SealerDeps): Sealer {
   const pass = newPass(deps);
-  let cancel = (): void => undefined;
-  let running: Promise<void> = Promise.resolve();
-  let stopped = false;
-  let failures = 0;
-  const again = (delayMs: number): void => {
-    if (!stopped) cancel = deps.clock.after(delayMs, () => void (running = turn()));
-  };
-  async function turn(): Promise<void> {
-    try {
-      const { sealedThrough } = await allBatches(pass, () => stopped);
+  const work = newRepeating({
+    clock: deps.clock,
+    longestRetryMs,
+    async pass() {
+      const { sealedThrough } = await allBatches(pass, work.isStopped);
       deps.health?.sealed(sealedThrough);
-      failures = 0;
-      again(Math.min(longestSleepMs, pass.sleepMs()));
-    } catch (error) {
-      failures += 1;
+      return Math.min(longestSleepMs, pass.sleepMs());
+    },
+    failed(error, failures) {
       deps.metrics.failures.inc();
       deps.health?.failed(error, failures);
       deps.log.warn({ error: messageOf(error), failures }, "sealing failed, will be repeated");
-      again(Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10)));
-    }
-  }
+    },
+  });
   return {
-    pass: () => allBatches(pass, () => stopped),
+    pass: () => allBatches(pass, work.isStopped),
     start() {
-      if (stopped) return;
+      if (work.isStopped()) return;
       deps.metrics.followLag(pass.lagSeconds);
       if (deps.counters) deps.metrics.followCapacity(deps.counters.values);
-      running = turn();
+      work.start();
     },
     async stop() {
-      stopped = true;
-      cancel();
-      await running;
+      await work.stop();
       deps.metrics.followLag(() => 0);
       deps.metrics.followCapacity(() => []);
     },

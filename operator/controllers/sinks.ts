@@ -7,6 +7,7 @@ import { secondsOf, startOfManifestKey } from "../plan/metering/windows.ts";
 import { ackKey, acksPrefix, partKey, quarantineKey, quarantinePrefix, rangeOfPartKey } from "../plan/sinks/keys.ts";
 import { messageOf } from "../runtime/errors.ts";
 import { sealedKeys } from "./ledgerreads.ts";
+import { newRepeating } from "./repeating.ts";
 import { deliverBatch, newSender, sinkWindowOf, takeOut } from "./sinkbatches.ts";
 import type { OwedWindow, Send, SinkDeps } from "./sinkbatches.ts";
 import { othersIn } from "./sinkothers.ts";
@@ -20,44 +21,33 @@ export interface Sink {
   pass(): Promise<number>;
 }
 
-const firstRetryMs = 1_000;
 const longestRetryMs = 300_000;
 const lookEveryMs = 15_000;
 
 export function newSink(deps: SinkDeps): Sink {
   const delivery = newDelivery(deps);
-  let cancel = (): void => undefined;
-  let running: Promise<void> = Promise.resolve();
-  let stopped = false;
-  let failures = 0;
-  const again = (delayMs: number): void => {
-    if (!stopped) cancel = deps.clock.after(delayMs, () => void (running = turn()));
-  };
-  async function turn(): Promise<void> {
-    try {
-      await delivery.pass(() => stopped);
-      failures = 0;
-      again(lookEveryMs);
-    } catch (error) {
-      failures += 1;
+  const work = newRepeating({
+    clock: deps.clock,
+    longestRetryMs,
+    async pass() {
+      await delivery.pass(work.isStopped);
+      return lookEveryMs;
+    },
+    failed(error, failures) {
       deps.metrics.failures.inc({ sink: deps.name });
       deps.log.warn({ sink: deps.name, error: messageOf(error), failures }, "delivery failed, will be repeated");
-      again(Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10)));
-    }
-  }
+    },
+  });
   return {
     pass: () => delivery.pass(() => false),
     start() {
-      if (stopped) return;
+      if (work.isStopped()) return;
       deps.metrics.followLag(deps.name, delivery.lagSeconds);
-      running = turn();
+      work.start();
     },
     async stop() {
-      stopped = true;
-      cancel();
       // Cuts a request short: what was not acknowledged is sent again by the next leader.
-      deps.target.close();
-      await running;
+      await work.stop(() => deps.target.close());
       deps.metrics.followLag(deps.name, () => 0);
     },
   };

@@ -3,30 +3,13 @@
  * they have not seen the record change for a lease duration by their own monotonic clock. No fence: whoever was leader may
  * still have writes under way. An API server that is away only pauses the work, since nobody could take the Lease either.
  */
-import type { Clock, KubeObject, Log, Resource } from "../ports.ts";
+import type { Clock, Log } from "../ports.ts";
 import { apiVersionOf, asObject, pathOf } from "./client.ts";
 import { pause } from "./clock.ts";
 import { ApiError, messageOf } from "./errors.ts";
+import { leases, type LeaseObject } from "./leases.ts";
 import type { RuntimeMetrics } from "./metrics.ts";
 import type { Call, Transport } from "./transport.ts";
-
-interface LeaseSpec {
-  readonly holderIdentity?: string;
-  readonly leaseDurationSeconds?: number;
-  readonly acquireTime?: string;
-  readonly renewTime?: string;
-  readonly leaseTransitions?: number;
-}
-
-type LeaseObject = KubeObject & { readonly spec?: LeaseSpec };
-
-const leases: Resource<LeaseObject> = {
-  group: "coordination.k8s.io",
-  version: "v1",
-  plural: "leases",
-  kind: "Lease",
-  namespaced: true,
-};
 
 export interface LeaderOptions {
   readonly namespace: string;

@@ -1,18 +1,8 @@
 /** Last proof of life of a node: the Lease that its kubelet renews, or what the claim's record knows. */
 import type { CapacityClaim } from "../../../api/capacityclaim.ts";
-import type { Evidence, KubeObject, KubeReader, Resource } from "../../../ports.ts";
+import type { Evidence, KubeReader } from "../../../ports.ts";
+import { leases } from "../../../runtime/leases.ts";
 
-interface Lease extends KubeObject {
-  readonly spec?: { readonly renewTime?: string };
-}
-
-const leases: Resource<Lease> = {
-  group: "coordination.k8s.io",
-  version: "v1",
-  plural: "leases",
-  kind: "Lease",
-  namespaced: true,
-};
 const LEASE_NAMESPACE = "kube-node-lease";
 
 /** Reads the node's Lease: one request, made only when a node died or vanished. */
