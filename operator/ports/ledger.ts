@@ -27,6 +27,10 @@ export interface ManifestSigner {
   readonly keyId: string;
   /** The same bytes give the same signature. */
   sign(bytes: Uint8Array): Uint8Array;
+  /** Whether a signature is this key's, of these bytes. */
+  verify(bytes: Uint8Array, signature: Uint8Array): boolean;
+  /** 32 secret bytes for a purpose of its own: the same key gives the same. */
+  derive(purpose: string): Uint8Array;
 }
 
 /** Pinned public keys by their id: is this the key's signature of these bytes? */

@@ -30,14 +30,16 @@ export interface ByteRange {
 export interface ObjectUpload {
   /** Checksums of the parts that an earlier attempt at the same plan brought, by number. They need not be brought again. */
   readonly found: ReadonlyMap<number, number>;
+  /** Seals that came with those, by number; absent where the store shows nothing of what is not committed. */
+  readonly seals?: ReadonlyMap<number, string>;
   /** Fills the memory with a part that was found; absent where the store shows nothing of what is not committed. */
   readBack?(number: number, into: Uint8Array): Promise<void>;
   /**
    * Parts are numbered from 0, come in any order and side by side, and are `partBytes` long but for the last. When it resolves, the
    * part is in the store's journal: a later attempt finds it. The checksum is the CRC-32; where parts can be read back, any of 32 bits
-   * that the caller counts again then.
+   * that the caller counts again then. A store that shows seals keeps that too: up to 64 hex digits that mean something to the caller.
    */
-  part(number: number, bytes: Uint8Array, checksum: number): Promise<void>;
+  part(number: number, bytes: Uint8Array, checksum: number, seal?: string): Promise<void>;
   /**
    * The same, but the service takes the bytes from another of its buckets, with the store's credentials; absent where it cannot. The
    * part counts only where the service states the CRC-32 that is given, of bytes that the caller has read himself. TerminalError

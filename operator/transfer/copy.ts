@@ -2,7 +2,7 @@
  * Copies the files of one revision. Parts of all files share a fixed number of places, so memory is bounded whatever their sizes;
  * few large files are open at once, since after a kill those are hashed again.
  */
-import type { ObjectSource, ObjectStore } from "../ports.ts";
+import type { ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { copyFile } from "./copyfile.ts";
@@ -11,6 +11,7 @@ import { settleAll } from "./moveparts.ts";
 import type { PartPlaces } from "./places.ts";
 import { openRecords } from "./records.ts";
 import type { RetryOptions } from "./retry.ts";
+import { newSeals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
 import { newSlots } from "./slots.ts";
 
@@ -29,6 +30,8 @@ export interface CopyJob {
   /** Memory for parts, shared with other imports of this process. */
   readonly places: PartPlaces;
   readonly serverCopy?: ServerCopy | undefined;
+  /** Whose key the copy will be signed with: only what the same one has vouched for is taken as there. */
+  readonly signer?: ManifestSigner | undefined;
   /** Called after each part that is in the store; `copied` is false for those that an earlier attempt had brought. */
   readonly onBytes: (bytes: number, copied: boolean) => void;
   readonly onFile: () => void;
@@ -39,7 +42,8 @@ export interface CopyJob {
 /** Copies what is not there yet and returns the record of every file, in the order of `files`. */
 export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
   const { store, folder, places, retry } = job;
-  const records = await openRecords({ store, folder, retry });
+  const seals = newSeals(job.signer, folder);
+  const records = await openRecords({ store, folder, retry, seals });
   const hashes = newHashThreads();
   const large = newSlots(store.readsBack ? largeAtOnce.readsBack : largeAtOnce.blind);
   const small = newSlots(smallAtOnce);
@@ -48,7 +52,7 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
     const release = await (file.sizeBytes > places.partBytes ? large : small).take(retry.signal);
     try {
       if (failed) return undefined;
-      const record = await copyFile({ ...job, hashes, records }, file);
+      const record = await copyFile({ ...job, hashes, records, seals }, file);
       job.onFile();
       return record;
     } catch (error) {

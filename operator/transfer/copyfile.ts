@@ -14,6 +14,7 @@ import { inTheWay } from "./records.ts";
 import type { FilePlace, Records } from "./records.ts";
 import { withPartRetries, withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
+import type { Seals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
 import { againIfDead } from "./thread.ts";
 
@@ -30,6 +31,7 @@ export interface FileCopy {
   readonly places: PartPlaces;
   readonly hashes: HashThreads;
   readonly records: Records;
+  readonly seals: Seals;
   /** For large files alone: the bytes of a small one are in memory, and its key is taken on a condition that no copy knows everywhere. */
   readonly serverCopy?: ServerCopy | undefined;
   readonly onBytes: (bytes: number, copied: boolean) => void;
@@ -145,7 +147,8 @@ async function tryLarge(copy: FileCopy, file: ModelFile, to: FilePlace, told: Se
     const isCrc64Wanted = isWanted((stated) => wantsCrc64(file, stated));
     const isCrc32Wanted = isWanted(({ crc32 }) => crc32 !== undefined);
     const hash = copy.hashes.open();
-    const moving = moveParts({ ...copy, file, upload, partBytes, hash, told, isCrc64Wanted, isCrc32Wanted });
+    const seals = copy.seals.parts(copy.folder + to.at, plan, copy.hashes);
+    const moving = moveParts({ ...copy, seals, file, upload, partBytes, hash, told, isCrc64Wanted, isCrc32Wanted });
     const [came, stated] = await Promise.all([moving, stating]).catch(async (error: unknown) => {
       await moving.catch(() => undefined);
       throw error;

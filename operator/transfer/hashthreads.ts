@@ -7,6 +7,12 @@ import { CRC64_PROGRAM, crc64Kit } from "./crc64.ts";
 import { againIfDead, newThread } from "./thread.ts";
 import type { Thread } from "./thread.ts";
 
+/** Of an AES-GCM: the nonce is never used again with the same key for other bytes. */
+export interface MacKey {
+  readonly key: Uint8Array;
+  readonly nonce: Uint8Array;
+}
+
 /** One hash, fed in order. Rejects with a ThreadDiedError where what it was fed is lost with its thread. */
 export interface ThreadHash {
   /** Resolves when the bytes have been read; until then they must stay as they are. They lie in a SharedArrayBuffer. */
@@ -27,6 +33,8 @@ export interface HashThreads {
    * finds at a quarter of its CPU, and says nothing of who wrote them.
    */
   gmac32(bytes: Uint8Array): Promise<number>;
+  /** The whole GMAC of bytes in a SharedArrayBuffer, as 32 hex digits: says that they are those of somebody who has the key. */
+  gmac(bytes: Uint8Array, mac: MacKey): Promise<string>;
   /** CRC-64/NVME of bytes in a SharedArrayBuffer, and of those before them (0 where there are none). */
   crc64(bytes: Uint8Array, before: bigint): Promise<bigint>;
   /** Hashes that still run never resolve. */
@@ -40,12 +48,15 @@ interface Question {
   readonly bytes?: Uint8Array;
   /** CRC-64 of the bytes before these. */
   readonly before?: bigint;
+  /** For the whole GMAC of the bytes. */
+  readonly mac?: MacKey;
 }
 
 interface Reply {
   readonly digest?: string;
   readonly crc64?: bigint;
   readonly sum?: number;
+  readonly tag?: string;
 }
 
 /** Of the hash threads beside all others. */
@@ -63,15 +74,16 @@ try {
 } catch {}
 ${CRC64_PROGRAM}
 const zero = Buffer.alloc(16);
-function gmac32(bytes) {
-  const mac = createCipheriv("aes-128-gcm", zero, zero.subarray(0, 12));
+function gmac(bytes, key, nonce) {
+  const mac = createCipheriv("aes-" + key.length * 8 + "-gcm", key, nonce);
   mac.setAAD(bytes);
   mac.final();
-  return mac.getAuthTag().readUInt32LE(0);
+  return mac.getAuthTag();
 }
 const hashes = new Map();
-parentPort.on("message", ({ call, id, bytes, before }) => {
-  if (id === "gmac32") return parentPort.postMessage({ call, sum: gmac32(bytes) });
+parentPort.on("message", ({ call, id, bytes, before, mac }) => {
+  if (mac) return parentPort.postMessage({ call, tag: gmac(bytes, mac.key, mac.nonce).toString("hex") });
+  if (id === "gmac32") return parentPort.postMessage({ call, sum: gmac(bytes, zero, zero.subarray(0, 12)).readUInt32LE(0) });
   if (before !== undefined) return parentPort.postMessage({ call, crc64: crc64(bytes, before) });
   if (id === undefined) return parentPort.postMessage({ call, sum: crc32(bytes) });
   let hash = hashes.get(id);
@@ -125,6 +137,7 @@ export function newHashThreads(threads = Math.min(MOST_THREADS, availableParalle
       }),
     crc32: async (bytes) => (await ask({ bytes })).sum ?? 0,
     gmac32: async (bytes) => (await ask({ id: "gmac32", bytes })).sum ?? 0,
+    gmac: async (bytes, mac) => (await ask({ bytes, mac })).tag ?? "",
     crc64: async (bytes, before) => (await ask({ bytes, before })).crc64 ?? 0n,
     async close() {
       await Promise.all(running.map((thread) => thread.close()));

@@ -29,6 +29,7 @@ import type { RetryOptions } from "./retry.ts";
 import { isThisState, othersThanInspected, pointed, reusedOf } from "./reuse.ts";
 import { claimEarlier, commitRevision, findRevisions, finishRevision } from "./revisions.ts";
 import type { StoredRevisions } from "./revisions.ts";
+import { vouchedFor } from "./seals.ts";
 import { openWay } from "./servercopy.ts";
 import type { Slots } from "./slots.ts";
 
@@ -135,18 +136,23 @@ const told = (observer: ImportObserver) => ({
   onUnstated: observer.unstated.bind(observer),
 });
 
+/** Revisions whose files the coming one may point at. */
+async function earlierOf(job: ImportJob, { found, next }: StoredRevisions): Promise<readonly FoundRevision[]> {
+  if (found.length === 0 || job.reimport !== undefined) return [];
+  return vouchedFor(job, await claimEarlier(job.store, job.owner, next));
+}
+
 /** Copies what no earlier revision holds; the others are pointed at. */
 async function copyRevision(
   job: CopyJob,
   retry: RetryOptions,
   { listing, sums }: { readonly listing: Listing; readonly sums: ReadonlyMap<string, string> },
   facts: ModelFacts,
-  { found, next }: StoredRevisions,
+  revisions: StoredRevisions,
 ): Promise<Copied> {
-  const { source, store, owner, places, observer, inspected } = job;
-  const folder = revisionFolder(owner, next);
-  const isFirst = found.length === 0 || job.reimport !== undefined;
-  const earlier = isFirst ? [] : await claimEarlier(store, owner, next);
+  const { source, store, owner, places, observer, inspected, signer } = job;
+  const folder = revisionFolder(owner, revisions.next);
+  const earlier = await earlierOf(job, revisions);
   const reused = await reusedOf({ ...job, retry }, listing, earlier);
   const reusedBytes = [...reused.values()].reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
   if (reused.size > 0) observer.reused(reused.size, reusedBytes);
@@ -164,6 +170,7 @@ async function copyRevision(
     retry,
     places: places.share(),
     serverCopy: way.serverCopy,
+    signer,
     ...told(observer),
   });
   const copied = new Map(records.map(({ path, key }) => [path, key]));
@@ -172,7 +179,7 @@ async function copyRevision(
   observer.committing();
   const stored = [...reused.values(), ...(await pointed({ ...job, retry }, listing, records, earlier))];
   const record = recordOf(job, listing, facts, way.choice.way);
-  const revision = await commitRevision(store, folder, stored, record, job.signer);
+  const revision = await commitRevision(store, folder, stored, record, signer);
   await finishRevision(store, folder, revision);
   return { revision, way: way.choice };
 }

@@ -6,6 +6,7 @@ import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
 import { withPartRetries } from "./retry.ts";
+import type { PartSeals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
 
 export interface PartsMove extends Filling {
@@ -19,6 +20,8 @@ export interface PartsMove extends Filling {
   readonly isCrc64Wanted: Promise<boolean>;
   /** Whether the CRC-32 is counted also where the store does not need it. */
   readonly isCrc32Wanted: Promise<boolean>;
+  /** For a store that shows parts again, where only our own may be gone on with. */
+  readonly seals?: PartSeals | undefined;
   /** Where the store's service may take the parts from the source itself. */
   readonly serverCopy?: ServerCopy | undefined;
   /** Numbers of parts that `onBytes` was called for, also by an earlier try of this file. */
@@ -44,31 +47,40 @@ export async function settleAll(work: readonly Promise<unknown>[]): Promise<void
 interface Sums {
   /** Of the store's journal. */
   readonly journal: number;
+  readonly seal?: string;
   readonly crc32: number | undefined;
 }
 
-/** A store that shows parts again compares nothing itself: what is cheapest does for its journal. */
-async function sumsOf({ upload, hashes, isCrc32Wanted }: PartsMove, bytes: Uint8Array): Promise<Sums> {
-  const isNeeded = !upload.readBack || (await isCrc32Wanted);
+/**
+ * A store that shows parts again compares nothing itself: what is cheapest does for its journal, and a seal (such as the one that is
+ * given, where these are its bytes) has such a checksum in it.
+ */
+async function sumsOf(move: PartsMove, { number, bytes }: Part, like?: string): Promise<Sums> {
+  const { upload, hashes, seals } = move;
+  const isNeeded = !upload.readBack || (await move.isCrc32Wanted);
   const crc32 = isNeeded ? await hashes.crc32(bytes) : undefined;
-  return { journal: upload.readBack || crc32 === undefined ? await hashes.gmac32(bytes) : crc32, crc32 };
+  if (!upload.readBack && crc32 !== undefined) return { journal: crc32, crc32 };
+  if (!seals) return { journal: await hashes.gmac32(bytes), crc32 };
+  const seal = await seals.of(number, bytes, like);
+  return { journal: Number.parseInt(seal.slice(-8), 16), seal, crc32 };
 }
 
 /** The sums of the part, where the store shows it and it is the one of the journal. */
-async function readBack(move: PartsMove, { number, bytes }: Part, wanted: number): Promise<Sums | undefined> {
-  const { upload } = move;
-  if (!upload.readBack) return undefined;
-  await upload.readBack(number, bytes);
-  const sums = await sumsOf(move, bytes);
-  return sums.journal === wanted ? sums : undefined;
+async function readBack(move: PartsMove, part: Part, wanted: number): Promise<Sums | undefined> {
+  const { upload, seals } = move;
+  const seal = upload.seals?.get(part.number);
+  if (!upload.readBack || (seals && seal === undefined)) return undefined;
+  await upload.readBack(part.number, part.bytes);
+  const sums = await sumsOf(move, part, seal);
+  return sums.journal === wanted && (!seals || sums.seal === seal) ? sums : undefined;
 }
 
 /** Brings what was read into the store. */
-async function store(move: PartsMove, { number, offset, bytes }: Part, { journal, crc32 }: Sums): Promise<void> {
+async function store(move: PartsMove, { number, offset, bytes }: Part, { journal, seal, crc32 }: Sums): Promise<void> {
   const { upload, file, retry, serverCopy } = move;
   const read = { upload, file, number, offset, lengthBytes: bytes.length };
   if (crc32 !== undefined && (await serverCopy?.part({ ...read, crc32 }))) return;
-  await withPartRetries(retry, () => upload.part(number, bytes, journal));
+  await withPartRetries(retry, () => upload.part(number, bytes, journal, seal));
 }
 
 /** Brings the part into memory and the store; resolves with its sums. `filled` is called as soon as the memory is. */
@@ -82,7 +94,7 @@ async function bring(move: PartsMove, part: Part, filled: () => void): Promise<S
   }
   await fillPart(move, file, part.offset, part.bytes);
   filled();
-  const came = await sumsOf(move, part.bytes);
+  const came = await sumsOf(move, part);
   // A part that the store has and cannot show was read again for its hash alone.
   if (came.journal !== found || upload.readBack) await store(move, part, came);
   return came;

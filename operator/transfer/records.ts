@@ -1,7 +1,7 @@
 /**
  * What stands, or will ever stand, at each place of a revision's folder, never changed. So a record with its object is proof of it,
- * whoever wrote either, and a restarted import skips it. A large file's is said before its object is there, by whoever is first; those of
- * others once their objects stand, and those of the smallest together.
+ * whoever wrote either (for an import that signs, whoever has its key: seals.ts), and a restarted import skips it. A large file's is
+ * said before its object is there, by whoever is first; those of others once their objects stand, and those of the smallest together.
  */
 import type { ObjectStore } from "../ports.ts";
 import {
@@ -21,6 +21,7 @@ import { newBatches } from "./batches.ts";
 import { sha256Hex } from "./hash.ts";
 import { withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
+import type { Seals } from "./seals.ts";
 
 const maxRecordBytes = 16 * 1024;
 /** Records of files up to this size are written together: what is read again for those that are lost with the process are 16 MiB at most. */
@@ -33,6 +34,7 @@ export interface RecordsJob {
   /** Folder of the revision; ends with '/'. */
   readonly folder: string;
   readonly retry: RetryOptions;
+  readonly seals: Seals;
 }
 
 /** A place for a file of the revision: below its folder, with the record of what stands there or will. */
@@ -73,20 +75,23 @@ export function inTheWay(key: string): RetryError {
 }
 
 /** Lists the folder once, so that what was not there then costs no request. */
-export async function openRecords({ store, folder, retry }: RecordsJob): Promise<Records> {
-  const there = new Set<string>();
-  for await (const { key } of store.list(folder)) there.add(key);
+export async function openRecords({ store, folder, retry, seals }: RecordsJob): Promise<Records> {
+  const there = new Map<string, number>();
+  for await (const { key, sizeBytes } of store.list(folder)) there.set(key, sizeBytes);
   const prefix = `${String(numberOf(folder))}/`;
   const shared = new Map<string, FileRecord>();
-  for (const key of there) {
-    if (!key.startsWith(folder + SHARED_RECORDS)) continue;
+  for (const [key, sizeBytes] of there) {
+    // What is larger than any of ours is none.
+    if (!key.startsWith(folder + SHARED_RECORDS) || sizeBytes > maxBatchBytes) continue;
     const bytes = await withRetries(retry, () => store.get(key, maxBatchBytes));
-    for (const record of parseRecords(new TextDecoder().decode(bytes)))
-      if (record.key.startsWith(prefix)) shared.set(record.key.slice(prefix.length), record);
+    for (const sealed of parseRecords(new TextDecoder().decode(bytes))) {
+      const record = seals.opened(sealed);
+      if (record?.key.startsWith(prefix)) shared.set(record.key.slice(prefix.length), record);
+    }
   }
   let hasFailed = false;
   const batches = newBatches<FileRecord>(async (records) => {
-    const text = recordsText(records);
+    const text = recordsText(records.map(seals.sealed));
     const key = `${folder}${SHARED_RECORDS}${sha256Hex(text).slice(0, 32)}`;
     const put = () => store.put(key, new TextEncoder().encode(text), { ifAbsent: true });
     // Without the signal: what stands when an import is stopped need not come again. But then somebody waits for the end,
@@ -104,8 +109,9 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
   async function recordAt(at: string): Promise<FileRecord | undefined> {
     const noted = shared.get(at);
     if (noted) return noted;
-    const bytes = await store.get(folder + recordKey(at), maxRecordBytes);
-    return bytes && parseRecord(new TextDecoder().decode(bytes));
+    const key = folder + recordKey(at);
+    const bytes = (there.get(key) ?? 0) > maxRecordBytes ? undefined : await store.get(key, maxRecordBytes);
+    return bytes && seals.opened(parseRecord(new TextDecoder().decode(bytes)));
   }
   const recordOf = ({ at }: FilePlace, { path, sizeBytes, etag }: ModelFile, sha256: string): FileRecord => ({
     path,
@@ -115,25 +121,30 @@ export async function openRecords({ store, folder, retry }: RecordsJob): Promise
     key: prefix + at,
   });
   async function secondPlaceOf(file: ModelFile): Promise<FilePlace> {
-    const at = secondPlace(file.path, sha256Hex(JSON.stringify([file.etag, file.sizeBytes])).slice(0, 16));
+    const at = secondPlace(file.path, seals.nameOf([file.etag, file.sizeBytes]).slice(0, 16));
     return { at, record: await recordAt(at) };
   }
   async function announce(place: FilePlace, file: ModelFile, sha256: string): Promise<FileRecord> {
     const record = recordOf(place, file, sha256);
-    const text = recordText(record);
-    const put = () => store.put(folder + recordKey(place.at), new TextEncoder().encode(text), { ifAbsent: true });
-    if ((await withRetries(retry, put)) === "written") return record;
+    const text = new TextEncoder().encode(recordText(seals.sealed(record)));
+    const put = (ifAbsent: boolean) => () => store.put(folder + recordKey(place.at), text, { ifAbsent });
+    if ((await withRetries(retry, put(true))) === "written") return record;
     const stored = await recordAt(place.at);
-    if (stored && recordText(stored) === text) return record;
-    throw inTheWay(folder + place.at);
+    if (stored && recordText(stored) === recordText(record)) return record;
+    if (stored || !seals.isKeyed || place.at === file.path) throw inTheWay(folder + place.at);
+    // No import with another key, or none, ever says anything of a place that this key has named.
+    await withRetries(retry, put(false));
+    return record;
   }
   return {
     secondPlaceOf,
     async placeOf(file, isRead) {
       const [hasRecord, hasObject] = [recordKey(file.path), file.path].map((path) => there.has(folder + path));
       const record = hasRecord || shared.has(file.path) ? await recordAt(file.path) : undefined;
-      if (record ? isOf(record, file) : isRead || !hasObject) return { at: file.path, record };
-      return secondPlaceOf(file);
+      if (record && isOf(record, file)) return { at: file.path, record };
+      // Said by somebody without our key: believed by nobody who signs, but other bytes may come there.
+      const isTaken = record !== undefined || (seals.isKeyed && hasRecord === true);
+      return isTaken || (hasObject && !isRead) ? secondPlaceOf(file) : { at: file.path, record };
     },
     isDone: async ({ at, record }) =>
       record !== undefined && (await store.head(folder + at))?.sizeBytes === record.sizeBytes,

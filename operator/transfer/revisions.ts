@@ -94,7 +94,7 @@ export async function claimEarlier(
   store: ObjectStore,
   owner: StoreOwner,
   next: number,
-): Promise<readonly FoundRevision[]> {
+): Promise<readonly StoredRevision[]> {
   const folder = revisionFolder(owner, next);
   await store.put(folder + CLAIM_KEY, encode("{}\n"), { ifAbsent: false });
   const again = await findRevisions(store, owner);

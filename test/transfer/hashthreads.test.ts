@@ -38,3 +38,13 @@ test("the checksum of a journal's parts is the beginning of GCM's tag over nothi
   assert.equal(await threads.gmac32(bytes), tagOf(bytes));
   await threads.close();
 });
+
+test("with a key it is the whole tag", async () => {
+  const threads = newHashThreads(1);
+  const bytes = new Uint8Array(new SharedArrayBuffer(100_003)).fill(7);
+  const [key, nonce] = [new Uint8Array(32).fill(1), new Uint8Array(12).fill(2)];
+  const mac = createCipheriv("aes-256-gcm", key, nonce).setAAD(Buffer.from(bytes));
+  mac.final();
+  assert.equal(await threads.gmac(bytes, { key, nonce }), mac.getAuthTag().toString("hex"));
+  await threads.close();
+});

@@ -1,5 +1,5 @@
 /** Ed25519 keys in PEM, as `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` write them. */
-import { createHash, createPrivateKey, createPublicKey, sign, verify } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, hkdfSync, sign, verify } from "node:crypto";
 import type { KeyObject } from "node:crypto";
 
 import type { ManifestSigner, TrustedKeys } from "../../ports.ts";
@@ -8,8 +8,20 @@ import { TerminalError } from "../../runtime/errors.ts";
 /** Throws TerminalError for anything but one private Ed25519 key; the text never shows in the message. */
 export function signerOf(pem: string, from: string): ManifestSigner {
   const key = parsed(() => createPrivateKey(pem), `${from} holds no private key in PEM`);
-  const keyId = keyIdOf(createPublicKey(key), from);
-  return { keyId, sign: (bytes) => sign(null, bytes, key) };
+  const publicKey = createPublicKey(key);
+  const keyId = keyIdOf(publicKey, from);
+  return {
+    keyId,
+    sign: (bytes) => sign(null, bytes, key),
+    verify: (bytes, signature) => verify(null, bytes, publicKey, signature),
+    derive: (purpose) => derived(key, purpose),
+  };
+}
+
+/** Apart from what the signatures are made with (RFC 8032 hashes the same seed with SHA-512). */
+function derived(key: KeyObject, purpose: string): Uint8Array {
+  const seed = Buffer.from(key.export({ format: "jwk" }).d ?? "", "base64url");
+  return new Uint8Array(hkdfSync("sha256", seed, new Uint8Array(0), purpose, 32));
 }
 
 /** The public half of a private key, so that its holder can look at what it vouches for. */

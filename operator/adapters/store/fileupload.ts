@@ -9,6 +9,7 @@ import { basename, dirname, join } from "node:path";
 import type { ObjectUpload, UploadPlan } from "../../ports.ts";
 import { withFolder } from "./incoming.ts";
 import { partLine, partsOf, planLine } from "./journal.ts";
+import type { PartLine } from "./journal.ts";
 import { openPartFile } from "./partfile.ts";
 
 const DATA = "data";
@@ -37,7 +38,7 @@ async function leftOf(base: string): Promise<string[]> {
 
 interface Found {
   readonly folder: string;
-  readonly parts: ReadonlyMap<number, number>;
+  readonly parts: ReadonlyMap<number, PartLine>;
 }
 
 /** Takes over the upload of the same plan with the most parts; undefined where there is none. */
@@ -81,6 +82,11 @@ async function checkOurs(folder: string): Promise<void> {
   if (!(await stat(folder).catch(() => undefined))) throw new Error("another import went on with this upload");
 }
 
+function toldOf(parts: Found["parts"]): Required<Pick<ObjectUpload, "found" | "seals">> {
+  const sealed = [...parts].flatMap(([number, { seal }]) => (seal === undefined ? [] : [[number, seal] as const]));
+  return { found: new Map([...parts].map(([number, { checksum }]) => [number, checksum])), seals: new Map(sealed) };
+}
+
 /** Fails where there is no room for the folder or the journal; what was begun is removed then. */
 export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): Promise<ObjectUpload> {
   const { base, publish, sweep } = folders;
@@ -95,12 +101,12 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
     for (const file of [data, journal]) await file.close().catch(() => undefined);
   };
   return {
-    found: parts,
+    ...toldOf(parts),
     readBack: (number, into) => data.read(into, number * plan.partBytes),
-    async part(number, bytes, checksum) {
+    async part(number, bytes, checksum, seal) {
       await checkOurs(folder);
       await data.write(bytes, number * plan.partBytes);
-      await journal.write(partLine(number, checksum));
+      await journal.write(partLine(number, checksum, seal));
     },
     // A line without a seal is none; the time is the file system's own.
     touch: async () => void (await journal.write("\n")),

@@ -11,8 +11,9 @@ export function planLine({ sizeBytes, partBytes, content }: UploadPlan): string 
   return sealed(JSON.stringify({ sizeBytes, partBytes, content }));
 }
 
-export function partLine(number: number, checksum: number): string {
-  return sealed(`${String(number)} ${checksum.toString(16)}`);
+export function partLine(number: number, checksum: number, seal?: string): string {
+  const line = `${String(number)} ${checksum.toString(16)}`;
+  return sealed(seal === undefined ? line : `${line} ${seal}`);
 }
 
 /** Lines that are whole, without their seals. */
@@ -24,14 +25,21 @@ function linesOf(text: string): string[] {
     .map((match) => match?.[1] ?? "");
 }
 
-/** Checksums of the parts that the journal of this very plan names; undefined where it is another's. */
-export function partsOf(text: string, plan: UploadPlan): Map<number, number> | undefined {
+/** What the caller said of a part. */
+export interface PartLine {
+  readonly checksum: number;
+  readonly seal: string | undefined;
+}
+
+/** The parts that the journal of this very plan names; undefined where it is another's. */
+export function partsOf(text: string, plan: UploadPlan): Map<number, PartLine> | undefined {
   const [first, ...rest] = linesOf(text);
   if (first === undefined || planLine(plan) !== sealed(first)) return undefined;
-  const parts = new Map<number, number>();
+  const parts = new Map<number, PartLine>();
   for (const line of rest) {
-    const [, number, hex] = /^(\d{1,9}) ([0-9a-f]{1,8})$/.exec(line) ?? [];
-    if (number !== undefined && hex !== undefined) parts.set(Number(number), Number.parseInt(hex, 16));
+    const [, number, hex, seal] = /^(\d{1,9}) ([0-9a-f]{1,8})(?: ([0-9a-f]{1,64}))?$/.exec(line) ?? [];
+    if (number !== undefined && hex !== undefined)
+      parts.set(Number(number), { checksum: Number.parseInt(hex, 16), seal });
   }
   return parts;
 }

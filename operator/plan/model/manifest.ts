@@ -200,22 +200,28 @@ export interface FileRecord extends StoredFile {
   readonly key: string;
 }
 
+/** As it lies in the store, sealed by an import that signs. */
+export interface SealedRecord extends FileRecord {
+  readonly seal?: string;
+}
+
 /** A file's record as text, and back; undefined where the text is none. */
-export function recordText(record: FileRecord): string {
+export function recordText(record: SealedRecord): string {
   return JSON.stringify(record);
 }
-export function parseRecord(text: string): FileRecord | undefined {
+export function parseRecord(text: string): SealedRecord | undefined {
   const json = objectOf(text);
-  const { path, sizeBytes, sha256, etag, key } = json ?? {};
+  const { path, sizeBytes, sha256, etag, key, seal } = json ?? {};
   const sound = typeof path === "string" && typeof sha256 === "string" && typeof etag === "string" && isSoundKey(key);
-  return sound && typeof sizeBytes === "number" ? { path, sizeBytes, sha256, etag, key } : undefined;
+  if (!sound || typeof sizeBytes !== "number") return undefined;
+  return { path, sizeBytes, sha256, etag, key, ...(typeof seal === "string" ? { seal } : {}) };
 }
 
 /** Records of several files, as text and back; what is no record is left out. */
-export function recordsText(records: readonly FileRecord[]): string {
+export function recordsText(records: readonly SealedRecord[]): string {
   return records.map((record) => `${recordText(record)}\n`).join("");
 }
-export function parseRecords(text: string): FileRecord[] {
+export function parseRecords(text: string): SealedRecord[] {
   return text
     .split("\n")
     .map(parseRecord)

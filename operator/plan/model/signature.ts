@@ -20,7 +20,7 @@ export function signatureKey(manifestSha256: string): string {
 }
 
 /** One key and one manifest give one envelope. */
-export function modelEnvelope(manifest: Uint8Array, signer: ManifestSigner): Uint8Array {
+export function modelEnvelope(manifest: Uint8Array, signer: Pick<ManifestSigner, "keyId" | "sign">): Uint8Array {
   const sig = Buffer.from(signer.sign(signedBytes(MODEL_ENVELOPE_TYPE, manifest))).toString("base64");
   return canonicalBytes({
     payloadType: MODEL_ENVELOPE_TYPE,

@@ -171,7 +171,8 @@ for (const kind of places) {
     const bytes = randomBytes(partBytes * 3);
     const part = (n: number): Uint8Array => bytes.subarray(n * partBytes, (n + 1) * partBytes);
     const first = await store.upload("deep/file", planOf(bytes.length));
-    await first.part(1, part(1), crc32(part(1)));
+    const seal = "5ea1".repeat(16);
+    await first.part(1, part(1), crc32(part(1)), seal);
     await first.touch();
     await first.part(0, part(0), crc32(part(0)));
     await first.leave();
@@ -182,6 +183,7 @@ for (const kind of places) {
     const vouched = kind === "moto" ? [] : [0, 1];
     assert.deepEqual(new Map([...again.found].sort()), new Map(vouched.map((n) => [n, crc32(part(n))])));
     assert.equal(again.readBack !== undefined, store.readsBack);
+    assert.deepEqual(again.seals && [...again.seals], store.readsBack ? [[1, seal]] : undefined);
     const into = new Uint8Array(partBytes);
     await again.readBack?.(1, into);
     if (store.readsBack) assert.ok(Buffer.from(into).equals(part(1)));
