@@ -20,7 +20,7 @@ import { accessTo } from "./modelcredentials.ts";
 import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportMetrics, ImportOutcome } from "./modelmetrics.ts";
-import { answer, askedOf, held, letGo } from "./modelmarks.ts";
+import { answer, held, letGo } from "./modelmarks.ts";
 import { bytesOf } from "./modelsize.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel, StatusWriter } from "./modelstatus.ts";
@@ -119,14 +119,13 @@ async function importFrom(
   model: AnyModel,
   writer: StatusWriter,
 ): Promise<ImportEnd> {
-  const asked = askedOf(model);
   const startedMs = deps.clock.monotonicMs();
   const secondsSoFar = (): number => (deps.clock.monotonicMs() - startedMs) / 1000;
   const ended = (outcome: ImportOutcome): void => deps.metrics.seconds.observe({ outcome }, secondsSoFar());
   const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
     ended(problem.retryable ? "failed" : "refused");
     await writer.write({ kind: "failed", problem });
-    await answer(deps.kube, request.resource, writer.live, { asked, isImported: false });
+    await answer(deps.kube, request.resource, writer.live, { begun: model, isImported: false });
     return problem.retryable ? "failed" : "done";
   };
   const { chatTemplate } = model.spec;
@@ -151,7 +150,7 @@ async function importFrom(
   await writer.write({ kind: result.kind }, { facts, revisions, sourceCommit: commit });
   ended(result.kind === "inspected" ? "inspected" : result.copied ? "imported" : "unchanged");
   if (result.kind === "imported" && result.copied) tellDone(writer, revisions, secondsSoFar());
-  await answer(deps.kube, request.resource, writer.live, { asked, isImported: result.kind === "imported" });
+  await answer(deps.kube, request.resource, writer.live, { begun: model, isImported: result.kind === "imported" });
   return "done";
 }
 

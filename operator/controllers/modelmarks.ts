@@ -20,25 +20,20 @@ export async function letGo(kube: KubeWriter, resource: Resource<AnyModel>, mode
   await kube.mergePatch(resource, namespace, name, { metadata: { resourceVersion, finalizers: kept } }, manager);
 }
 
-/** Words of the annotations that ask for something. */
-export type Asked = Readonly<Record<string, string | undefined>>;
-
-/** What is asked for as the work begins: it answers that, and nothing that comes later. */
-export function askedOf({ metadata }: AnyModel): Asked {
-  const words = metadata.annotations ?? {};
-  return { [annotations.refresh]: words[annotations.refresh], [annotations.reimport]: words[annotations.reimport] };
-}
-
 /** Somebody may change the object each time that it was read. */
 const MOST_TRIES = 5;
 
-/** Takes the annotations off that asked for a look at the source, or for an import anew once it is complete, where they say what they said. */
+/**
+ * Takes the annotations off that asked for a look at the source, or for an import anew once it is complete: those that say what they said
+ * when the work was `begun`, since it answers nothing that came later.
+ */
 export async function answer(
   kube: KubeReader & KubeWriter,
   resource: Resource<AnyModel>,
   model: AnyModel,
-  { asked, isImported }: { readonly asked: Asked; readonly isImported: boolean },
+  { begun, isImported }: { readonly begun: AnyModel; readonly isImported: boolean },
 ): Promise<void> {
+  const asked = begun.metadata.annotations ?? {};
   const keys = [annotations.refresh, ...(isImported ? [annotations.reimport] : [])];
   let seen: AnyModel | undefined = model;
   for (let tries = 1; seen && seen.metadata.uid === model.metadata.uid; tries++) {

@@ -4,7 +4,7 @@ import { after, before, test } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { annotations } from "../../operator/api/keys.ts";
 import { models } from "../../operator/api/resources.ts";
-import { answer, askedOf } from "../../operator/controllers/modelmarks.ts";
+import { answer } from "../../operator/controllers/modelmarks.ts";
 import type { AnyModel } from "../../operator/controllers/modelstatus.ts";
 import type { Resource } from "../../operator/ports.ts";
 import { eventually } from "../cluster/eventually.ts";
@@ -99,6 +99,6 @@ test("a request that comes between the last look at the model and the answer sta
   await annotate(path, words);
   const looked = await read();
   await annotate(path, { [annotations.reimport]: "second", "example.org/note": "x" });
-  await answer(kube, resource, looked, { asked: askedOf(looked), isImported: true });
+  await answer(kube, resource, looked, { begun: looked, isImported: true });
   assert.deepEqual((await read()).metadata.annotations, { [annotations.reimport]: "second", "example.org/note": "x" });
 });
