@@ -22,23 +22,20 @@ import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
 
-/**
- * End in seconds of the newest sealed window, undefined for a ledger without any. The first call lists the whole ledger, later
- * ones from the newest on, as long as that is there.
- */
-export function newWatermark(ledger: Ledger): () => Promise<number | undefined> {
-  const head = newHead(ledger);
-  return async () => (await head())?.end;
-}
-
 /** The newest manifest. */
 export interface Head extends ChainHead {
   readonly key: string;
   /** Begin of its window in seconds. */
   readonly start: number;
+  /** SHA-256 of the manifest before; undefined in the first one and in those of older builds. */
+  readonly previousSha256?: string;
 }
 
-/** As newWatermark, with all that the next manifest is chained to. Read anew at each call: what was there may be gone or another one. */
+/**
+ * The newest sealed window, with all that the next manifest is chained to; undefined for a ledger without any. Read anew at each call:
+ * what was there may be gone or another one. The first call lists the whole ledger, later ones from the newest on, as long as that
+ * is there.
+ */
 export function newHead(ledger: Ledger): () => Promise<Head | undefined> {
   let last: string | undefined;
   const newestAfter = async (startAfter?: string): Promise<string | undefined> =>
@@ -55,8 +52,9 @@ export function newHead(ledger: Ledger): () => Promise<Head | undefined> {
 
 export async function headAt(ledger: Ledger, key: string): Promise<Head> {
   const { manifest, sha256 } = await readManifest(ledger, key);
-  const { chains, windowStart, windowEnd } = manifest;
-  return { key, start: secondsOf(windowStart), end: secondsOf(windowEnd), sha256, chains };
+  const { chains, windowStart, windowEnd, previousManifestSha256: previousSha256 } = manifest;
+  const window = { start: secondsOf(windowStart), end: secondsOf(windowEnd) };
+  return { key, ...window, sha256, chains, ...(previousSha256 !== undefined && { previousSha256 }) };
 }
 
 /** Windows that were sealed, by their start in [from, to) seconds; keys of their manifests only. */

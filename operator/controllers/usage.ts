@@ -28,8 +28,8 @@ import { inTurns } from "./closing.ts";
 import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
-import { newWatermark, recordedWindows, recordsOfWindow } from "./ledgerreads.ts";
-import type { RecordedWindow } from "./ledgerreads.ts";
+import { newHead, recordedWindows, recordsOfWindow } from "./ledgerreads.ts";
+import type { Head, RecordedWindow } from "./ledgerreads.ts";
 
 export interface UsageDeps {
   readonly ledger: Ledger;
@@ -58,15 +58,17 @@ interface Answer {
 }
 
 export function newUsageSource(deps: UsageDeps): UsageSource {
-  const watermark = newWatermark(deps.ledger);
-  const read = newSealedReader(deps.ledger);
+  const findHead = newHead(deps.ledger);
+  const sealed = newSealedReader(deps.ledger);
   return async function usage(query, mayRead): Promise<UsageReport | GroupedUsage> {
     const after = query.cursor === undefined ? undefined : placeOfCursor(query.cursor);
     if (query.cursor !== undefined && !after) throw new BadCursor();
     const now = Math.floor(deps.clock.now() / 1000);
     // Caches, then closings, then the watermark: what is missing in an earlier one is sealed by the time of the later one.
     const facts = deps.objects ? await withClosings(deps.objects(), deps.ledger, deps) : nothingOpen;
-    const sealedThrough = await watermark();
+    const newest = await findHead();
+    sealed.follow(newest);
+    const sealedThrough = newest?.end;
     const head = {
       from: instantOfSeconds(query.from),
       to: instantOfSeconds(query.to),
@@ -82,7 +84,7 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     const answer = { query, head, after };
     const isWanted = wantedBy(query, remembered(mayRead));
     const batches = batchesOf(windows, {
-      read: (window) => read(window, query.deploymentUID, isWanted),
+      read: (window) => sealed.read(window, query.deploymentUID, isWanted),
       open,
       isWanted,
     });
@@ -234,30 +236,45 @@ function remembered(
   };
 }
 
-/**
- * A window changes only by adjustments, whose places are part of the question. Only small windows are kept: of a large one what the
- * caller may not read, or did not ask for, is never held.
- */
-function newSealedReader(ledger: Ledger) {
+/** What was read, up to a bound; what was not asked for longest goes first. */
+function newKeptWindows() {
   const kept = new Map<string, readonly UsageRecord[]>();
   let records = 0;
-  const keep = (key: string, own: readonly UsageRecord[]): void => {
-    records += own.length - (kept.get(key)?.length ?? 0);
-    kept.delete(key);
-    kept.set(key, own);
-    for (const [oldest, lines] of kept) {
-      if (kept.size <= windowsKept && records <= recordsKept) break;
-      kept.delete(oldest);
-      records -= lines.length;
-    }
+  return {
+    get: (key: string) => kept.get(key),
+    keep(key: string, own: readonly UsageRecord[]): void {
+      records += own.length - (kept.get(key)?.length ?? 0);
+      kept.delete(key);
+      kept.set(key, own);
+      for (const [oldest, lines] of kept) {
+        if (kept.size <= windowsKept && records <= recordsKept) break;
+        kept.delete(oldest);
+        records -= lines.length;
+      }
+    },
   };
-  return async (window: RecordedWindow, uid: string | undefined, isWanted: IsWanted): Promise<UsageRecord[]> => {
+}
+
+/**
+ * A window changes only by adjustments, whose places are part of the question, as long as each newest window follows the one before:
+ * one that was put in may be gone again, and ours in its place. Only small windows are kept: of a large one what the caller may not
+ * read, or did not ask for, is never held.
+ */
+function newSealedReader(ledger: Ledger) {
+  let kept = newKeptWindows();
+  let last: Head | undefined;
+  const follow = (head: Head | undefined): void => {
+    if (last && head?.sha256 !== last.sha256 && head?.previousSha256 !== last.sha256) kept = newKeptWindows();
+    last = head;
+  };
+  const read = async (window: RecordedWindow, uid: string | undefined, isWanted: IsWanted): Promise<UsageRecord[]> => {
     // What is kept are whole windows: one deployment's lines cost less to read than a window to keep.
     if (uid !== undefined) return onlyWanted(recordsOfWindow(ledger, window, uid), isWanted);
+    const into = kept;
     const key = [window.start, ...window.adjustedBy].join();
-    const known = kept.get(key);
+    const known = into.get(key);
     if (known) {
-      keep(key, known);
+      into.keep(key, known);
       return onlyWanted(known, isWanted);
     }
     const all: UsageRecord[] = [];
@@ -267,7 +284,8 @@ function newSealedReader(ledger: Ledger) {
       else all.length = 0;
       return isWanted(record);
     });
-    if (count <= recordsKeptOfOne) keep(key, all);
+    if (count <= recordsKeptOfOne) into.keep(key, all);
     return wanted;
   };
+  return { follow, read };
 }

@@ -8,17 +8,21 @@ import type { TestContext } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { usageReport } from "../../operator/api/usage.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import { newHeadKeeper } from "../../operator/controllers/clusterhead.ts";
 import type { MeteredObjects } from "../../operator/controllers/facts.ts";
-import { newHead, newWatermark } from "../../operator/controllers/ledgerreads.ts";
+import { newUsageSource } from "../../operator/controllers/usage.ts";
 import { verifyLedger } from "../../operator/controllers/verify.ts";
 import { secondsOf } from "../../operator/plan/metering/windows.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { testCluster, testNamespace } from "../cluster/session.ts";
+import { aRecord } from "../plan/rating/samples.ts";
 import { newRig } from "../runtime/rig.ts";
+import { CLUSTER } from "./meteringobjects.ts";
 import { dump, gone, running, sealerAt } from "./sealerrig.ts";
 import type { Setup } from "./sealerrig.ts";
+import { sealRecords } from "./sealrecords.ts";
 
 const manifest = (hour: number) => `v1/dt=2026-11-21/hr=${hour}/manifest.json`;
 const hourMs = 3_600_000;
@@ -125,13 +129,22 @@ test("a head that is cut off or rewritten after a pass that sealed nothing is no
   }
 });
 
-test("what reads the watermark does not remember a window that is gone", async (t) => {
-  const { ledger } = await leading(t);
-  const [head, watermark] = [newHead(ledger), newWatermark(ledger)];
-  await plant(ledger, 20);
-  assert.equal((await head())?.key, manifest(20));
-  await watermark();
-  await ledger.remove(manifest(20));
-  assert.equal((await head())?.key, manifest(10));
-  assert.equal(await watermark(), secondsOf("2026-11-21T11:00:00Z"));
+test("the page of usage remembers neither the watermark nor the records of a window that is gone", async (t) => {
+  const { ledger, sealer, clock } = await leading(t);
+  const usage = newUsageSource({ ledger, clock, clusterId: CLUSTER, windowSeconds: 3600 });
+  const day = { from: secondsOf("2026-11-21T00:00:00Z"), to: secondsOf("2026-11-22T00:00:00Z"), limit: 100 };
+  const seen = async () => {
+    const { sealedThrough, records } = usageReport.parse(await usage(day, () => Promise.resolve(true)));
+    return [sealedThrough, ...records.map(({ billableNodeSeconds }) => billableNodeSeconds)];
+  };
+  assert.deepEqual(await seen(), ["2026-11-21T11:00:00Z", 2740]);
+  const start = secondsOf("2026-11-21T11:00:00Z");
+  await sealRecords(ledger, { start, end: start + 3600 }, [aRecord({ hour: 11, billable: 180_000 })]);
+  assert.deepEqual(await seen(), ["2026-11-21T12:00:00Z", 2740, 180_000]);
+  for (const key of await ledger.list("v1/dt=2026-11-21/hr=11/")) await ledger.remove(key);
+  clock.advance(hourMs);
+  await sealer.pass();
+  assert.deepEqual(await seen(), ["2026-11-21T12:00:00Z", 2740, 4620]);
+  await ledger.remove(manifest(11));
+  assert.deepEqual(await seen(), ["2026-11-21T11:00:00Z", 2740]);
 });
