@@ -5,6 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readFile, readdir, rename, rm, stat } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import type { ObjectUpload, UploadPlan } from "../../ports.ts";
 import { withFolder } from "./incoming.ts";
@@ -39,6 +40,14 @@ async function leftOf(base: string): Promise<string[]> {
 interface Found {
   readonly folder: string;
   readonly parts: ReadonlyMap<number, PartLine>;
+  /** The journal ends amid a line: whatever is written behind that is no line either. */
+  readonly isTorn: boolean;
+}
+
+/** A disk without room takes a piece of a line, which is no error yet. */
+async function append(journal: FileHandle, line: string): Promise<void> {
+  const bytes = Buffer.from(line);
+  for (let at = 0; at < bytes.length;) at += (await journal.write(bytes, at)).bytesWritten;
 }
 
 /** Takes over the upload of the same plan with the most parts; undefined where there is none. */
@@ -48,7 +57,7 @@ async function takeOver(base: string, plan: UploadPlan): Promise<Found | undefin
     const text = await readFile(join(folder, JOURNAL), "utf8").catch(() => "");
     const parts = partsOf(text, plan);
     const size = (await stat(join(folder, DATA)).catch(() => undefined))?.size;
-    if (parts && size === plan.sizeBytes) found.push({ folder, parts });
+    if (parts && size === plan.sizeBytes) found.push({ folder, parts, isTorn: !text.endsWith("\n") });
   }
   const best = found.sort((a, b) => b.parts.size - a.parts.size)[0];
   if (!best) return undefined;
@@ -58,7 +67,7 @@ async function takeOver(base: string, plan: UploadPlan): Promise<Found | undefin
   } catch {
     return undefined;
   }
-  return { folder, parts: best.parts };
+  return { ...best, folder };
 }
 
 /** Leaves nothing where there is no room. */
@@ -69,8 +78,8 @@ async function begin(base: string, plan: UploadPlan, forget: (folder: string) =>
     const data = await open(join(folder, DATA), "wx", FILE_MODE);
     await data.truncate(plan.sizeBytes).finally(() => data.close());
     const journal = await open(join(folder, JOURNAL), "wx", FILE_MODE);
-    await journal.write(planLine(plan)).finally(() => journal.close());
-    return { folder, parts: new Map() };
+    await append(journal, planLine(plan)).finally(() => journal.close());
+    return { folder, parts: new Map(), isTorn: false };
   } catch (error) {
     await forget(folder);
     throw error;
@@ -94,9 +103,10 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
     await rm(folder, { recursive: true, force: true });
     await sweep(dirname(folder));
   };
-  const { folder, parts } = (await takeOver(base, plan)) ?? (await begin(base, plan, forget));
+  const { folder, parts, isTorn } = (await takeOver(base, plan)) ?? (await begin(base, plan, forget));
   const data = await openPartFile(join(folder, DATA));
   const journal = await open(join(folder, JOURNAL), "a");
+  let mend = isTorn ? "\n" : "";
   const close = async (): Promise<void> => {
     for (const file of [data, journal]) await file.close().catch(() => undefined);
   };
@@ -106,7 +116,12 @@ export async function openFileUpload(folders: UploadFolders, plan: UploadPlan): 
     async part(number, bytes, checksum, seal) {
       await checkOurs(folder);
       await data.write(bytes, number * plan.partBytes);
-      await journal.write(partLine(number, checksum, seal));
+      const line = mend + partLine(number, checksum, seal);
+      mend = "";
+      await append(journal, line).catch((error: unknown) => {
+        mend = "\n";
+        throw error;
+      });
     },
     // A line without a seal is none; the time is the file system's own.
     touch: async () => void (await journal.write("\n")),

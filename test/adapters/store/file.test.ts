@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { truncate, writeFile } from "node:fs/promises";
-import { mkdtempSync, rmSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -74,6 +74,25 @@ test("names that another process gave are flushed with every folder above them, 
   assert.deepEqual(disk.steps.sort(), ["sync ", "sync /a", "sync /a/b", "sync /a/c"]);
   disk.fullAt = "sync /a";
   await assert.rejects(newFileStore(root).settle?.(["a/b/one"]) ?? Promise.resolve(), { name: "RetryError" });
+});
+
+test("a line of a journal that was torn takes no part with it that is written after it", async (t) => {
+  const root = tempFolder(t);
+  const plan = { sizeBytes: 40, partBytes: 10, content: "weights" };
+  const begin = () => newFileStore(root).upload("a/weights", plan);
+  const first = await begin();
+  await first.part(0, new Uint8Array(10), 7);
+  await first.leave();
+  // As a disk without room leaves it.
+  const [name = ""] = readdirSync(join(root, ".incoming/a"));
+  appendFileSync(join(root, ".incoming/a", name, "journal"), "1 ab");
+  const second = await begin();
+  assert.deepEqual([...second.found], [[0, 7]]);
+  await second.part(2, new Uint8Array(10), 8);
+  await second.leave();
+  const third = await begin();
+  assert.deepEqual([...third.found], [[0, 7], [2, 8]]); // prettier-ignore
+  await third.abort();
 });
 
 test("parts come back as they were written, wherever they begin and end and however memory lies", async (t) => {
