@@ -1,12 +1,8 @@
 /** The store in an S3 bucket: single puts for small objects, multipart for large ones (s3upload.ts), both committed with If-None-Match. */
 import {
-  AbortMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
   HeadObjectCommand,
-  ListMultipartUploadsCommand,
-  ListObjectsV2Command,
-  ListPartsCommand,
   PutObjectCommand,
 } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
@@ -16,83 +12,9 @@ import type { S3Access } from "../s3/client.ts";
 import { copyError, statusOf, storeError } from "../s3/errors.ts";
 import { presignGet } from "../s3/presign.ts";
 import { serviceOf } from "../s3/service.ts";
-import { INCOMING, ifFirst, openS3Upload } from "./s3upload.ts";
+import { abortAll, listAll, openUploads } from "./s3list.ts";
+import { ifFirst, openS3Upload } from "./s3upload.ts";
 import type { Place } from "./s3upload.ts";
-
-async function* listAll({ client, bucket, prefix }: Place, below: string): AsyncIterable<ListedObject> {
-  let next: string | undefined;
-  do {
-    const request = { Bucket: bucket, Prefix: prefix + below, ContinuationToken: next };
-    const page = await client.send(new ListObjectsV2Command(request));
-    for (const object of page.Contents ?? []) {
-      if (below === "" && object.Key?.startsWith(prefix + INCOMING)) continue;
-      const modifiedAtMs = object.LastModified?.getTime() ?? 0;
-      yield { key: (object.Key ?? "").slice(prefix.length), sizeBytes: object.Size ?? 0, modifiedAtMs };
-    }
-    next = page.IsTruncated ? page.NextContinuationToken : undefined;
-  } while (next !== undefined);
-}
-
-/** Uploads in parts; their bytes are not told. Notes whose upload is gone count as well: somebody must take them away. */
-async function* openUploads(place: Place, below: string): AsyncIterable<ListedObject> {
-  // Notes first: one whose upload ends meanwhile is then told, which is no harm, and none is overlooked.
-  const notes = new Map<string, ListedObject>();
-  for await (const note of listAll(place, INCOMING + below)) notes.set(note.key.slice(INCOMING.length), note);
-  for await (const upload of multipartUploads(place, below)) {
-    const notedAtMs = notes.get(upload.key)?.modifiedAtMs ?? 0;
-    notes.delete(upload.key);
-    yield { ...upload, modifiedAtMs: Math.max(upload.modifiedAtMs, notedAtMs) };
-  }
-  for (const [key, note] of notes) yield { ...note, key, sizeBytes: 0 };
-}
-
-async function* multipartUploads(place: Place, below: string): AsyncIterable<ListedObject> {
-  const { client, bucket, prefix } = place;
-  let next: { KeyMarker?: string; UploadIdMarker?: string } = {};
-  for (;;) {
-    const request = { Bucket: bucket, Prefix: prefix + below, ...next };
-    const page = await client.send(new ListMultipartUploadsCommand(request));
-    for (const { Key = "", UploadId = "", Initiated } of page.Uploads ?? []) {
-      if (!Key.startsWith(prefix + below)) continue;
-      const modifiedAtMs = Math.max(Initiated?.getTime() ?? 0, await lastPartMs(place, Key, UploadId));
-      yield { key: Key.slice(prefix.length), sizeBytes: 0, modifiedAtMs };
-    }
-    if (!page.IsTruncated || page.NextKeyMarker === undefined) return;
-    next = { KeyMarker: page.NextKeyMarker, UploadIdMarker: page.NextUploadIdMarker };
-  }
-}
-
-/** When the newest part came, which the listing of uploads does not say; 0 where there is none, or the upload is over. */
-async function lastPartMs({ client, bucket }: Place, Key: string, UploadId: string): Promise<number> {
-  let lastMs = 0;
-  for (let marker: string | undefined; ;) {
-    const request = { Bucket: bucket, Key, UploadId, PartNumberMarker: marker };
-    const page = await client.send(new ListPartsCommand(request)).catch((error: unknown) => {
-      if (statusOf(error) !== 404) throw error;
-      return undefined;
-    });
-    for (const { LastModified } of page?.Parts ?? []) lastMs = Math.max(lastMs, LastModified?.getTime() ?? 0);
-    const next = page?.IsTruncated ? page.NextPartNumberMarker : undefined;
-    if (next === undefined || next === marker) return lastMs;
-    marker = next;
-  }
-}
-
-async function abortAll(place: Place, below: string): Promise<void> {
-  const { client, bucket, prefix } = place;
-  for await (const { key } of listAll(place, INCOMING + below))
-    await client.send(new DeleteObjectCommand({ Bucket: bucket, Key: prefix + key }));
-  for (;;) {
-    const page = await client.send(new ListMultipartUploadsCommand({ Bucket: bucket, Prefix: prefix + below }));
-    const uploads = (page.Uploads ?? []).filter((upload) => upload.Key?.startsWith(prefix + below));
-    for (const { Key, UploadId } of uploads) {
-      await client.send(new AbortMultipartUploadCommand({ Bucket: bucket, Key, UploadId })).catch((error: unknown) => {
-        if (statusOf(error) !== 404) throw error;
-      });
-    }
-    if (!page.IsTruncated || uploads.length === 0) return;
-  }
-}
 
 function putWhole(
   { client, onceClient, bucket, prefix }: Place,
