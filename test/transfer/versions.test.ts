@@ -2,7 +2,13 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
-import { ListObjectVersionsCommand, PutBucketVersioningCommand, PutObjectCommand } from "@aws-sdk/client-s3";
+import {
+  DeleteObjectCommand,
+  ListObjectVersionsCommand,
+  PutBucketVersioningCommand,
+  PutObjectCommand,
+} from "@aws-sdk/client-s3";
+import { problemOf } from "../../operator/controllers/modelimport.ts";
 import type { ObjectSource } from "../../operator/ports.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
@@ -64,4 +70,36 @@ test("the version that was read first is read to the end although a newer one st
   const record = (await findRevisions(store, owner)).found.at(-1)?.record;
   assert.deepEqual(new Map(Object.entries(record?.versionIds ?? {})), versions);
   assert.notEqual(hashOf(weights), hashOf(newer));
+});
+
+test("a version that is deleted in the middle of the import is a changed source, and the next import takes what stands then", async (t) => {
+  await s3.createBucket("deleted");
+  const client = s3.client();
+  t.after(() => client.destroy());
+  const VersioningConfiguration = { Status: "Enabled" as const };
+  await client.send(new PutBucketVersioningCommand({ Bucket: "deleted", VersioningConfiguration }));
+  const weightsKey = "m/model.safetensors";
+  await client.send(new PutObjectCommand({ Bucket: "deleted", Key: weightsKey, Body: newer }));
+  await uploadFiles(client, "deleted", "m/", files);
+  const direct = newSource(t, s3, "deleted");
+  const dropVersion = async (): Promise<unknown> => {
+    const { Versions: all = [] } = await client.send(new ListObjectVersionsCommand({ Bucket: "deleted" }));
+    const newest = all.find(({ Key, IsLatest }) => Key === weightsKey && IsLatest);
+    return client.send(new DeleteObjectCommand({ Bucket: "deleted", Key: weightsKey, VersionId: newest?.VersionId }));
+  };
+  let dropping: Promise<unknown> | undefined;
+  const fill: ObjectSource["fill"] = async (object, offset, ...rest) => {
+    assert.ok(direct.fill);
+    if (object.key === weightsKey && offset > 0) await (dropping ??= dropVersion());
+    return direct.fill(object, offset, ...rest);
+  };
+  const store = await newStore(t, s3, "s3");
+  await assert.rejects(importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m" })), (error) => {
+    const problem = problemOf(error);
+    assert.deepEqual([problem?.reason, problem?.retryable], ["SourceChanged", true], String(error));
+    return true;
+  });
+  const result = await importModel(jobFor({ source: direct, store, prefix: "m" }));
+  assert.ok(result.kind === "imported" && result.copied);
+  assert.equal(hashOf(await store.get(`${folder}model.safetensors`, 64 * MIB)), hashOf(newer));
 });
