@@ -8,6 +8,7 @@ import type { Json } from "./config.ts";
 import { isJson } from "./config.ts";
 import { printable, refusal } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { isNumbersOnly, numberInWord, numbersIn, productIn, unquoted, widthsIn } from "./templatewords.ts";
 
 /** Largest template in bytes of UTF-8; the longest published ones have some 20 kB. */
 export const MAX_TEMPLATE_BYTES = 256 * 1024;
@@ -18,6 +19,8 @@ const MAX_RANGE = 100_000;
 const MAX_NESTED_LOOPS = 8;
 /** Turns of loops over ranges inside of each other, and repetitions: written as numbers, no template needs more. */
 const MAX_TURNS = 1_000_000;
+/** Characters that repetitions and widths of formats write in all. */
+const MAX_WRITTEN = 16_000_000;
 /** What a range counts for whose end no number says. */
 const UNKNOWN_RANGE = 1_000;
 
@@ -60,6 +63,13 @@ function endOf(text: string, from: number, close: string): number {
   return -1;
 }
 
+/** Python has white space that JavaScript does not, and the other way round: a block would begin or end at another place. */
+const asPythonSees = (text: string): string =>
+  text.replace(/[\p{Cc}\ufeff]/gu, (char) =>
+    /[^\p{Cc}]/u.test(char) ? "\u200b" : pythonBlanks.has(char) ? " " : char,
+  );
+const pythonBlanks = new Set(["\u001c", "\u001d", "\u001e", "\u001f", "\u0085"]);
+
 const openings = /\{\{|\{%|\{#/g;
 const rawEnd = /\{%[-+]?\s*endraw\s*[-+]?%\}/g;
 
@@ -87,16 +97,6 @@ function blocksOf(text: string): readonly Block[] | undefined {
   }
 }
 
-/** Quoted words by themselves, and the code with each of them emptied. */
-function unquoted(code: string): { readonly bare: string; readonly words: readonly string[] } {
-  const words: string[] = [];
-  const bare = code.replace(/"(?:[^"\\]|\\[^])*"|'(?:[^'\\]|\\[^])*'/g, (literal) => {
-    words.push(literal.slice(1, -1));
-    return '""';
-  });
-  return { bare, words };
-}
-
 const statement = (code: string): string => /^[-+]?\s*([a-z_]+)/.exec(code)?.[1] ?? "";
 const loaders = new Set(["import", "from", "include", "extends"]);
 
@@ -106,29 +106,49 @@ const escapes = /\b(mro|lipsum|func_globals|gi_frame|cr_frame|tb_frame|f_globals
 function faultIn({ kind, code }: Block): string | undefined {
   const name = kind === "{%" ? statement(code) : "";
   if (loaders.has(name)) return `loads another template (${name})`;
-  const { bare, words } = unquoted(code);
+  const { bare, words, hasNames } = unquoted(code);
+  if (hasNames) return "writes a character by its name (\\N)";
+  return reachIn(name, bare, words) ?? excessIn(bare, words);
+}
+
+const FIELD = /\{([\w.[\]]*)(?:![rsa])?(?::[^{}]*)?\}/g;
+
+/** A name that begins with two underscores, a path to one, or a format that reads one. */
+const isPrivate = (word: string): boolean =>
+  word.includes("__") &&
+  (/^[\w.,]+$/.test(word) || [...word.matchAll(FIELD)].some(([, path = ""]) => path.includes("__")));
+
+/** What leads out of a template's values. */
+function reachIn(name: string, bare: string, words: readonly string[]): string | undefined {
   const hidden = /\.\s*(_\w*)/.exec(bare)?.[1] ?? /\b__\w+/.exec(bare)?.[0];
   if (hidden !== undefined) return `reads the private attribute ${printable(hidden)}`;
-  // An escape in a quoted word would hide underscores: \x5f.
-  const quotedName = words.find((word) => /__|\\x5f|\\u005f|\\137/i.test(word) && /^[\w\\]+$/.test(word));
+  const quotedName = words.find(isPrivate);
   if (quotedName !== undefined) return `names the private attribute '${printable(quotedName)}'`;
-  if (/\|\s*attr\b/.test(bare)) return "uses the filter attr";
-  const escape = escapes.exec(bare)?.[1];
+  const maps = /\|\s*map\b/.test(bare);
+  if (/\|\s*attr\b/.test(bare) || (name === "filter" && /\battr\b/.test(bare)) || (maps && words.includes("attr")))
+    return "uses the filter attr";
+  const isComputed = maps && /\|\s*map\s*\(\s*(?!""\s*[,)]|attribute\b|default\b|\))/.test(bare);
+  if (isComputed) return "maps by a filter whose name is computed";
+  const escape = escapes.exec(bare)?.[1] ?? words.find((word) => escapes.exec(word)?.[0] === word);
   if (escape !== undefined) return `names ${escape}`;
+  return /(?<![\w.])range\b(?!\s*[(=])/.test(bare) ? "names range without calling it" : undefined;
+}
+
+/** What counts or repeats beyond all need. */
+function excessIn(bare: string, words: readonly string[]): string | undefined {
   if (/[\w)\]]\s*\*\*/.test(bare)) return "raises to a power, which can take all memory";
   const far = rangesIn(bare)
     .flatMap(numbersIn)
     .find((number) => number > MAX_RANGE);
   if (far !== undefined) return `counts to ${String(far)} (range allows ${String(MAX_RANGE)})`;
-  const most = highest(numbersIn(bare), 0);
+  const most = highest([...numbersIn(bare), ...words.map(numberInWord)], 0);
   if (most > MAX_TURNS) return `holds the number ${String(most)}, so often may nothing be repeated`;
-  const factors = [...bare.matchAll(/\*\s*(?:\(\s*)?(\d[\d_]*)/g)].map(([, digits = ""]) => numberOf(digits));
-  const times = factors.reduce((product, factor) => product * Math.max(1, factor), 1);
+  const wide = highest(words.map(widthsIn), 0);
+  if (wide > MAX_TURNS) return `asks for ${String(wide)} characters in one format`;
+  const times = productIn(bare);
   return times > MAX_TURNS ? `repeats something ${String(times)} times` : undefined;
 }
 
-const numberOf = (digits: string): number => Number(digits.replaceAll("_", ""));
-const numbersIn = (code: string): number[] => [...code.matchAll(/(?<![\w.])\d[\d_]*/g)].map(([word]) => numberOf(word));
 /** Templates may hold more numbers than a call takes arguments. */
 const highest = (numbers: readonly number[], least: number): number =>
   numbers.reduce((most, number) => Math.max(most, number), least);
@@ -148,22 +168,27 @@ function rangesIn(code: string): string[] {
 
 /** How often a loop turns, as far as its range says; loops over anything else follow the request's length. */
 function turnsOf(code: string): number {
-  const ranges = rangesIn(unquoted(code).bare);
-  const turns = ranges.map((range) => (/^[\s\d_,+-]*$/.test(range) ? highest(numbersIn(range), 1) : UNKNOWN_RANGE));
-  return highest(turns, 1);
+  const { bare } = unquoted(code);
+  const turns = rangesIn(bare).map((range) => (isNumbersOnly(range) ? highest(numbersIn(range), 1) : UNKNOWN_RANGE));
+  return highest(turns, productIn(bare));
 }
 
-/** The most turns that loops over ranges inside of each other have, as far as it can be told. */
-function mostTurns(blocks: readonly Block[]): number {
+/** The most turns that loops have inside of each other, and the characters that repetitions and formats write, as far as it can be told. */
+function reckoned(blocks: readonly Block[]): { readonly turns: number; readonly written: number } {
   const open: number[] = [];
-  let most = 1;
+  let [turns, written] = [1, 0];
   for (const { kind, code } of blocks) {
     const name = kind === "{%" ? statement(code) : "";
     if (name === "for") open.push(turnsOf(code) * (open.at(-1) ?? 1));
     else if (name === "endfor") open.pop();
-    most = Math.max(most, open.at(-1) ?? 1);
+    turns = Math.max(turns, open.at(-1) ?? 1);
+    if (!/[*%{]/.test(code)) continue;
+    const { bare, words } = unquoted(code);
+    const times = name === "for" ? 1 : productIn(bare);
+    const wide = words.reduce((sum, word) => sum + widthsIn(word), 0);
+    written += (wide + (times > 1 ? times : 0)) * (open.at(-1) ?? 1);
   }
-  return most;
+  return { turns, written };
 }
 
 /** Which macros each macro calls whatever its arguments are: outside of conditions and loops. */
@@ -226,7 +251,7 @@ export function templateProblem(where: string, template: string): ModelProblem |
   const bytes = new TextEncoder().encode(template).length;
   if (bytes > MAX_TEMPLATE_BYTES)
     return unsafe(where, `has ${String(bytes)} bytes, more than the ${String(MAX_TEMPLATE_BYTES)} that are allowed`);
-  const blocks = blocksOf(template);
+  const blocks = blocksOf(asPythonSees(template));
   if (!blocks) return unsafe(where, "has a block that does not end");
   for (const block of blocks) {
     const fault = faultIn(block);
@@ -234,8 +259,9 @@ export function templateProblem(where: string, template: string): ModelProblem |
   }
   const deepest = loopsIn(blocks);
   if (deepest > MAX_NESTED_LOOPS) return unsafe(where, `nests ${String(deepest)} loops`);
-  const turns = mostTurns(blocks);
+  const { turns, written } = reckoned(blocks);
   if (turns > MAX_TURNS) return unsafe(where, `turns loops inside of each other ${String(turns)} times`);
+  if (written > MAX_WRITTEN) return unsafe(where, `writes ${String(written)} characters by repetition`);
   const endless = endlessMacro(blocks);
   return endless === undefined ? undefined : unsafe(where, `has a macro that never ends (${printable(endless)})`);
 }
