@@ -5,7 +5,7 @@
 import type { Filled, ObjectSource, SourceObject } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { quoted } from "../s3/errors.ts";
-import { collect, collectInto, request, type Hub } from "./request.ts";
+import { collect, collectInto, request, type Hub, type HubAnswer } from "./request.ts";
 
 export const PUBLIC_HUB = "https://huggingface.co";
 /** Hosts that the public hub sends files from (its LFS and Xet content networks). */
@@ -101,11 +101,13 @@ function fileOf(entry: unknown): SourceObject | undefined {
 /** How long the address of a file on the content network is used again: it is signed for an hour there. */
 const PLACE_AGE_MS = 5 * 60_000;
 
-/** Ranged reads of one commit. Where a file was found on the content network is remembered, so that a part costs one request. */
-function newReader(hub: Hub, commit: string): Required<Pick<ObjectSource, "read" | "fill">> {
+type Ask = (object: SourceObject, range: string | undefined, signal: AbortSignal | undefined) => Promise<HubAnswer>;
+
+/** Asks for files of one commit. Where one was found on the content network is remembered, so that a part costs one request. */
+function newAsker(hub: Hub, commit: string): Ask {
   const places = new Map<string, { readonly place: URL; readonly until: number }>();
 
-  async function ask(object: SourceObject, range: string | undefined, signal: AbortSignal | undefined) {
+  return async function ask(object, range, signal) {
     const headers: Record<string, string> = range === undefined ? {} : { Range: range };
     const known = places.get(object.key);
     if (known && known.until > performance.now()) {
@@ -128,8 +130,12 @@ function newReader(hub: Hub, commit: string): Required<Pick<ObjectSource, "read"
     if (found.place.origin !== url.origin)
       places.set(object.key, { place: found.place, until: performance.now() + PLACE_AGE_MS });
     return found;
-  }
+  };
+}
 
+/** Ranged reads of one commit. */
+function newReader(hub: Hub, commit: string): Required<Pick<ObjectSource, "read" | "fill">> {
+  const ask = newAsker(hub, commit);
   async function fill(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled> {
     const lengthBytes = into.length;
     // There is no range of nothing: an empty file is asked for as a whole.

@@ -177,7 +177,7 @@ describe("a hub", () => {
     await assert.rejects(source.read(config, 0, 2), isPassing("SourceChanged", /has 2 bytes/));
   });
 
-  test("fills the caller's memory, of which a body that is longer touches nothing besides", async (t) => {
+  test("fills the caller's memory with the range, and touches nothing beside it", async (t) => {
     const faults: Faults = {};
     const hub = await startHub(t, { folder: folderOf(t), repo: "org/tiny", faults });
     const source = await openHub({ endpoint: hub.url, repo: "org/tiny" });
