@@ -12,6 +12,7 @@ import { reimportRequest } from "../plan/model/plan.ts";
 import type { Purpose } from "../plan/model/plan.ts";
 import { isProblem } from "../plan/model/problem.ts";
 import type { ModelProblem } from "../plan/model/problem.ts";
+import { wholeQuantity } from "../plan/quantity.ts";
 import type { Clock, EventRecorder, KubeReader, KubeWriter, Resource } from "../ports.ts";
 import type { Applier } from "../runtime/apply.ts";
 import { ConflictError, RetryError, TerminalError } from "../runtime/errors.ts";
@@ -21,7 +22,6 @@ import type { AccessSettings, SourceAccess } from "./modelcredentials.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportMetrics, ImportOutcome } from "./modelmetrics.ts";
 import { answer, held, letGo } from "./modelmarks.ts";
-import { bytesOf } from "./modelsize.ts";
 import { newStatusWriter } from "./modelstatus.ts";
 import type { AnyModel, StatusWriter } from "./modelstatus.ts";
 import type { ProgressPace } from "./progresspace.ts";
@@ -103,7 +103,8 @@ async function transferFrom(
   observer: ImportObserver,
 ): Promise<ImportResult> {
   const owner = await ownerOf(deps, model);
-  const maxSizeBytes = bytesOf(model.spec.maxSize);
+  // The schema has checked the form; what slipped through allows nothing.
+  const maxSizeBytes = wholeQuantity(model.spec.maxSize) ?? 0;
   const copy = purpose === "copy";
   const reimport = reimportRequest(model);
   const renew = async (): Promise<SourceAccess | undefined> => {

@@ -1,32 +1,15 @@
 /** Sealing through a proxy that breaks what real stores and networks break. Whatever it does, the ledger ends with the same bytes. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { putClosing } from "../../operator/controllers/closing.ts";
 import type { Ledger } from "../../operator/ports.ts";
-import { startFaultProxy } from "../cluster/faultproxy.ts";
-import type { FaultProxy, HttpFault } from "../cluster/faultproxy.ts";
-import { startS3 } from "../cluster/s3.ts";
-import type { S3Server } from "../cluster/s3.ts";
+import type { HttpFault } from "../cluster/faultproxy.ts";
+import { ledgerServer } from "./ledgerserver.ts";
 import { dump, gone, sealerAt } from "./sealerrig.ts";
 
-let s3: S3Server;
-let proxy: FaultProxy;
-before(async () => {
-  s3 = await startS3();
-  await s3.createBucket("ledger");
-  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
-});
-after(async () => {
-  await proxy.close();
-  await s3.stop();
-});
-
-function ledgerAt(endpoint: string, place: string): Ledger {
-  const { region, accessKeyId, secretAccessKey } = s3;
-  return openLedger({ url: `s3://ledger/${place}`, endpoint, region, credentials: { accessKeyId, secretAccessKey } });
-}
+const store = ledgerServer();
 
 /** Passes until one gets through; each failed one is what the loop would repeat after a pause. */
 async function sealThrough(ledger: Ledger, tries: number): Promise<number> {
@@ -62,11 +45,11 @@ const faults: readonly [string, string, number, HttpFault][] = [
 for (const [what, method, times, fault] of faults) {
   test(`${what}: nothing is lost, doubled or different`, async () => {
     const place = what.replace(/[^a-z]+/gi, "-");
-    const [calm, direct] = [ledgerAt(s3.endpoint, `calm-${place}`), ledgerAt(s3.endpoint, place)];
+    const [calm, direct] = [store.at(store.s3.endpoint, `calm-${place}`), store.at(store.s3.endpoint, place)];
     for (const ledger of [calm, direct]) await putClosing(ledger, gone);
     await sealerAt({ ledger: calm, at: "12:06:00" }).sealer.pass();
-    const rule = proxy.add({ match: (request) => request.method === method, times, fault });
-    await sealThrough(ledgerAt(proxy.url, place), times + 1);
+    const rule = store.proxy.add({ match: (request) => request.method === method, times, fault });
+    await sealThrough(store.at(store.proxy.url, place), times + 1);
     assert.equal(rule.hits, times, "the fault was not met");
     rule.remove();
     assert.deepEqual(await dump(direct), await dump(calm));
@@ -74,30 +57,30 @@ for (const [what, method, times, fault] of faults) {
 }
 
 test("a list that is out of date makes windows be sealed again, with the same bytes", async () => {
-  const [calm, direct] = [ledgerAt(s3.endpoint, "calm-list"), ledgerAt(s3.endpoint, "stale-list")];
+  const [calm, direct] = [store.at(store.s3.endpoint, "calm-list"), store.at(store.s3.endpoint, "stale-list")];
   for (const ledger of [calm, direct]) {
     await putClosing(ledger, gone);
     await sealerAt({ ledger, at: "11:06:00" }).sealer.pass();
   }
   await sealerAt({ ledger: calm, at: "12:06:00" }).sealer.pass();
-  const rule = proxy.add({
+  const rule = store.proxy.add({
     match: ({ method, query }) => method === "GET" && (query.get("prefix") ?? "").endsWith("/v1/"),
     fault: { kind: "rewrite", body: (body) => body.toString().replace(/<Contents>.*<\/Contents>/s, "") },
   });
-  await sealThrough(ledgerAt(proxy.url, "stale-list"), 1);
+  await sealThrough(store.at(store.proxy.url, "stale-list"), 1);
   assert.ok(rule.hits > 0, "the fault was not met");
   rule.remove();
   assert.deepEqual(await dump(direct), await dump(calm));
 });
 
 test("a store that says yes and keeps what another wrote is found out by reading back", async () => {
-  const [direct, lied] = [ledgerAt(s3.endpoint, "lies"), ledgerAt(proxy.url, "lies")];
+  const [direct, lied] = [store.at(store.s3.endpoint, "lies"), store.at(store.proxy.url, "lies")];
   await putClosing(direct, gone);
   // From then on it is trusted to honour the condition.
   await lied.probe();
   const key = "v1/dt=2026-11-21/hr=09/segment-r0.ndjson.gz";
   await direct.putOnce(key, Buffer.from("not ours\n"));
-  const rule = proxy.add({
+  const rule = store.proxy.add({
     match: ({ method }) => method === "PUT",
     times: 1,
     // With the server's words in it, the client would take the answer for a failure and ask again.
@@ -109,11 +92,11 @@ test("a store that says yes and keeps what another wrote is found out by reading
 });
 
 test("a bucket that is gone is named; when it is back, sealing goes on", async () => {
-  const { endpoint, region, accessKeyId, secretAccessKey } = s3;
+  const { endpoint, region, accessKeyId, secretAccessKey } = store.s3;
   const credentials = { accessKeyId, secretAccessKey };
   const ledger = openLedger({ url: "s3://vanished/books", endpoint, region, credentials });
   const { sealer } = sealerAt({ ledger, at: "12:06:00" });
   await assert.rejects(sealer.pass(), { reason: "LedgerBucketMissing" });
-  await s3.createBucket("vanished");
+  await store.s3.createBucket("vanished");
   assert.equal((await sealer.pass()).sealed.length, 2);
 });

@@ -1,40 +1,22 @@
 /** Delivery over a real S3 server behind a proxy that breaks what stores and networks break, to a receiver's process; killed at every step. */
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 
-import { openLedger } from "../../operator/adapters/ledger/open.ts";
 import { acksPrefix, quarantinePrefix } from "../../operator/plan/sinks/keys.ts";
 import type { Ledger } from "../../operator/ports.ts";
 import { eventually } from "../cluster/eventually.ts";
-import { startFaultProxy } from "../cluster/faultproxy.ts";
-import type { FaultProxy, HttpFault } from "../cluster/faultproxy.ts";
-import { startS3 } from "../cluster/s3.ts";
-import type { S3Server } from "../cluster/s3.ts";
+import type { HttpFault } from "../cluster/faultproxy.ts";
 import { aRecord } from "../plan/rating/samples.ts";
+import { ledgerServer } from "./ledgerserver.ts";
 import { dyingAt } from "./sealerrig.ts";
 import { receiver } from "./sinkbed.ts";
 import { sealHour, sinkOn } from "./sinkrig.ts";
 
-let s3: S3Server;
-let proxy: FaultProxy;
-before(async () => {
-  s3 = await startS3();
-  await s3.createBucket("ledger");
-  proxy = await startFaultProxy({ target: s3.endpoint, dialect: "s3" });
-});
-after(async () => {
-  await proxy.close();
-  await s3.stop();
-});
-
-function ledgerAt(endpoint: string, place: string): Ledger {
-  const { region, accessKeyId, secretAccessKey } = s3;
-  return openLedger({ url: `s3://ledger/${place}`, endpoint, region, credentials: { accessKeyId, secretAccessKey } });
-}
+const store = ledgerServer();
 
 /** An hour of five deployments, whose names and so ids are the place's own. */
 async function anHour(place: string): Promise<{ ledger: Ledger; ids: readonly string[] }> {
-  const ledger = ledgerAt(s3.endpoint, place);
+  const ledger = store.at(store.s3.endpoint, place);
   const records = ["a", "b", "c", "d", "e"].map((name) => aRecord({ name: `${place}-${name}` }));
   await sealHour(ledger, 10, records);
   return { ledger, ids: records.map(({ id }) => id) };
@@ -100,9 +82,9 @@ for (const [what, method, times, fault] of faults) {
     const there = await receiver(t);
     const place = what.replace(/[^a-z0-9]+/gi, "-");
     const { ids } = await anHour(place);
-    const rule = proxy.add({ match: (request) => request.method === method, times, fault });
+    const rule = store.proxy.add({ match: (request) => request.method === method, times, fault });
     const given = { type: "cloudevents", url: there.url, batchSize: 2 };
-    const { sink } = sinkOn(ledgerAt(proxy.url, place), given);
+    const { sink } = sinkOn(store.at(store.proxy.url, place), given);
     await deliverThrough(() => sink.pass(), times + 1);
     assert.equal(rule.hits, times, "the fault was not met");
     rule.remove();
@@ -110,7 +92,7 @@ for (const [what, method, times, fault] of faults) {
     assert.deepEqual(kept.map(([id]) => id).sort(), [...ids].sort());
     const bodies = Map.groupBy(requests, ({ ids: [first = ""] }) => first);
     for (const again of bodies.values()) assert.equal(new Set(again.map(({ body }) => body)).size, 1);
-    assert.equal(await sinkOn(ledgerAt(s3.endpoint, place), given).sink.pass(), 0, "nothing is owed");
+    assert.equal(await sinkOn(store.at(store.s3.endpoint, place), given).sink.pass(), 0, "nothing is owed");
   });
 }
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { ClusterModel, Model, ModelStatus } from "../../../operator/api/model.ts";
 import type { ModelDeployment } from "../../../operator/api/modeldeployment.ts";
-import { bytesOf } from "../../../operator/controllers/modelsize.ts";
+import { wholeQuantity } from "../../../operator/plan/quantity.ts";
 import { decideModel } from "../../../operator/plan/model/plan.ts";
 import type { ModelDecision, ModelSnapshot } from "../../../operator/plan/model/plan.ts";
 import { refusal } from "../../../operator/plan/model/problem.ts";
@@ -204,13 +204,13 @@ test("places in the store carry UIDs, and records of files and folders never mee
 });
 
 test("sizes are read as Kubernetes writes them", () => {
-  const sizes: readonly [string, number][] = [
+  const sizes: readonly [string, number | undefined][] = [
     ["100", 100],
     ["2Ti", 2 * 2 ** 40],
     ["1.5G", 1.5e9],
     ["10k", 10_000],
     ["3Ki", 3072],
-    ["x", 0],
+    ["x", undefined],
   ];
-  for (const [text, bytes] of sizes) assert.equal(bytesOf(text), bytes, text);
+  for (const [text, bytes] of sizes) assert.equal(wholeQuantity(text), bytes, text);
 });
