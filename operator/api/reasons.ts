@@ -350,7 +350,7 @@ export const operatorReasons = {
   ],
   LedgerClosingForeign: [
     "What lies in the ledger for a pool that is gone was not left by this cluster's operator; nothing is sealed.",
-    "Move the object that the message names out of the ledger: a pool that is still there has its closing record written anew.",
+    "After a cluster was set back, or an older Berth ran in between, delete the Lease berth-ledger-closings: what is there is taken as it is. Where nobody of yours left the object that the message names, move it out of the ledger.",
   ],
   LedgerChainBroken: [
     "Retention found a window that is not chained to the one before.",

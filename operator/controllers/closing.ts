@@ -27,7 +27,11 @@ export async function putClosing(
   const stored = await ledger.get(key);
   // Sealed and removed by another leader between the two requests: the next pass writes it anew.
   if (!stored) throw new RetryError(new Error(`${key} was written to the ledger and is not there`));
-  if (body.equals(stored)) return outcome === "created" ? "created" : "same";
+  if (body.equals(stored)) {
+    // A sealer that removed an earlier one may have forgotten it in between.
+    if (outcome === "created") await register?.note(ledger, poolUID, body);
+    return outcome === "created" ? "created" : "same";
+  }
   if (outcome === "created")
     throw new TerminalError("LedgerObjectDamaged", `${key} does not hold the bytes that were written to it`);
   if (noted && !isNoted(noted, poolUID, stored)) throw foreignClosing(key, "was not left by this operator");
@@ -35,7 +39,8 @@ export async function putClosing(
 }
 
 export function foreignClosing(key: string, what: string): TerminalError {
-  const remedy = `move it out of the ledger; to take what is there as it is, delete the Lease ${CLOSINGS_LEASE} in the operator's namespace`;
+  const lease = `delete the Lease ${CLOSINGS_LEASE} in the operator's namespace, and what is there is taken as it is`;
+  const remedy = `where the cluster was set back to an older state, or an older Berth ran in between, ${lease}; where nobody of yours left it, move it out of the ledger`;
   return new TerminalError("LedgerClosingForeign", `${key} in the ledger ${what}; nothing of it counts: ${remedy}`);
 }
 

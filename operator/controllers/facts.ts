@@ -12,11 +12,11 @@ import { pathOf } from "../runtime/client.ts";
 import { RetryError } from "../runtime/errors.ts";
 import type { Reflector } from "../runtime/reflector.ts";
 import type { Transport } from "../runtime/transport.ts";
-import { closingProblem } from "../plan/metering/closing.ts";
+import { misplacedClosing } from "../plan/metering/closing.ts";
 import { inTurns, readClosings } from "./closing.ts";
 import type { StoredClosing } from "./closing.ts";
 import { isNoted } from "./closingregister.ts";
-import type { ClosingRegister } from "./closingregister.ts";
+import type { Noted } from "./closingregister.ts";
 
 export interface MeteredObjects {
   readonly pools: readonly GPUNodePool[];
@@ -28,6 +28,10 @@ export interface SeenFacts extends Facts {
   readonly stored: readonly StoredClosing[];
   /** Closing objects of pools that are not there which this operator did not leave; nothing of them is among the facts. */
   readonly foreign: readonly ForeignClosing[];
+  /** Those of another cluster, whose place this is not. */
+  readonly ofOthers: readonly ForeignClosing[];
+  /** What was noted when they were read. */
+  readonly noted?: Noted;
 }
 
 export interface ForeignClosing {
@@ -95,34 +99,38 @@ async function newestVersion(transport: Pick<Transport, "request">, resource: Re
 export interface ClosingReader {
   /** UID of the namespace kube-system. */
   readonly clusterId?: string;
-  readonly register?: Pick<ClosingRegister, "read"> | undefined;
+  /** undefined where nothing was ever noted: then all are taken. */
+  readonly noted?: () => Promise<Noted | undefined>;
 }
 
 /**
- * Facts from `objects`, which must have been read before this call. Of a pool that is there and is not being deleted nobody has left
- * anything, and of one that is being deleted only what the register knows: anything else lies there without a meaning.
+ * Facts from `objects`, which must have been read before this call. Only what the register knows was left by a pool. Anything else
+ * means nothing while its pool is there; where it is gone, it is told, as nobody can say what is missing.
  */
 export async function withClosings(
   objects: MeteredObjects,
   ledger: Ledger,
-  { clusterId, register }: ClosingReader = {},
+  { clusterId, noted: read }: ClosingReader = {},
 ): Promise<SeenFacts> {
   const found = await readClosings(ledger);
   // After the objects: each is noted before it is put.
-  const noted = found.length > 0 ? await register?.read(ledger) : undefined;
-  const pools = new Map(objects.pools.map(({ metadata }) => [metadata.uid, metadata.deletionTimestamp !== undefined]));
+  const noted = found.length > 0 ? await read?.() : undefined;
+  const pools = new Set(objects.pools.map(({ metadata }) => metadata.uid));
   const foreign: ForeignClosing[] = [];
+  const ofOthers: ForeignClosing[] = [];
   const stored = found.filter(({ key, body, closing }) => {
-    const isGoing = pools.get(closing.poolUID);
-    if (isGoing === false) return false;
+    if (clusterId !== undefined && closing.cluster !== clusterId) {
+      ofOthers.push({ key, problem: `belongs to the cluster ${closing.cluster}, this is ${clusterId}` });
+      return false;
+    }
+    const misplaced = misplacedClosing(key, closing);
     const isOurs = !noted || isNoted(noted, closing.poolUID, body);
-    const problem =
-      (clusterId === undefined ? undefined : closingProblem(key, closing, clusterId)) ??
-      (isOurs || isGoing ? undefined : "was not left by this operator");
+    const problem = misplaced ?? (isOurs || pools.has(closing.poolUID) ? undefined : "was not left by this operator");
     if (problem !== undefined) foreign.push({ key, problem });
     return isOurs && problem === undefined;
   });
   // Another leader may have sealed, removed and forgotten one since it was read.
   const left = await inTurns(foreign, 8, async (one) => ((await ledger.get(one.key)) ? [one] : []));
-  return { ...objects, stored, foreign: left.flat(), closings: stored.map(({ closing }) => closing) };
+  const closings = stored.map(({ closing }) => closing);
+  return { ...objects, stored, closings, foreign: left.flat(), ofOthers, ...(noted && { noted }) };
 }

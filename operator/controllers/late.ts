@@ -11,7 +11,7 @@ import { endOfDay, instantOfSeconds, secondsOf, startOfManifestKey, windowAt } f
 import type { Window } from "../plan/metering/windows.ts";
 import type { Ledger } from "../ports.ts";
 import { newestCheckpoint } from "./checkpoints.ts";
-import { committedLines, corrupt, readManifest, recordedWindows } from "./ledgerreads.ts";
+import { committedLines, corrupt, readManifest, recordedWindows, sealedKeys } from "./ledgerreads.ts";
 import type { RecordedWindow } from "./ledgerreads.ts";
 
 export interface LateQuestion {
@@ -30,15 +30,8 @@ export interface LateQuestion {
  * the whole fleet is asked for, so no more than one shard of what is known, and of one window, is held at a time.
  */
 export async function lateLines(ledger: Ledger, question: LateQuestion): Promise<Line[][] | undefined> {
-  const { shards } = question;
-  const spans = await spansLeft(ledger, question);
-  if (spans.length === 0) return undefined;
-  const known = {
-    ...question,
-    spans,
-    windows: await windowsOf(ledger, { ...question, spans }),
-    manifestOf: manifestsOf(ledger),
-  };
+  const { spans, shards } = question;
+  const known = { ...question, windows: await windowsOf(ledger, question), manifestOf: manifestsOf(ledger) };
   const spansByShard = Map.groupBy(spans, ({ deploymentUID }) => shardOf(deploymentUID, shards));
   const byShard: Line[][] = [];
   for (let shard = 0; shard < shards; shard++) {
@@ -48,14 +41,26 @@ export async function lateLines(ledger: Ledger, question: LateQuestion): Promise
   return byShard.some((lines) => lines.length > 0) ? byShard : undefined;
 }
 
-/** What retention removed is no gap that nobody was known to have capacity in: nothing can be told of it any more, and nothing is. */
-async function spansLeft(ledger: Ledger, { spans }: LateQuestion): Promise<readonly LateSpan[]> {
+/**
+ * Before this second a window that is not there is none that was taken for empty: retention removed it, nothing can be told of it any
+ * more, and nothing is. Windows that are there are adjusted, whatever a checkpoint says. Throws where a checkpoint cannot be one that
+ * retention of this cluster wrote: it would end late knowledge.
+ */
+async function removedBefore(ledger: Ledger, { clusterId, before }: LateQuestion): Promise<number> {
   const found = await newestCheckpoint(ledger);
-  if (found === undefined) return spans;
+  if (found === undefined) return -Infinity;
   if (typeof found === "string") throw corrupt(found);
-  const { removedThrough } = found.checkpoint;
-  const floor = endOfDay(secondsOf(removedThrough) - 1);
-  return spans.flatMap((span) => (span.to > floor ? [{ ...span, from: Math.max(span.from, floor) }] : []));
+  const { cluster, removedThrough, lastManifestSha256 } = found.checkpoint;
+  const end = secondsOf(removedThrough);
+  const [next] = await sealedKeys(ledger, end, Infinity);
+  const manifest = next === undefined ? undefined : (await readManifest(ledger, next)).manifest;
+  // The newest day with a window always stays, and follows the last one that went.
+  // Older builds wrote no digest.
+  const isFollowed =
+    manifest?.previousWindowEnd === removedThrough &&
+    (manifest.previousManifestSha256 ?? lastManifestSha256) === lastManifestSha256;
+  if (cluster !== clusterId || end >= before || !isFollowed) throw corrupt(found.key);
+  return endOfDay(end - 1);
 }
 
 type ManifestOf = (key: string) => Promise<Manifest | undefined>;
@@ -120,12 +125,13 @@ async function windowsOf(ledger: Ledger, question: LateQuestion): Promise<Questi
       return { window: { start, end: secondsOf(manifest.windowEnd) }, recorded: one };
     }),
   );
+  const removed = await removedBefore(ledger, question);
   const found = new Map<number, Questioned>();
   for (const span of spans) {
     for (let at = span.from; at < span.to;) {
       const inside = sealed.find(({ window }) => window.start <= at && at < window.end);
       const next = inside ?? { window: gapAt(at, sealed, windowSeconds), recorded: undefined };
-      found.set(next.window.start, next);
+      if (next.recorded || next.window.start >= removed) found.set(next.window.start, next);
       at = next.window.end;
     }
   }

@@ -50,7 +50,7 @@ async function checkMonth(ledger: Ledger, from: number, { name }: PriceList): Pr
   const missing = `hours from ${instantOfSeconds(from)} on are needed for the tiers and minimums of price list ${name}, and retention removed those before ${removedThrough}`;
   throw new RetryError(
     new Error(
-      `${missing}: keep at least 63 days; what is owed now is delivered by hand, or by a list without tiers and minimums`,
+      `${missing}: keep at least 63 days; until the month is over only a list without tiers and minimums can rate its hours`,
     ),
   );
 }
@@ -67,7 +67,8 @@ export function newRatingBook(ledger: Ledger, windows: SealedWindows): RatingBoo
     const goesOn = folded?.list === list && folded.through <= window.start && oldest >= month;
     if (goesOn && folded && folded.through === window.previousEnd) return folded.state;
     const from = goesOn && folded ? folded.through : periodOf(oldest, "month").start - longestMinimumSeconds;
-    if (needsMonth(list)) await checkMonth(ledger, from, list);
+    // What corrects an older month is rated by what is left of it: nothing will ever tell more.
+    if (needsMonth(list)) await checkMonth(ledger, Math.max(from, month - longestMinimumSeconds), list);
     let state = goesOn && folded ? folded.state : freshRating;
     for (const key of await windows.keys(from, window.start)) {
       state = rateWindow(state, (await windows.read(key)).records, list).state;

@@ -11,9 +11,10 @@ import { RetryError, messageOf } from "../runtime/errors.ts";
 import type { CapacitySeries } from "./capacityseries.ts";
 import type { HeadKeeper } from "./clusterhead.ts";
 import { foreignClosing } from "./closing.ts";
+import { notedPools } from "./closingregister.ts";
 import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
-import type { MeteredObjects } from "./facts.ts";
+import type { MeteredObjects, SeenFacts } from "./facts.ts";
 import { checkHead, readHeads } from "./headcheck.ts";
 import { packHistories } from "./histories.ts";
 import type { LedgerHealth } from "./ledgerhealth.ts";
@@ -126,6 +127,7 @@ async function allBatches(pass: ReturnType<typeof newPass>, isStopped: () => boo
 
 function newPass(deps: SealerDeps) {
   const findHead = newHead(deps.ledger);
+  const forgetIdle = newIdleForgetting(deps);
   const times: SealTimes = {
     windowSeconds: deps.windowSeconds,
     graceSeconds: deps.sealGraceSeconds,
@@ -144,12 +146,12 @@ function newPass(deps: SealerDeps) {
       if (doneThrough !== undefined && dueEnd <= doneThrough)
         return { sealed: [], sealedThrough: newestSeal, more: false };
       if (!deps.caughtUp()) throw new RetryError(new Error("the pool controller has not seen every pool yet"));
-      const facts = await withClosings(await deps.freshObjects(), deps.ledger, deps);
-      for (const { key, problem } of facts.foreign) throw foreignClosing(key, problem);
+      const facts = await seenFacts(deps);
       const heads = await readHeads(deps, findHead);
       const histories = packHistories(facts, shardsOf(deps));
       const knowledge = { facts, histories, dueEnd, signer: await deps.signer?.() };
       const head = await checkHead(deps, heads, knowledge);
+      for (const { key, problem } of facts.foreign) throw foreignClosing(key, problem);
       newestSeal = head?.end;
       if (head) deps.noteSealed?.(head.end);
       if (head) await completeHead(deps, head, knowledge);
@@ -157,11 +159,42 @@ function newPass(deps: SealerDeps) {
       newestSeal = at.head?.end;
       // What two leaders knew differently is corrected by the next window; until then nothing of it may be forgotten.
       await settle(deps, { facts, histories, sealed, sealedThrough, mayForget: isLateRecorded });
+      await forgetIdle(facts);
       if (!at.more) doneThrough = dueEnd;
       return { sealed: sealed.map(({ window }) => window), sealedThrough: newestSeal, more: at.more };
     },
     sleepMs: (): number => Math.max(1_000, nextDueAt(nowSeconds(), times) * 1000 - deps.clock.now()),
     lagSeconds: (): number => sealLag(doneThrough ?? newestSeal ?? presumed, nowSeconds(), times),
+  };
+}
+
+/** Those of another cluster mean nothing here; the head says whose place it is. */
+async function seenFacts({ ledger, clusterId, register, freshObjects, log, metrics }: SealerDeps): Promise<SeenFacts> {
+  const noted = register && (async () => register.read(ledger));
+  const facts = await withClosings(await freshObjects(), ledger, { clusterId, ...(noted && { noted }) });
+  for (const { key, problem } of facts.ofOthers) {
+    metrics.conflicts.inc();
+    log.error({ key }, `closing object ${problem}: it does not count; give each cluster a place of its own`);
+  }
+  return facts;
+}
+
+/**
+ * A process that died between the removal of closing objects and their forgetting leaves entries that nobody looks at again: what is
+ * of no pool and no object over two passes goes. It also begins the register where there is none yet.
+ */
+function newIdleForgetting({ ledger, register }: SealerDeps): (facts: SeenFacts) => Promise<void> {
+  let before: ReadonlySet<string> = new Set();
+  return async ({ pools, stored, noted: read }) => {
+    const noted = read ?? (await register?.read(ledger));
+    if (!register || !noted) return;
+    const known = new Set([
+      ...pools.map(({ metadata }) => metadata.uid),
+      ...stored.map(({ closing }) => closing.poolUID),
+    ]);
+    const idle = new Set([...notedPools(noted)].filter((uid) => !known.has(uid)));
+    await register.forget(noted, new Set([...idle].filter((uid) => before.has(uid))));
+    before = idle;
   };
 }
 

@@ -67,7 +67,7 @@ export async function settle(
   }
   const consumed = facts.stored.filter(({ closing }) => isConsumed(closing, sealedThrough));
   await inTurns(consumed, width, ({ key }) => deps.ledger.remove(key));
-  await deps.register?.forget(consumed.map(({ closing }) => closing.poolUID));
+  if (facts.noted) await deps.register?.forget(facts.noted, new Set(consumed.map(({ closing }) => closing.poolUID)));
 }
 
 /** Those whose series this process does not show: it began after their status was written for the last time. */

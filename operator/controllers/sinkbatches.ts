@@ -112,7 +112,10 @@ export function newSender({ target, name }: Pick<SinkDeps, "target" | "name">): 
     for (const other of await others(records)) {
       if ((await takes([other.record], other.window)) === undefined) return refusals;
     }
-    if (records.length === 1 && ++loneRefusals >= patientRefusals) return refusals;
+    if (records.length === 1 && ++loneRefusals >= patientRefusals) {
+      loneRefusals = 0;
+      return refusals;
+    }
     const why = `sink ${name} refuses every record (${refusals[0]?.reason ?? ""}): look at its address, credentials and meters`;
     throw new RetryError(new Error(why));
   };

@@ -28,14 +28,16 @@ import { inTurns } from "./closing.ts";
 import type { ClosingRegister } from "./closingregister.ts";
 import { withClosings } from "./facts.ts";
 import type { MeteredObjects } from "./facts.ts";
-import { newHead, recordedWindows, recordsOfWindow } from "./ledgerreads.ts";
-import type { Head, RecordedWindow } from "./ledgerreads.ts";
+import { newHead, recordedWindows } from "./ledgerreads.ts";
+import type { RecordedWindow } from "./ledgerreads.ts";
+import { newSealedReader, onlyWanted, recordsOfSmall } from "./usagewindows.ts";
+import type { Wanted } from "./usagewindows.ts";
 
 export interface UsageDeps {
   readonly ledger: Ledger;
   readonly clock: Pick<Clock, "now">;
   readonly clusterId: string;
-  readonly register?: Pick<ClosingRegister, "read">;
+  readonly register?: Pick<ClosingRegister, "peek">;
   readonly windowSeconds: number;
   /** The caches as they are (facts.ts: cachedObjects); need not be the leader's. Absent: only what is sealed. */
   readonly objects?: () => MeteredObjects;
@@ -43,10 +45,6 @@ export interface UsageDeps {
 
 const nothingOpen = { pools: [], claims: [], deployments: [], closings: [] };
 const mostGroups = 50_000;
-/** Sealed windows never change, so small ones may be kept; a day and the one before it is what people look at. */
-const windowsKept = 48;
-/** Of some 1.1 kB each: of all windows that are kept, and of one. */
-const [recordsKept, recordsKeptOfOne] = [20_000, 2_000];
 const readAtOnce = 8;
 
 interface Answer {
@@ -57,6 +55,10 @@ interface Answer {
   readonly after: readonly string[] | undefined;
 }
 
+function closingsOf({ ledger, clusterId, register }: UsageDeps, objects: MeteredObjects) {
+  return withClosings(objects, ledger, { clusterId, ...(register && { noted: register.peek }) });
+}
+
 export function newUsageSource(deps: UsageDeps): UsageSource {
   const findHead = newHead(deps.ledger);
   const sealed = newSealedReader(deps.ledger);
@@ -65,7 +67,7 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     if (query.cursor !== undefined && !after) throw new BadCursor();
     const now = Math.floor(deps.clock.now() / 1000);
     // Caches, then closings, then the watermark: what is missing in an earlier one is sealed by the time of the later one.
-    const facts = deps.objects ? await withClosings(deps.objects(), deps.ledger, deps) : nothingOpen;
+    const facts = deps.objects ? await closingsOf(deps, deps.objects()) : nothingOpen;
     const newest = await findHead();
     sealed.follow(newest);
     const sealedThrough = newest?.end;
@@ -82,12 +84,9 @@ export function newUsageSource(deps: UsageDeps): UsageSource {
     const pools = historiesOf(facts);
     const open = (): UsageRecord[] => openRecords(pools, { deps, query, now, sealedThrough });
     const answer = { query, head, after };
-    const isWanted = wantedBy(query, remembered(mayRead));
-    const batches = batchesOf(windows, {
-      read: (window) => sealed.read(window, query.deploymentUID, isWanted),
-      open,
-      isWanted,
-    });
+    const wanted: Wanted = { isAskedFor: (record) => matches(record, query), mayRead: remembered(mayRead) };
+    const read = (window: RecordedWindow) => sealed.read(window, query.deploymentUID, wanted);
+    const batches = batchesOf(windows, { read, open, wanted });
     return query.sums ? groupsOf(batches, { ...answer, sums: query.sums }) : pageOf(batches, answer);
   };
 }
@@ -97,16 +96,13 @@ interface Batch {
   readonly open: boolean;
 }
 
-/** Is the record one that was asked for and that the caller may read? */
-type IsWanted = (record: UsageRecord) => Promise<boolean>;
-
 /** Windows in the order of time, a few in memory at once; the open ones last. Only what is wanted. */
 async function* batchesOf(
   sealed: readonly RecordedWindow[],
   at: {
     readonly read: (window: RecordedWindow) => Promise<readonly UsageRecord[]>;
     readonly open: () => UsageRecord[];
-    readonly isWanted: IsWanted;
+    readonly wanted: Wanted;
   },
 ): AsyncGenerator<Batch> {
   // Many at once only after one that was small: neighbours are alike.
@@ -114,20 +110,11 @@ async function* batchesOf(
   for (let from = 0; from < sealed.length;) {
     const windows = await inTurns(sealed.slice(from, from + width), width, at.read);
     from += width;
-    width = windows.some((records) => records.length > recordsKeptOfOne) ? 1 : readAtOnce;
+    width = windows.some((records) => records.length > recordsOfSmall) ? 1 : readAtOnce;
     for (const records of windows) yield { records, open: false };
   }
   const byWindow = Map.groupBy(at.open(), ({ windowStart }) => windowStart);
-  for (const records of byWindow.values()) yield { records: await onlyWanted(records, at.isWanted), open: true };
-}
-
-async function onlyWanted(
-  records: Iterable<UsageRecord> | AsyncIterable<UsageRecord>,
-  isWanted: IsWanted,
-): Promise<UsageRecord[]> {
-  const wanted: UsageRecord[] = [];
-  for await (const record of records) if (await isWanted(record)) wanted.push(record);
-  return wanted;
+  for (const records of byWindow.values()) yield { records: await onlyWanted(records, at.wanted), open: true };
 }
 
 async function pageOf(batches: AsyncGenerator<Batch>, answer: Answer): Promise<UsageReport> {
@@ -208,19 +195,10 @@ function linesOf({ records, open }: Batch): UsageLine[] {
   return records.map((record) => ({ ...record, open }));
 }
 
-/** Rights are asked for only where something was asked for. */
-function wantedBy(query: UsageQuery, mayRead: (namespace: RecordedNamespace) => Promise<boolean>): IsWanted {
-  return async (record) => matches(record, query) && (await mayRead(namespaceOf(record)));
-}
-
 /** Without what says that a window is adjusted by one that is not committed: it may never be, or hold something else in the end. */
 function committedBy(window: RecordedWindow, sealedThrough = -Infinity): RecordedWindow {
   const adjustedBy = window.adjustedBy.filter((by) => (startOfManifestKey(by) ?? Infinity) < sealedThrough);
   return { ...window, adjustedBy };
-}
-
-function namespaceOf({ namespace: name, namespaceUID: uid }: UsageRecord): RecordedNamespace {
-  return { name, ...(uid !== undefined && { uid }) };
 }
 
 /** Each namespace is asked about once an answer, so that an answer is of one mind. */
@@ -234,58 +212,4 @@ function remembered(
     asked.set(key, answer);
     return answer;
   };
-}
-
-/** What was read, up to a bound; what was not asked for longest goes first. */
-function newKeptWindows() {
-  const kept = new Map<string, readonly UsageRecord[]>();
-  let records = 0;
-  return {
-    get: (key: string) => kept.get(key),
-    keep(key: string, own: readonly UsageRecord[]): void {
-      records += own.length - (kept.get(key)?.length ?? 0);
-      kept.delete(key);
-      kept.set(key, own);
-      for (const [oldest, lines] of kept) {
-        if (kept.size <= windowsKept && records <= recordsKept) break;
-        kept.delete(oldest);
-        records -= lines.length;
-      }
-    },
-  };
-}
-
-/**
- * A window changes only by adjustments, whose places are part of the question, as long as each newest window follows the one before:
- * one that was put in may be gone again, and ours in its place. Only small windows are kept: of a large one what the caller may not
- * read, or did not ask for, is never held.
- */
-function newSealedReader(ledger: Ledger) {
-  let kept = newKeptWindows();
-  let last: Head | undefined;
-  const follow = (head: Head | undefined): void => {
-    if (last && head?.sha256 !== last.sha256 && head?.previousSha256 !== last.sha256) kept = newKeptWindows();
-    last = head;
-  };
-  const read = async (window: RecordedWindow, uid: string | undefined, isWanted: IsWanted): Promise<UsageRecord[]> => {
-    // What is kept are whole windows: one deployment's lines cost less to read than a window to keep.
-    if (uid !== undefined) return onlyWanted(recordsOfWindow(ledger, window, uid), isWanted);
-    const into = kept;
-    const key = [window.start, ...window.adjustedBy].join();
-    const known = into.get(key);
-    if (known) {
-      into.keep(key, known);
-      return onlyWanted(known, isWanted);
-    }
-    const all: UsageRecord[] = [];
-    let count = 0;
-    const wanted = await onlyWanted(recordsOfWindow(ledger, window), async (record) => {
-      if (++count <= recordsKeptOfOne) all.push(record);
-      else all.length = 0;
-      return isWanted(record);
-    });
-    if (count <= recordsKeptOfOne) into.keep(key, all);
-    return wanted;
-  };
-  return { follow, read };
 }

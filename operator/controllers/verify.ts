@@ -104,7 +104,7 @@ export async function verifyLedger(ledger: Ledger, noted: Noted = {}): Promise<V
   const uncommitted = await lookAtUncommitted(ledger, keys, { named, last: last?.manifest, isGone });
   findings.push(...uncommitted.findings);
   findings.push(...(await days.end()), ...notedProblems(seen, noted), ...signatures.end());
-  const doubts = [...uncommitted.doubts, ...signatures.doubts()];
+  const doubts = [...walked.doubts, ...uncommitted.doubts, ...signatures.doubts()];
   const head = last && { key: last.key, sha256: last.sha256, windowEnd: last.manifest.windowEnd };
   return { ...counts, ...signatures.counts(), removedThrough, head, findings, doubts };
 }
@@ -125,6 +125,7 @@ async function walkChain(
 ) {
   const { ledger, isGone } = present;
   const findings: Finding[] = [];
+  const doubts: Finding[] = [];
   const seen = new Map<string, string>();
   const named = new Set<string>();
   const counts = { windows: 0, records: 0, unchained: 0, unproven: 0, billableNodeSeconds: 0 };
@@ -139,6 +140,7 @@ async function walkChain(
     const link = await readLink(ledger, key, findings);
     if (!link) continue;
     findings.push(...linkProblems(key, link, before));
+    doubts.push(...clusterDoubts(key, link, before));
     if (before && link.manifest.previousManifestSha256 === undefined) counts.unchained += 1;
     findings.push(...(await signatures.look(link, before !== undefined)));
     const checked = await checkSegments(checkSegment, link, present);
@@ -153,7 +155,14 @@ async function walkChain(
     last = link;
     progress?.(counts.windows, manifests.length);
   }
-  return { findings, seen, named, last, counts };
+  return { findings, doubts, seen, named, last, counts };
+}
+
+/** A cluster that was rebuilt may have gone on in the place of the former one; two at once may not. */
+function clusterDoubts(key: string, { manifest }: Link, before: Before | undefined): Finding[] {
+  if (!before || before.cluster === manifest.cluster) return [];
+  const change = `is of the cluster ${manifest.cluster}, the window before it of ${before.cluster}`;
+  return [{ key, problem: `${change}: one that was rebuilt, or two that share this place` }];
 }
 
 /** Windows that retention has not removed yet: readers still see them, so what is there of them is as it was sealed. */
@@ -233,10 +242,6 @@ function linkProblems(key: string, { manifest }: Link, before: Before | undefine
       `follows the window that ended at ${previousWindowEnd ?? "nothing"}, but ${found} is there: a window is missing or was put in`,
     );
   }
-  if (before && before.cluster !== manifest.cluster)
-    problems.push(
-      `is of the cluster ${manifest.cluster}, the one before it of ${before.cluster}: two share this place`,
-    );
   if (before && window.start < secondsOf(before.windowEnd)) problems.push("overlaps the window before");
   const chained = previousManifestSha256 !== undefined;
   if (chained && previousManifestSha256 !== before?.sha256)

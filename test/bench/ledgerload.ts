@@ -110,7 +110,7 @@ async function catchUp(ledger: Ledger): Promise<object> {
     ...{ kube: { mergePatch: unused, remove: unused }, freshObjects: unused },
     metrics: newLedgerMetrics(new Registry()),
   };
-  const facts = { pools: [], claims: [], deployments: [], closings: [], stored: [], foreign: [] };
+  const facts = { pools: [], claims: [], deployments: [], closings: [], stored: [], foreign: [], ofOthers: [] };
   // The fleet began a day before the first window of the other jobs.
   const dueEnd = first - 86_400 + Number(hours) * 3600;
   let [windows, records] = [0, 0];

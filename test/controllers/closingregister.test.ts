@@ -22,7 +22,8 @@ import { CLUSTER, claim, deployment, instant, pool } from "./meteringobjects.ts"
 import { newRig } from "../runtime/rig.ts";
 import { dump, dyingAt, gone, running, sealerAt } from "./sealerrig.ts";
 
-async function world(t: TestContext) {
+/** With `isBegun` a sealer of this cluster has looked at the ledger once, when nothing lay there. */
+async function world(t: TestContext, { isBegun = true } = {}) {
   const namespace = await testNamespace(t);
   const { kube } = newRig(t, await testCluster(), { userAgent: "closings" });
   const folder = await mkdtemp(join(tmpdir(), "berth-closings-"));
@@ -30,6 +31,7 @@ async function world(t: TestContext) {
   const ledger = openLedger({ url: pathToFileURL(folder).href });
   await ledger.probe();
   const register = newClosingRegister({ kube, namespace });
+  if (isBegun) await sealerAt({ ledger, at: "10:06:00", register }).sealer.pass();
   const noted = async () => {
     const names = Object.keys((await kube.read(headLeases, namespace, CLOSINGS_LEASE))?.metadata.annotations ?? {});
     return names.filter((name) => name.startsWith(annotations.closingOf));
@@ -60,12 +62,10 @@ async function billable(ledger: Ledger): Promise<number> {
 
 test("what lies there for a pool that lives changes no second, and is not removed", async (t) => {
   const { ledger, register } = await world(t);
-  await register.read(ledger);
   await sealerAt({ ledger, at: "11:06:00", register }).sealer.pass();
   const honest = await billable(ledger);
   for (const forged of [planted(), planted({ endedAt: instant("10:20:00"), steps: [], claims: [] })]) {
     const { ledger: other, register: own } = await world(t);
-    await own.read(other);
     await other.putOnce(chatKey, forged);
     await sealerAt({ ledger: other, at: "11:06:00", register: own }).sealer.pass();
     assert.equal(await billable(other), honest);
@@ -81,7 +81,6 @@ test("what lies there for a pool that goes changes no second before the pool has
     pools: [leaving],
     claims: [claim({ id: "n1", deployment: "chat", claimed: "10:14:20", released: "10:52:00" })],
   };
-  await register.read(ledger);
   await ledger.putOnce(chatKey, planted());
   await sealerAt({ ledger, at: "11:06:00", register, objects }).sealer.pass();
   // Wanted until 10:50.
@@ -95,16 +94,14 @@ test("what lies there for a pool that goes changes no second before the pool has
   assert.equal(await putClosing(ledger, input, register), "created");
 });
 
-test("what lies there for a pool that nobody knows, of another cluster or under another key, stops sealing with its key", async (t) => {
+test("what lies there for a pool that nobody knows, or under another key, stops sealing with its key", async (t) => {
   const elsewhere = { deploymentUID: "uid-x", poolUID: "pool-x" };
   const cases: readonly [string, Uint8Array, RegExp][] = [
     ["closing/uid-x/pool-x.json", planted(elsewhere), /was not left by this operator/],
-    ["closing/uid-x/pool-x.json", planted({ ...elsewhere, cluster: "another" }), /belongs to the cluster another/],
     ["closing/uid-y/pool-x.json", planted(elsewhere), /has what belongs at closing\/uid-x\/pool-x.json/],
   ];
   for (const [key, body, problem] of cases) {
     const { ledger, register } = await world(t);
-    await register.read(ledger);
     await ledger.putOnce(key, body);
     const { sealer } = sealerAt({ ledger, at: "11:06:00", register });
     await assert.rejects(sealer.pass(), { reason: "LedgerClosingForeign", message: problem });
@@ -152,11 +149,69 @@ test("each of two passes that know something else may be the one whose bytes are
 });
 
 test("where nothing was kept yet, what lies there is taken as it is", async (t) => {
-  const { ledger, register, noted } = await world(t);
+  const { ledger, register, noted } = await world(t, { isBegun: false });
   await putClosing(ledger, gone);
   await sealerAt({ ledger, at: "10:06:00", register, objects: running }).sealer.pass();
   assert.equal((await noted()).length, 1);
   assert.equal(await putClosing(ledger, { ...gone, claims: [] }, register), "kept");
   await sealerAt({ ledger, at: "12:06:00", register }).sealer.pass();
   assert.deepEqual([await ledger.list("closing/"), await noted()], [[], []]);
+});
+
+test("what another cluster left there counts for nothing, stays, and holds nothing up", async (t) => {
+  const { ledger, register } = await world(t);
+  const key = "closing/uid-x/pool-x.json";
+  await ledger.putOnce(key, planted({ deploymentUID: "uid-x", poolUID: "pool-x", cluster: "another" }));
+  await sealerAt({ ledger, at: "11:06:00", register }).sealer.pass();
+  assert.equal(await billable(ledger), 45 * 60 + 40);
+  assert.ok(await ledger.get(key));
+});
+
+test("a pool that leaves its object again, while the sealer has removed the first and not forgotten it yet, stops nobody", async (t) => {
+  const { ledger, register, noted } = await world(t);
+  await putClosing(ledger, gone, register);
+  const again: Ledger = {
+    ...ledger,
+    async remove(key) {
+      await ledger.remove(key);
+      assert.equal(await putClosing(ledger, gone, register), "created");
+    },
+  };
+  await sealerAt({ ledger: again, at: "12:06:00", register }).sealer.pass();
+  assert.equal((await noted()).length, 1);
+  const before = await billable(ledger);
+  await sealerAt({ ledger, at: "13:06:00", register }).sealer.pass();
+  assert.equal((await billable(ledger)) - before, 3_600, "chat alone");
+  assert.deepEqual([await ledger.list("closing/"), await noted()], [[], []]);
+});
+
+test("what a process noted and removed before it died is forgotten after two passes without pool and object", async (t) => {
+  const { ledger, register, noted } = await world(t);
+  await putClosing(ledger, gone, register);
+  await ledger.remove("closing/uid-gone/pool-gone.json");
+  const { sealer, clock } = sealerAt({ ledger, at: "11:06:00", register });
+  await sealer.pass();
+  assert.equal((await noted()).length, 1);
+  clock.advance(3_600_000);
+  await sealer.pass();
+  assert.deepEqual(await noted(), []);
+});
+
+test("a pool that is there again, since the cluster was set back, ends as it had left it", async (t) => {
+  const { ledger, register } = await world(t);
+  await putClosing(ledger, gone, register);
+  const { metadata, ...rest } = gone.pool;
+  const { deletionTimestamp: _, ...living } = metadata;
+  const objects = { ...running, pools: [...running.pools, { ...rest, metadata: living }] };
+  const { ledger: other, register: own } = await world(t);
+  await putClosing(other, gone, own);
+  await sealerAt({ ledger, at: "12:06:00", register, objects }).sealer.pass();
+  await sealerAt({ ledger: other, at: "12:06:00", register: own }).sealer.pass();
+  assert.equal(await billable(ledger), await billable(other));
+});
+
+test("who only reads begins no register", async (t) => {
+  const { register, kube, namespace } = await world(t, { isBegun: false });
+  assert.equal(await register.peek(), undefined);
+  assert.equal(await kube.read(headLeases, namespace, CLOSINGS_LEASE), undefined);
 });

@@ -7,9 +7,11 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 
 import { openLedger } from "../../operator/adapters/ledger/open.ts";
+import { CHECKPOINT_SCHEMA } from "../../operator/api/ledger.ts";
+import { canonicalBytes } from "../../operator/plan/metering/canonical.ts";
 import { readSealed, sealedKeys } from "../../operator/controllers/ledgerreads.ts";
 import { planRetention, retain } from "../../operator/controllers/retention.ts";
-import { secondsOf } from "../../operator/plan/metering/windows.ts";
+import { checkpointKey, secondsOf } from "../../operator/plan/metering/windows.ts";
 import { claim, pool } from "./meteringobjects.ts";
 import { sealerAt } from "./sealerrig.ts";
 
@@ -35,5 +37,45 @@ test("a claim without its mark that is older than what is kept is adjusted from 
   assert.deepEqual(
     records.map(({ kind, windowStart, billableNodeSeconds }) => [kind, windowStart, billableNodeSeconds]),
     [["usage", on("23T01:00:00"), 3600]],
+  );
+});
+
+test("a checkpoint that retention did not write ends no late knowledge: it is named, and nothing is sealed", async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "berth-planted-"));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const ledger = openLedger({ url: pathToFileURL(folder).href });
+  const held = (id: string) => ({ ...claim({ id, deployment: "chat" }), status: { claimedAt: at, readyAt: at } });
+  const pool = { ...chat, status: { sizeLog: [{ since: on("21T20:00:00"), size: 2, account: "team-a" }] } };
+  const pass = (time: string, claims = [held("n1"), held("n2")]) =>
+    sealerAt({ ledger, at: on(time), objects: { deployments: [], pools: [pool], claims } }).sealer.pass();
+  await pass("22T02:06:00", [held("n1")]);
+  const [first = ""] = await sealedKeys(ledger, 0, Infinity);
+  const { manifest, sha256 } = await readSealed(ledger, first);
+  const none = { ...manifest.totals };
+  const planted = (over: object) =>
+    canonicalBytes({
+      ...{ schema: CHECKPOINT_SCHEMA, cluster: manifest.cluster, removedThrough: on("23T00:00:00") },
+      ...{ lastManifestSha256: sha256, windows: 1, records: 1, totals: none, ...over },
+    });
+  const ends = [
+    { removedThrough: on("23T00:00:00") },
+    { removedThrough: on("22T01:00:00"), lastManifestSha256: "0".repeat(64) },
+  ];
+  for (const over of ends) {
+    const key = checkpointKey(secondsOf(over.removedThrough));
+    await ledger.putOnce(key, planted(over));
+    await assert.rejects(pass("23T02:06:00"), { reason: "LedgerObjectDamaged", message: new RegExp(key) });
+    await ledger.remove(key);
+  }
+  await pass("23T02:06:00");
+  const { records } = await readSealed(ledger, (await sealedKeys(ledger, 0, Infinity)).at(-1) ?? "");
+  assert.ok(records.length > 0);
+  const adjusted = [];
+  for (const key of await sealedKeys(ledger, secondsOf(on("22T02:00:00")), Infinity))
+    adjusted.push(...(await readSealed(ledger, key)).records.filter(({ kind }) => kind === "adjustment"));
+  assert.deepEqual(
+    adjusted.map(({ billableNodeSeconds }) => billableNodeSeconds),
+    Array.from({ length: 6 }, () => 3_600),
+    "the second node's hours from 20:00 to 02:00",
   );
 });

@@ -5,9 +5,12 @@
 import { TerminalError } from "../../runtime/errors.ts";
 import type { ConditionalLedger, PlainLedger } from "./compression.ts";
 
-/** Learns from its own probe() which kind of store it is; careful until then, since closing objects are written before the probe ends. */
-export function withVerifyMode(store: PlainLedger): ConditionalLedger {
-  let conditional = false;
+/**
+ * Learns from its own probe() which kind of store it is. Until then it is careful, since closing objects are written before the probe
+ * ends, unless the kind of store itself leaves no doubt.
+ */
+export function withVerifyMode(store: PlainLedger, { isConditional = false } = {}): ConditionalLedger {
+  let conditional = isConditional;
   return {
     ...store,
     async putOnce(key, body) {

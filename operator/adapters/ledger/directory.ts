@@ -4,7 +4,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { link, mkdir, open, readFile, readdir, rm, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 import { RetryError, TerminalError, messageOf } from "../../runtime/errors.ts";
 import type { PlainLedger } from "./compression.ts";
@@ -14,8 +14,10 @@ import { probeLedger } from "./probe.ts";
 const privatePrefix = ".writing-";
 const ABANDONED_AFTER_MS = 3_600_000;
 
-/** `root` is an absolute path; it is made where it is missing. `sync` flushes a folder. */
-export function newDirectoryLedger(root: string, sync = syncFolder): PlainLedger {
+/** `place` is an absolute path; it is made where it is missing. `sync` flushes a folder. */
+export function newDirectoryLedger(place: string, sync = syncFolder): PlainLedger {
+  // Folders are compared as text.
+  const root = resolve(place);
   const pathOf = (key: string) => join(root, checkKey(key));
   const plain: Omit<PlainLedger, "probe"> = {
     putOnce: (key, body) => translated(root, () => writeOnce(root, pathOf(key), body, sync)),
@@ -55,7 +57,7 @@ async function writeOnce(
     const outcome = await link(temporary, path).then(() => "created" as const, existsOrThrow);
     for (let at = folder; ; at = dirname(at)) {
       await sync(at);
-      if (at === top) return outcome;
+      if (at === top || at === dirname(at)) return outcome;
     }
   } finally {
     await rm(temporary, { force: true });

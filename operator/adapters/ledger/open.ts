@@ -28,7 +28,7 @@ export function openLedger({ url, endpoint, region = "us-east-1", credentials }:
   const parsed = new URL(url);
   if (parsed.protocol === "file:") {
     if (parsed.host !== "") throw wrong("names a host");
-    return withCompression(withVerifyMode(newDirectoryLedger(fileURLToPath(parsed))));
+    return withCompression(withVerifyMode(newDirectoryLedger(fileURLToPath(parsed)), { isConditional: true }));
   }
   if (parsed.protocol !== "s3:") throw wrong("has another scheme");
   if (parsed.hostname === "") throw wrong("names no bucket");

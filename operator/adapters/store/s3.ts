@@ -1,10 +1,5 @@
 /** The store in an S3 bucket: single puts for small objects, multipart for large ones (s3upload.ts), both committed with If-None-Match. */
-import {
-  DeleteObjectCommand,
-  GetObjectCommand,
-  HeadObjectCommand,
-  PutObjectCommand,
-} from "@aws-sdk/client-s3";
+import { DeleteObjectCommand, GetObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
 import type { ListedObject, ObjectStore, PutOptions, StoredObject } from "../../ports.ts";
 import { newS3Client, wordsOf } from "../s3/client.ts";

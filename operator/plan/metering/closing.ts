@@ -29,9 +29,8 @@ export function poolOfClosing(key: string): string | undefined {
   return /^closing\/[^/]+\/([^/]+)\.json$/.exec(key)?.[1];
 }
 
-/** Why a closing object is none that this cluster could have left under this key, in words that follow it; undefined where it is one. */
-export function closingProblem(key: string, closing: Closing, clusterId: string): string | undefined {
-  if (closing.cluster !== clusterId) return `belongs to the cluster ${closing.cluster}, this is ${clusterId}`;
+/** Why a closing object is none that belongs under this key, in words that follow it; undefined where it is one. */
+export function misplacedClosing(key: string, closing: Closing): string | undefined {
   const right = closingKey(closing.deploymentUID, closing.poolUID);
   return key === right ? undefined : `has what belongs at ${right}`;
 }

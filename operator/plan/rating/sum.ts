@@ -6,10 +6,17 @@ export function sumOf(amounts: readonly string[]): string {
   return amounts.reduce((sum, amount) => sum.plus(amount), new Big("0")).toFixed();
 }
 
-/** Digits after the point of an amount in a currency (ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD); 2 for a code that nobody knows. */
+/** Minor units that are not 2 (ISO 4217, list one). */
+const minorUnits: Readonly<Record<string, string>> = {
+  0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+  3: "BHD IQD JOD KWD LYD OMR TND",
+  4: "CLF UYW",
+};
+
+/** Digits after the point of an amount in a currency; 2 for a code that nobody knows. */
 export function decimalsOf(currency: string): number {
-  const { maximumFractionDigits } = new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions();
-  return maximumFractionDigits ?? 2;
+  const [digits] = Object.entries(minorUnits).find(([, codes]) => codes.split(" ").includes(currency)) ?? ["2"];
+  return Number(digits);
 }
 
 /** Half to even. */

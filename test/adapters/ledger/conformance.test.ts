@@ -147,6 +147,13 @@ test("directory: who finds an object there has its folders flushed too: its writ
   assert.deepEqual(flushed, folders);
 });
 
+test("directory: a URL that ends in a slash is the same place", async () => {
+  const ledger = openLedger({ url: `${pathToFileURL(join(directory, "slash")).href}/` });
+  await ledger.probe();
+  assert.equal(await ledger.putOnce("v1/a", bytes("1")), "created");
+  assert.deepEqual(await ledger.list("v1/"), ["v1/a"]);
+});
+
 test("s3: a segment is stored as gzip and read as it was written; what is no gzip is named", async () => {
   const ledger = s3Ledger("packed");
   await ledger.putOnce("v1/a.ndjson.gz", bytes("line\n"));
