@@ -304,8 +304,9 @@ test("the place of another cluster is left alone: nothing is sealed, adopted or 
   assert.equal(await keeper().read(), undefined);
   await sealerAt({ ledger, at: "12:06:00" }).sealer.pass();
   const { doubts } = await verifyLedger(ledger);
-  assert.deepEqual(
-    doubts.map(({ problem }) => /cluster another-cluster: one that was rebuilt, or two/.test(problem)),
-    [true],
+  const rebuilt = /cluster [-0-9a-f]+, the window before it of another-cluster: one that was rebuilt, or two/;
+  assert.ok(
+    doubts.some(({ problem }) => rebuilt.test(problem)),
+    JSON.stringify(doubts),
   );
 });
