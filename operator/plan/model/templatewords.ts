@@ -23,7 +23,7 @@ function decoded(literal: string): string {
 
 const LITERAL = /"(?:[^"\\]|\\[^])*"|'(?:[^'\\]|\\[^])*'/g;
 /** What leaves two texts in quotes one: nothing, an operator that joins, brackets around either. */
-const JOINT = /^[\s()]*[~+]?[\s()]*$/;
+const JOINT = /^[\s()]*(?:[~+][\s()]*)?$/;
 
 /** Texts in quotes, those that are joined as one, and the code with each of them emptied. */
 export function unquoted(code: string): {
