@@ -127,12 +127,17 @@ function reachIn(name: string, bare: string, words: readonly string[]): string |
   const maps = /\|\s*map\b/.test(bare);
   if (/\|\s*attr\b/.test(bare) || (name === "filter" && /\battr\b/.test(bare)) || (maps && words.includes("attr")))
     return "uses the filter attr";
-  const isComputed = maps && /\|\s*map\s*\(\s*(?!""\s*[,)]|attribute\b|default\b|\))/.test(bare);
+  const isComputed = maps && /\|\s*map\s*\((?!\s*(?:""\s*[,)]|attribute\b|default\b|\)))/.test(bare);
   if (isComputed) return "maps by a filter whose name is computed";
   const escape = escapes.exec(bare)?.[1] ?? words.find((word) => escapes.exec(word)?.[0] === word);
   if (escape !== undefined) return `names ${escape}`;
   return /(?<![\w.])range\b(?!\s*[(=])/.test(bare) ? "names range without calling it" : undefined;
 }
+
+/** Whether digits in quotes can count there: elsewhere they are identifiers, dates and alphabets. */
+const makesNumbers = (bare: string, words: readonly string[]): boolean =>
+  /\*|\|\s*(?:int|float)\b/.test(bare) ||
+  (/\|\s*map\b/.test(bare) && words.some((word) => word === "int" || word === "float"));
 
 /** What counts or repeats beyond all need. */
 function excessIn(bare: string, words: readonly string[]): string | undefined {
@@ -141,7 +146,8 @@ function excessIn(bare: string, words: readonly string[]): string | undefined {
     .flatMap(numbersIn)
     .find((number) => number > MAX_RANGE);
   if (far !== undefined) return `counts to ${String(far)} (range allows ${String(MAX_RANGE)})`;
-  const most = highest([...numbersIn(bare), ...words.map(numberInWord)], 0);
+  const quoted = makesNumbers(bare, words) ? words.map(numberInWord) : [];
+  const most = highest([...numbersIn(bare), ...quoted], 0);
   if (most > MAX_TURNS) return `holds the number ${String(most)}, so often may nothing be repeated`;
   const wide = highest(words.map(widthsIn), 0);
   if (wide > MAX_TURNS) return `asks for ${String(wide)} characters in one format`;

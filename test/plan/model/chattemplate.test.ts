@@ -85,6 +85,11 @@ const refused: readonly (readonly [string, string, RegExp])[] = [
     "{{ 'x' * ('999999999999' | int) }}",
     /holds the number 999999999999/,
   ],
+  ["digits in quotes through float", "{{ 'x' * ('9e11'\n|\tfloat | round | a) }}", /holds the number 900000000000/],
+  ["digits in quotes through a map", "{{ 'x' * (['9999' '99999999'] | map('\\x69nt') | first) }}", /999999999999/],
+  ["digits in quotes that are made a number aside", "{% set n = '999999999999' | int %}", /holds the number/],
+  ["digits in quotes within a filter", "{% filter indent('999999999' | int) %}x{% endfilter %}", /holds the number/],
+  ["digits in quotes beside a factor", "{{ 'x' * f('999999999999') }}", /holds the number/],
   ["a text that is repeated by a product", "{{ (1000000 * 1000000) * 'x' }}", /repeats something 1000000000000 times/],
   [
     "a repetition in loops",
@@ -130,6 +135,8 @@ const accepted: readonly (readonly [string, string])[] = [
   ["names, escapes and lists that are joined", "{{ '\\n' + 'a_' ~ 'b' }}{{ x | map('trim') | join('_') }}{{ m | map(attribute='function.name') | list }}{{ 'C:\\\\N{x}' }}"],
   ["formats", "{{ '%s: %5.2f' | format(a, b) }}{{ '{:>8}{}'.format(a, b) }}{{ '100% of {a: b} in 1234567890 s' }}"],
   ["examples in JSON", `{{ '{"id": 1234567890, "name": "__init__", "tel": "5551234567"}' }}{{ '2024' | int }}`],
+  ["digits in quotes", "{% if c in '0123456789' %}{% set date_string = '20250115' %}{{ tool_call_id | default('1234567890') }}{% endif %}{{ x | int }}"],
+  ["a filter by name behind blanks and over lines", "{{ x | map( 'trim' ) | map(\n attribute = 'id' ) | join }}"],
   ["raising and dates", "{{ raise_exception('no') }}{{ strftime_now('%d %b %Y') }}"],
 ]; // prettier-ignore
 describe("templates as models have them", () => {
