@@ -1,4 +1,4 @@
-/** A folder of files as an ObjectSource: what stands for an ETag is the file's inode and its last changes, to the nanosecond. */
+/** A folder of files as an ObjectSource: what stands for an ETag is which file it is and when its bytes changed, to the nanosecond. */
 import { createHash } from "node:crypto";
 import type { BigIntStats } from "node:fs";
 import { open, readdir, stat } from "node:fs/promises";
@@ -7,20 +7,31 @@ import { join, sep } from "node:path";
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 
-/** Times of modification can be set, and reproducible archives set them all alike; the time of change cannot. */
-function etagOf({ ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
-  return createHash("sha256").update([ino, size, mtimeNs, ctimeNs].join(" ")).digest("hex");
+/**
+ * Reproducible archives set all times of modification alike, and an inode is given again once it is free: the time of birth cannot be set.
+ * The time of change is no part of it: a new owner, mode or link moves that one too, and no byte.
+ */
+function etagOf({ ino, size, mtimeNs, birthtimeNs }: BigIntStats): string {
+  return createHash("sha256").update([ino, size, mtimeNs, birthtimeNs].join(" ")).digest("hex");
+}
+
+/** What also shows whoever writes and sets the time back, while the files are read. */
+const stateOf = (facts: BigIntStats): string => `${etagOf(facts)} ${String(facts.ctimeNs)}`;
+
+interface Listed {
+  readonly object: SourceObject;
+  readonly state: string;
 }
 
 /** Links are followed, as hub caches are made of them. */
-async function objectOf(root: string, path: string): Promise<SourceObject | undefined> {
+async function objectOf(root: string, path: string): Promise<Listed | undefined> {
   const facts = await stat(path, { bigint: true }).catch(() => undefined);
   if (!facts?.isFile()) return undefined;
   const key = path
     .slice(root.length + (root.endsWith(sep) ? 0 : 1))
     .split(sep)
     .join("/");
-  return { key, sizeBytes: Number(facts.size), etag: etagOf(facts) };
+  return { object: { key, sizeBytes: Number(facts.size), etag: etagOf(facts) }, state: stateOf(facts) };
 }
 
 const changed = ({ key }: SourceObject): RetryError =>
@@ -31,8 +42,10 @@ const changed = ({ key }: SourceObject): RetryError =>
     ),
   );
 
-async function assertListed(file: FileHandle, object: SourceObject): Promise<void> {
-  if (etagOf(await file.stat({ bigint: true })) !== object.etag) throw changed(object);
+/** `state` as listed. */
+async function assertListed(file: FileHandle, object: SourceObject, state: string | undefined): Promise<void> {
+  const facts = await file.stat({ bigint: true });
+  if (etagOf(facts) !== object.etag || stateOf(facts) !== state) throw changed(object);
 }
 
 async function opened(root: string, object: SourceObject): Promise<FileHandle> {
@@ -46,21 +59,24 @@ async function opened(root: string, object: SourceObject): Promise<FileHandle> {
 
 /** `root` is the folder's real path. */
 export function newFolderSource(root: string): ObjectSource {
+  const states = new Map<string, string>();
   return {
     async list() {
       const entries = await readdir(root, { withFileTypes: true, recursive: true });
       const paths = entries.filter((entry) => !entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name));
-      const objects = await Promise.all(paths.map((path) => objectOf(root, path)));
-      return { objects: objects.filter((object) => object !== undefined) };
+      const found = await Promise.all(paths.map((path) => objectOf(root, path)));
+      const listed = found.filter((one) => one !== undefined);
+      for (const { object, state } of listed) states.set(object.key, state);
+      return { objects: listed.map(({ object }) => object) };
     },
     async read(object, offset, lengthBytes) {
       const file = await opened(root, object);
       try {
-        await assertListed(file, object);
+        await assertListed(file, object, states.get(object.key));
         const bytes = Buffer.alloc(lengthBytes);
         const { bytesRead } = await file.read(bytes, 0, lengthBytes, offset);
         // Whoever wrote meanwhile has changed its times.
-        await assertListed(file, object);
+        await assertListed(file, object, states.get(object.key));
         if (bytesRead !== lengthBytes) throw changed(object);
         return bytes;
       } finally {

@@ -1,6 +1,6 @@
 // `berth import` from a folder: which files it takes for the ones that it knows, and what it says of those that somebody writes to.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from "node:fs"; // prettier-ignore
+import { chmodSync, chownSync, linkSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from "node:fs"; // prettier-ignore
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -10,6 +10,7 @@ import { importCommand } from "../../operator/cli/import.ts";
 import { openPlace } from "../../operator/cli/inspectplace.ts";
 import { modelsCommand } from "../../operator/cli/models.ts";
 import { problemOf } from "../../operator/controllers/modelimport.ts";
+import { RetryError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { safetensors, tinyModel } from "../models/tiny.ts";
 import type { Files } from "../models/tiny.ts";
@@ -72,28 +73,6 @@ test("a link that leads elsewhere now is another folder, and another way to the 
   assert.equal((await runImport(current, to)).out, digest(other));
 }); // prettier-ignore
 
-for (const [how, replace] of [
-  ["written over in its place", (path: string, bytes: Uint8Array) => writeFileSync(path, bytes)],
-  [
-    "replaced by a file of the same age",
-    (path: string, bytes: Uint8Array) => {
-      writeFileSync(`${path}.new`, bytes);
-      renameSync(`${path}.new`, path);
-    },
-  ],
-] as const) {
-  test(`weights of the same size that were ${how} are noticed, whatever their age says`, async (t) => {
-    const [from, to] = [write(newFolder(t), tuned(1)), newFolder(t)];
-    await runImport(from, to);
-    const path = join(from, "model.safetensors");
-    replace(path, weights(2));
-    utimesSync(path, 1, 1);
-    const { out, end } = await runImport(from, to);
-    assert.equal(out, digest(from));
-    assert.match(end ?? "", /^imported: revision 2/);
-  });
-}
-
 /** Until a change of a file has another time than this one's: clocks of file systems tick some hundred times a second. */
 function tick(path: string): void {
   const { ctimeNs } = statSync(path, { bigint: true });
@@ -106,8 +85,86 @@ function tick(path: string): void {
   unlinkSync(probe);
 }
 
+for (const [how, replace] of [
+  ["written over in its place", (path: string, bytes: Uint8Array) => writeFileSync(path, bytes)],
+  [
+    "replaced by a file of the same age",
+    (path: string, bytes: Uint8Array) => {
+      writeFileSync(`${path}.new`, bytes);
+      utimesSync(`${path}.new`, 1, 1);
+      renameSync(`${path}.new`, path);
+    },
+  ],
+  [
+    "removed and unpacked anew, of the same age and maybe the same inode",
+    (path: string, bytes: Uint8Array) => {
+      tick(path);
+      unlinkSync(path);
+      writeFileSync(path, bytes);
+      utimesSync(path, 1, 1);
+    },
+  ],
+] as const) {
+  test(`weights of the same size that were ${how} are noticed`, async (t) => {
+    const [from, to] = [write(newFolder(t), tuned(1)), newFolder(t)];
+    await runImport(from, to);
+    replace(join(from, "model.safetensors"), weights(2));
+    const { out, end } = await runImport(from, to);
+    assert.equal(out, digest(from));
+    assert.match(end ?? "", /^imported: revision 2/);
+  });
+}
+
+for (const [how, touch] of [
+  ["another mode", (path: string) => chmodSync(path, 0o600)],
+  ["another group", (path: string) => chownSync(path, -1, process.getuid?.() === 0 ? 12 : -1)],
+  ["another link", (path: string) => linkSync(path, `${path}.txt`)],
+] as const) {
+  test(`a file that got ${how} is the same: nothing is imported anew, and an import that died goes on`, async (t) => {
+    const size = 40 << 20;
+    const [from, to] = [write(newFolder(t), tinyModel({ "model.safetensors": weights(1, size) })), newFolder(t)];
+    const path = join(from, "model.safetensors");
+    const { source } = await openPlace(from, {});
+    const offsets: number[] = [];
+    const read = async (isLast: boolean): Promise<unknown> => {
+      offsets.length = 0;
+      const watched: typeof source = {
+        ...source,
+        async read(object, offset, lengthBytes, signal) {
+          const isPart = object.key === "model.safetensors" && lengthBytes > 1 << 20;
+          if (isPart) offsets.push(offset);
+          if (isPart && offset > 0 && !isLast) throw new RetryError(new Error("killed"));
+          return source.read(object, offset, lengthBytes, signal);
+        },
+      };
+      const store = openStore({ url: `file://${to}`, region: "us-east-1" });
+      return importModel(jobFor({ source: watched, store, prefix: "" }));
+    };
+    await assert.rejects(read(false), /killed/);
+    assert.ok(offsets.includes(0));
+    tick(path);
+    touch(path);
+    rmSync(`${path}.txt`, { force: true });
+    await read(true);
+    assert.ok(offsets.length > 0 && !offsets.includes(0), offsets.join(" "));
+    const shell = newFolder(t);
+    await runImport(from, shell);
+    tick(path);
+    touch(path);
+    rmSync(`${path}.txt`, { force: true });
+    assert.match((await runImport(from, shell)).end ?? "", /^already there: revision 1/);
+  });
+}
+
 for (const [how, disturb] of [
   ["written to", (path: string) => writeFileSync(path, weights(7, 24 << 20))],
+  [
+    "written to in its place and set back to its age",
+    (path: string) => {
+      writeFileSync(path, weights(7, 24 << 20));
+      utimesSync(path, 1, 1);
+    },
+  ],
   ["cut short", (path: string) => writeFileSync(path, readFileSync(path).subarray(0, -1))],
   ["taken away", (path: string) => unlinkSync(path)],
 ] as const) {
