@@ -11,7 +11,8 @@ import { messageOf } from "../runtime/errors.ts";
 import { newObjectHasher } from "../transfer/filehash.ts";
 import { collectGarbage } from "../transfer/garbage.ts";
 import { readInventory } from "../transfer/inventory.ts";
-import { signatureCheck, verifyModels } from "../transfer/verify.ts";
+import { faultOf, signatureCheck, verifyModels } from "../transfer/verify.ts";
+import type { Fault } from "../transfer/verify.ts";
 import { styleOption } from "./bucketoptions.ts";
 import { neededBy } from "./modelscluster.ts";
 import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
@@ -159,15 +160,18 @@ async function trustOf(files: readonly string[]): Promise<TrustedKeys> {
 
 async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFlags, io: ModelsIO): Promise<number> {
   const keys = trust && (await trustOf(trust));
-  const { models } = await readInventory(store, modelFolderOf(only));
+  const isWanted = (folder: string): boolean => only === undefined || folder.startsWith(only);
+  const unread: Fault[] = [];
+  const { models } = await readInventory(store, modelFolderOf(only), (key, error) => {
+    if (isWanted(key)) unread.push(faultOf(key, error));
+  });
   const hasher = newObjectHasher(store, { clock: systemClock, tries: 8, baseMs: io.retryBaseMs ?? 200 });
   const started = systemClock.monotonicMs();
-  const isWanted = (folder: string): boolean => only === undefined || folder.startsWith(only);
   try {
     const check = keys && signatureCheck(store, keys);
-    const result = await verifyModels(models, { hasher, isWanted, ...(check ? { check } : {}) });
+    const result = await verifyModels(models, { hasher, isWanted, unread, ...(check ? { check } : {}) });
     const seconds = (systemClock.monotonicMs() - started) / 1000;
-    if (result.revisions + result.findings.length === 0)
+    if (result.revisions + result.findings.length + result.unread === 0)
       throw new Error("there is no complete revision to verify: look at berth models list");
     io.write(output === "json" ? json({ ...result, seconds }) : verifiedText(result, seconds, keys !== undefined));
     if (result.findings.length > 0) return EXIT_DAMAGED;

@@ -3,7 +3,7 @@ import { manifestOf, namedKeys, stateOf } from "../plan/store/inventory.ts";
 import type { Inventory, RevisionState } from "../plan/store/inventory.ts";
 import type { SourceOrigin } from "../plan/model/importrecord.ts";
 import type { Collection } from "../transfer/garbage.ts";
-import type { Verified } from "../transfer/verify.ts";
+import type { Fault, Verified } from "../transfer/verify.ts";
 import { sizeText } from "./importbar.ts";
 
 export interface ListedRevision {
@@ -82,11 +82,21 @@ export function listText(rows: readonly ListedRevision[], foreign: readonly stri
 const REMEDY =
   "DAMAGED: annotate the Model with berth.dev/reimport=now, and its deployments with berth.dev/rollout when it is done\n";
 
-export function verifiedText(
-  { revisions, objects, bytes, findings, unread, faults }: Verified,
-  seconds: number,
-  isSigned: boolean,
-): string {
+const AGAIN = "run it again when the store answers; what it cannot give then either is to be imported anew";
+const ALLOW =
+  "the store refuses some: let these keys, or this user, read them, restore what is archived, then run it again";
+
+/** What was not read, and what to do about it. */
+function unreadText({ objects, unread, faults, isGivenUp }: Verified): string {
+  if (unread === 0) return "";
+  const has = (kind: Fault["kind"]): boolean => faults.some((fault) => fault.kind === kind);
+  const count = `${String(unread)} of ${String(objects)} objects were not read`;
+  const rest = isGivenUp ? "; the store gave nothing any more, so the last were not asked for" : "";
+  return [`${count}${rest}`, ...(has("Passing") ? [AGAIN] : []), ...(has("Refused") ? [ALLOW] : []), ""].join("\n");
+}
+
+export function verifiedText(verified: Verified, seconds: number, isSigned: boolean): string {
+  const { revisions, objects, bytes, findings, faults } = verified;
   const shown = (key: string): string => JSON.stringify(key).slice(1, -1);
   const lines = [
     ...findings.map(({ key, problem }) => `${shown(key)} ${problem}\n`),
@@ -94,9 +104,8 @@ export function verifiedText(
   ];
   const rate = seconds > 0 ? `, ${sizeText(bytes / seconds)}/s` : "";
   const read = `${String(revisions)} revisions, ${String(objects)} objects, ${sizeText(bytes)} in ${seconds.toFixed(1)} s${rate}\n`;
-  const left = `${String(unread)} of ${String(objects)} objects were not read: run it again when the store answers\n`;
   const signed = isSigned ? "" : "signatures were not checked: name the platform's public key with --trust\n";
-  const end = [unread > 0 ? left : "", findings.length > 0 ? REMEDY : ""].join("");
+  const end = unreadText(verified) + (findings.length > 0 ? REMEDY : "");
   return `${lines.join("")}${read}${signed}${end === "" ? "intact\n" : end}`;
 }
 

@@ -18,11 +18,14 @@ export class RetryError extends Error {
   readonly afterMs: number | undefined;
   /** The other side asked for fewer requests (429, 503). */
   readonly isThrottled: boolean;
-  constructor(cause: unknown, afterMs?: number, isThrottled = false) {
+  /** The other side answered, and will say the same until somebody changes something there. */
+  readonly isRefusal: boolean;
+  constructor(cause: unknown, afterMs?: number, isThrottled = false, isRefusal = false) {
     super(messageOf(cause), { cause });
     this.name = "RetryError";
     this.afterMs = afterMs;
     this.isThrottled = isThrottled;
+    this.isRefusal = isRefusal;
   }
 }
 

@@ -25,9 +25,11 @@ export interface ObjectHasher {
   readonly width: number;
   /**
    * `sizeBytes` as listed; what is there may differ. Rejects with a RetryError where the way to the object fails, which says nothing
-   * of the object; with another error where the object itself cannot be read.
+   * of the object, or where it is refused (`isRefusal`); with another error where the object itself cannot be read.
    */
   hash(key: string, sizeBytes: number): Promise<HashedObject>;
+  /** Of all objects so far, of those that then failed too. */
+  readonly readBytes: number;
   close(): Promise<void>;
 }
 
@@ -61,6 +63,10 @@ parentPort.on("message", ({ call, path }) => {
 
 /** Faults of a file that are the file's own: it is gone, or the disk has lost it. Others are of the rights or limits of who reads. */
 const ownFaults = new Set(["ENOENT", "ENOTDIR", "EISDIR", "ELOOP", "EIO", "EBADMSG", "EUCLEAN"]);
+const refusals = new Set(["EACCES", "EPERM"]);
+
+const faultOf = (code: string): Error =>
+  ownFaults.has(code) ? new Error(code) : new RetryError(new Error(code), undefined, false, refusals.has(code));
 
 type Answer = HashedObject | { readonly fault: string };
 
@@ -70,15 +76,19 @@ function newFileHasher(root: string): ObjectHasher {
   const start = (): Thread<{ readonly path: string }, Answer> => newThread(PROGRAM);
   const threads = Array.from({ length: width }, start);
   const idle = [...threads.keys()];
+  let readBytes = 0;
   async function hashBy(at: number, path: string): Promise<HashedObject> {
     const thread = threads[at];
     const answer = await (thread && !thread.isDead ? thread : (threads[at] = start())).ask({ path });
-    if ("fault" in answer)
-      throw ownFaults.has(answer.fault) ? new Error(answer.fault) : new RetryError(new Error(answer.fault));
+    if ("fault" in answer) throw faultOf(answer.fault);
+    readBytes += answer.sizeBytes;
     return answer;
   }
   return {
     width,
+    get readBytes() {
+      return readBytes;
+    },
     async hash(key) {
       const at = idle.pop();
       if (at === undefined) throw new Error("more objects at once than threads");
@@ -106,6 +116,7 @@ async function* restOf(store: ObjectStore, key: string, offset: number, sizeByte
 
 interface Streaming {
   readonly hash: ThreadHash;
+  readonly onBytes: (count: number) => void;
   readonly memory: Uint8Array;
   /** Bytes in memory. */
   at: number;
@@ -115,6 +126,7 @@ interface Streaming {
 
 async function take(streaming: Streaming, chunk: Uint8Array): Promise<void> {
   const { hash, memory } = streaming;
+  streaming.onBytes(chunk.length);
   for (let taken = 0; taken < chunk.length;) {
     const count = Math.min(chunk.length - taken, CHUNK_BYTES - streaming.at);
     memory.set(chunk.subarray(taken, taken + count), streaming.at);
@@ -132,18 +144,18 @@ async function hashStream(
   store: ObjectStore,
   key: string,
   sizeBytes: number,
-  hash: ThreadHash,
+  { hash, onBytes }: Pick<Streaming, "hash" | "onBytes">,
   retry: RetryOptions,
 ): Promise<HashedObject> {
-  const streaming = { hash, memory: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)), at: 0, total: 0 };
-  const readOn = async (): Promise<"whole" | "broken" | ThreadDiedError> => {
+  const streaming = { hash, onBytes, memory: new Uint8Array(new SharedArrayBuffer(CHUNK_BYTES)), at: 0, total: 0 };
+  const readOn = async (): Promise<"whole" | "broken" | Error> => {
     const before = streaming.total;
     try {
       for await (const chunk of restOf(store, key, before, sizeBytes)) await take(streaming, chunk);
       return "whole";
     } catch (error) {
       // What it has hashed so far is gone: not to be read on from.
-      if (error instanceof ThreadDiedError) return error;
+      if (error instanceof ThreadDiedError || (error instanceof RetryError && error.isRefusal)) return error;
       if (!(error instanceof RetryError) || streaming.total === before) throw error;
       return "broken";
     }
@@ -151,7 +163,7 @@ async function hashStream(
   // An empty one has nothing to be read.
   for (let end = sizeBytes === 0 ? "whole" : "broken"; end !== "whole";) {
     const came = await withRetries(retry, readOn);
-    if (came instanceof ThreadDiedError) throw came;
+    if (came instanceof Error) throw came;
     end = came;
   }
   await hash.update(streaming.memory.subarray(0, streaming.at));
@@ -160,9 +172,15 @@ async function hashStream(
 
 function newStreamHasher(store: ObjectStore, retry: RetryOptions): ObjectHasher {
   const threads = newHashThreads();
+  let readBytes = 0;
+  const onBytes = (count: number): void => void (readBytes += count);
   return {
     width: STREAMS,
-    hash: (key, sizeBytes) => againIfDead(() => hashStream(store, key, sizeBytes, threads.open(), retry)),
+    get readBytes() {
+      return readBytes;
+    },
+    hash: (key, sizeBytes) =>
+      againIfDead(() => hashStream(store, key, sizeBytes, { hash: threads.open(), onBytes }, retry)),
     close: () => threads.close(),
   };
 }

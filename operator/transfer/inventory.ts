@@ -31,8 +31,15 @@ async function all(listing: AsyncIterable<ListedObject>): Promise<ListedObject[]
   return found;
 }
 
-/** Everything below `models/` or one folder of it (ending with '/'). */
-export async function readInventory(store: ObjectStore, below = "models/"): Promise<Inventory> {
+/**
+ * Everything below `models/` or one folder of it (ending with '/'). A manifest that cannot be read ends it, unless `onUnread` takes the
+ * fault: its revision then looks as if it had none.
+ */
+export async function readInventory(
+  store: ObjectStore,
+  below = "models/",
+  onUnread?: (key: string, error: RetryError) => void,
+): Promise<Inventory> {
   // Uploads first: one that is completed between the two listings is then seen twice, never not at all.
   const uploads = await all(store.listUploads(below));
   const objects = await all(store.list(below));
@@ -43,6 +50,9 @@ export async function readInventory(store: ObjectStore, below = "models/"): Prom
     try {
       const found = await readManifest(store, folder);
       if (found) manifests.set(folder, found);
+    } catch (error) {
+      if (!onUnread || !(error instanceof RetryError)) throw error;
+      onUnread(folder + MANIFEST, error);
     } finally {
       release();
     }

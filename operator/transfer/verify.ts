@@ -27,12 +27,16 @@ export interface Verified {
   readonly findings: readonly Finding[];
   /** Objects whose bytes nobody has seen: nothing is known of them. */
   readonly unread: number;
-  /** Why; after the first that could not be read none was begun. */
+  /** Why, of those that were asked for. */
   readonly faults: readonly Fault[];
+  /** True where the store gave nothing any more, so that the rest was not asked for. */
+  readonly isGivenUp: boolean;
 }
 
 export interface Fault {
   readonly key: string;
+  /** Passing: no answer, or one that says that the store cannot. Refused: an answer that it will not, as long as nobody changes something. */
+  readonly kind: "Passing" | "Refused";
   readonly problem: string;
 }
 
@@ -49,11 +53,19 @@ export interface VerifyOptions {
   readonly check?: ManifestCheck;
   /** By folder of the revision; all where absent. */
   readonly isWanted?: (folder: string) => boolean;
+  /** Manifests that were asked for in vain. */
+  readonly unread?: readonly Fault[];
 }
 
-/** The manifests' own problems, and which objects they claim what of. */
-async function claimsOf(models: readonly StoredModel[], { check, isWanted }: VerifyOptions) {
+/** A fault that says nothing of the object itself. */
+export function faultOf(key: string, error: RetryError): Fault {
+  return { key, kind: error.isRefusal ? "Refused" : "Passing", problem: messageOf(error).slice(0, 200) };
+}
+
+/** The manifests' own problems, those that could not be judged, and which objects they claim what of. */
+async function claimsOf(models: readonly StoredModel[], { check, isWanted, unread = [] }: VerifyOptions) {
   const findings: Finding[] = [];
+  const faults = [...unread];
   const claims = new Map<string, Claim[]>();
   let revisions = 0;
   const wanted = models.flatMap(({ revisions: all }) => all).filter(({ folder }) => isWanted?.(folder) !== false);
@@ -61,7 +73,11 @@ async function claimsOf(models: readonly StoredModel[], { check, isWanted }: Ver
     const { folder, read } = revision;
     const manifest = manifestOf(revision);
     const problem = manifest
-      ? await check?.(revision, manifest)
+      ? await check?.(revision, manifest).catch((error: unknown) => {
+          if (!(error instanceof RetryError)) throw error;
+          faults.push(faultOf(folder + MANIFEST, error));
+          return undefined;
+        })
       : read?.kind === "damaged"
         ? "is no manifest, or its digest is not that of its files"
         : undefined;
@@ -72,7 +88,7 @@ async function claimsOf(models: readonly StoredModel[], { check, isWanted }: Ver
       claims.set(key, [...(claims.get(key) ?? []), { folder, file }]);
     }
   }
-  return { findings, claims, revisions };
+  return { findings, faults, claims, revisions };
 }
 
 /** Holds each manifest to pinned public keys. */
@@ -85,21 +101,35 @@ export function signatureCheck(store: ObjectStore, trust: TrustedKeys): Manifest
   };
 }
 
+/** Faults that may pass, without a byte of any object between: a store that is away would be asked in vain for each of them. */
+const MOST_IN_A_ROW = 16;
+
+/** Whether the store is away, as far as faults show it. */
+function newPatience(hasher: ObjectHasher) {
+  let [row, seenBytes] = [0, 0];
+  return {
+    get isOver() {
+      return row >= MOST_IN_A_ROW && hasher.readBytes === seenBytes;
+    },
+    failed: ({ kind }: Fault): void => {
+      if (hasher.readBytes !== seenBytes) [row, seenBytes] = [0, hasher.readBytes];
+      // Who refuses is there.
+      row = kind === "Refused" ? 0 : row + 1;
+    },
+  };
+}
+
 export async function verifyModels(models: readonly StoredModel[], options: VerifyOptions): Promise<Verified> {
   const { hasher } = options;
-  const { findings, claims, revisions } = await claimsOf(models, options);
+  const { findings, faults, claims, revisions } = await claimsOf(models, options);
+  const unjudged = faults.length;
   const objects = models.flatMap(({ revisions: all }) => all.flatMap((revision) => revision.objects));
   const sizes = new Map(objects.map(({ key, sizeBytes }) => [key, sizeBytes]));
   const sizeOf = (key: string): number => sizes.get(key) ?? 0;
   const slots = newSlots(hasher.width);
-  const faults: Fault[] = [];
+  const patience = newPatience(hasher);
   let [read, bytes] = [0, 0];
-  const one = async (key: string, claimed: readonly Claim[]): Promise<void> => {
-    const release = await slots.take();
-    // A store that does not answer any more would be asked in vain for each of them.
-    if (faults.length > 0) return release();
-    const problemOf = await judged(hasher, key, sizes.get(key)).finally(release);
-    if (typeof problemOf === "string") return void faults.push({ key, problem: problemOf });
+  const judge = (key: string, claimed: readonly Claim[], problemOf: Judge): void => {
     read++;
     bytes += sizeOf(key);
     for (const { folder, file } of claimed) {
@@ -107,17 +137,32 @@ export async function verifyModels(models: readonly StoredModel[], options: Veri
       if (problem !== undefined) findings.push({ folder, path: file.path, key, problem });
     }
   };
+  const one = async (key: string, claimed: readonly Claim[]): Promise<void> => {
+    const release = await slots.take();
+    if (!patience.isOver) {
+      const found = await judged(hasher, key, sizes.get(key));
+      if (typeof found === "function") judge(key, claimed, found);
+      else {
+        faults.push(found);
+        patience.failed(found);
+      }
+    }
+    // Only now, so that the next one knows of this fault.
+    release();
+  };
   // The largest first, so that no core is left alone with one at the end.
   const order = [...claims].sort(([a], [b]) => sizeOf(b) - sizeOf(a));
   await Promise.all(order.map(([key, claimed]) => one(key, claimed)));
   findings.sort((a, b) => (a.folder + a.key < b.folder + b.key ? -1 : 1));
-  return { revisions, objects: order.length, bytes, findings, unread: order.length - read, faults };
+  const asked = order.length + unjudged;
+  const unread = asked - read;
+  return { revisions, objects: asked, bytes, findings, unread, faults, isGivenUp: unread > faults.length };
 }
 
 type Judge = (file: StoredFile) => string | undefined;
 
-/** Resolves with words where nothing can be said of the object. */
-async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | undefined): Promise<Judge | string> {
+/** Resolves with a fault where nothing can be said of the object. */
+async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | undefined): Promise<Judge | Fault> {
   if (sizeBytes === undefined) return () => "is missing";
   try {
     const found = await hasher.hash(key, sizeBytes);
@@ -127,7 +172,8 @@ async function judged(hasher: ObjectHasher, key: string, sizeBytes: number | und
       return found.sha256 === file.sha256 ? undefined : `has SHA-256 ${found.sha256}, the manifest says ${file.sha256}`;
     };
   } catch (error) {
+    if (error instanceof RetryError) return faultOf(key, error);
     const words = messageOf(error).slice(0, 200);
-    return error instanceof RetryError ? words : () => `cannot be read: ${words}`;
+    return () => `cannot be read: ${words}`;
   }
 }

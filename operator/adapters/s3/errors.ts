@@ -75,6 +75,11 @@ export interface S3Place {
 
 const isThrottled = ({ status }: RawError): boolean => status === 429 || status === 503;
 
+/** 400 and more that pass by themselves. */
+const passingNames = new Set(["RequestTimeout", "RequestTimeTooSkewed"]);
+const isRefused = ({ name, status = 0 }: RawError): boolean =>
+  status >= 400 && status < 500 && status !== 408 && status !== 429 && !passingNames.has(name);
+
 const saidBy = ({ name, message }: RawError, hidden: readonly string[]): string =>
   quoted(message === name || message === "" ? name : `${name}: ${message}`, hidden);
 
@@ -124,7 +129,7 @@ export function storeError(error: unknown, url: string, hidden: readonly string[
   const raw = rawOf(error);
   const words = quoted(raw.code ? `${raw.code}: ${raw.message}` : `${raw.name}: ${raw.message}`, hidden);
   const said = new TerminalError("StoreError", `the store ${url} fails: ${words}`);
-  return new RetryError(said, raw.retryAfterMs, isThrottled(raw));
+  return new RetryError(said, raw.retryAfterMs, isThrottled(raw), isRefused(raw));
 }
 
 /** A failed copy inside of the store's service: a refusal stays one however often it is asked, and the bytes can be sent instead. */
@@ -132,8 +137,8 @@ export function copyError(error: unknown, url: string, hidden: readonly string[]
   if (error instanceof TerminalError) return error;
   const raw = rawOf(error);
   const { status = 0 } = raw;
-  const isRefused = status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
-  if (!isRefused) return storeError(error, url, hidden);
+  const isFinal = status === 501 || (status >= 400 && status < 500 && status !== 408 && status !== 429);
+  if (!isFinal) return storeError(error, url, hidden);
   return new TerminalError("StoreError", `the store says ${saidBy(raw, hidden)} (HTTP ${String(status)})`);
 }
 
