@@ -114,6 +114,9 @@ async function transferFrom(
   return deps.transfer.importModel({ owner, access, renew, maxSizeBytes, copy, reimport, signal, observer });
 }
 
+const ownTemplateProblem = ({ spec: { chatTemplate } }: AnyModel): ModelProblem | undefined =>
+  chatTemplate === undefined ? undefined : templateProblem(SPEC_TEMPLATE, chatTemplate);
+
 async function importFrom(
   deps: ImportDeps,
   request: ImportRequest,
@@ -126,11 +129,12 @@ async function importFrom(
   const refuse = async (problem: ModelProblem): Promise<ImportEnd> => {
     ended(problem.retryable ? "failed" : "refused");
     await writer.write({ kind: "failed", problem });
+    // A fault that passes is no answer: the next try has the look that was asked for.
+    if (problem.retryable) return "failed";
     await answer(deps.kube, request.resource, writer.live, { begun: model, isImported: false });
-    return problem.retryable ? "failed" : "done";
+    return "done";
   };
-  const { chatTemplate } = model.spec;
-  const unsafe = chatTemplate === undefined ? undefined : templateProblem(SPEC_TEMPLATE, chatTemplate);
+  const unsafe = ownTemplateProblem(model);
   if (unsafe) return refuse(unsafe);
   const access = await accessTo(deps.kube, model, deps.settings);
   if (isProblem(access)) return refuse(access);

@@ -20,6 +20,7 @@ import {
 } from "./importbench.ts";
 
 const group = "berth.dev/v1alpha1";
+const NEWER = "89abcdef0123456789abcdef0123456789abcdef";
 const scope = fileScope();
 const faults: Faults = {};
 let bed: Bed;
@@ -132,7 +133,7 @@ test("bytes that are not those that the hub states are never committed", async (
   await untilReason(bed, path, "Imported");
 });
 
-test("a hub that is away is waited for: no error phase where the facts are known already", async () => {
+test("a hub that is away is waited for: no error phase where the facts are known already, and who asked for a look gets it", async () => {
   const tenant = await newTenant(bed);
   await putSecret(bed, tenant, withToken());
   const path = await put("Model", tenant, "away", { secret: "source" });
@@ -143,8 +144,17 @@ test("a hub that is away is waited for: no error phase where the facts are known
   assert.match(readyOf(status)?.message ?? "", /the hub rests/);
   assert.equal(status?.phase, "Preparing");
   assert.ok(status.weightBytes !== undefined);
+  // The branch moved meanwhile: the look that was asked for has not been had yet.
+  faults.commit = NEWER;
   delete faults.refuse;
-  // The branch moved meanwhile: a new look resolves it anew.
-  await bed.cluster.admin.patch(path, { metadata: { annotations: { "berth.dev/refresh": "again" } } });
-  await modelUntil(bed, path, "is Ready again", (model) => readyOf(model.status)?.status === "True");
+  await modelUntil(
+    bed,
+    path,
+    "is Ready at the newer commit, and asks for nothing",
+    ({ status: now, metadata }) =>
+      readyOf(now)?.status === "True" &&
+      now?.sourceCommit === NEWER &&
+      metadata.annotations?.["berth.dev/refresh"] === undefined,
+  );
+  delete faults.commit;
 });
