@@ -1,4 +1,4 @@
-// vLLM's metrics under the names that the docs name; no prompt in any log; a deleted deployment gives its node back.
+// vLLM's metrics under the names that the docs name; no prompt in any log; no request on the bill; a deleted deployment gives its node back.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { taints } from "../../../operator/api/keys.ts";
@@ -10,6 +10,7 @@ import { deleteDeployment, heldNodes, leaderPod, paths, podUrl, serviceUrl, serv
 import type { NodeObject, RunningPod } from "../objects.ts";
 import { ask, embedding, stream } from "../requests.ts";
 import type { Stage } from "../stage.ts";
+import { trafficIsNotBilled } from "../usage.ts";
 
 /** Words that stand nowhere else. */
 const secret = "marzipan-quokka-1729";
@@ -76,6 +77,7 @@ export async function observe(stage: Stage): Promise<void> {
   await metricsAreThere(stage);
   await startupsAreMeasured(stage);
   await promptsAreInNoLog(stage);
+  await trafficIsNotBilled(stage, chat);
   const [pod] = await servingPods(stage, embed);
   const node = pod?.spec.nodeName ?? "";
   await deleteDeployment(stage, embed);

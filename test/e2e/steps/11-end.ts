@@ -1,13 +1,8 @@
 // The bill against what was measured from outside; an upgrade that restarts nothing; an end that leaves nothing.
 import { ListObjectsV2Command } from "@aws-sdk/client-s3";
-import { usageReport } from "../../../operator/api/usage.ts";
-import type { UsageReport } from "../../../operator/api/usage.ts";
-import { berthProgram } from "../../chart/rendered.ts";
-import { run } from "../../cluster/cluster.ts";
 import { apiPath } from "../../cluster/client.ts";
 import type { KubeObject } from "../../cluster/client.ts";
 import { eventually } from "../../cluster/eventually.ts";
-import { bind, serviceAccountIdentity } from "../../cluster/users.ts";
 import { labels } from "../../../operator/api/keys.ts";
 import { kinds } from "../../../operator/api/kinds.ts";
 import {
@@ -29,35 +24,16 @@ import {
   ensureServing,
   getDeployment,
   heldNodes,
-  leaderPod,
   paths,
-  podUrl,
   serviceUrl,
   servingState,
 } from "../objects.ts";
 import type { RunningPod } from "../objects.ts";
 import { noneFailed, startTraffic } from "../requests.ts";
 import type { Stage } from "../stage.ts";
+import { usage } from "../usage.ts";
 import { chartValues, oneLeads, untilInstalled, writeValues } from "./01-install.ts";
 import { chatContext } from "./03-serve.ts";
-
-async function usage(stage: Stage): Promise<UsageReport> {
-  const { cluster } = stage;
-  const { token = "" } = await serviceAccountIdentity(cluster, team, "billing");
-  const subject = { kind: "ServiceAccount", name: "billing", namespace: team } as const;
-  await bind(cluster, subject, { name: "billing", namespace: team, role: { kind: "ClusterRole", name: "view" } });
-  const { items } = await cluster.admin.list<RunningPod>(paths.pods(systemNamespace));
-  const leader = await leaderPod(stage);
-  const pod = items.find(({ metadata }) => metadata.name === leader);
-  const server = await podUrl(stage, pod, 8082);
-  // A run over midnight belongs to two days.
-  const from = new Date(stage.tour.startedAt).toISOString().slice(0, 10);
-  const args = ["usage", "-n", team, "--from", from, "--server", server, "--plain-http", "-o", "json"];
-  const env = { BERTH_TOKEN: token, NODE_OPTIONS: "--disable-warning=ExperimentalWarning" };
-  const { code, stdout, stderr } = await run(process.execPath, [...berthProgram(), ...args], { env });
-  if (code !== 0) throw new Error(`berth usage failed: ${(stderr || stdout).trim()}`);
-  return usageReport.parse(JSON.parse(stdout));
-}
 
 async function bill(stage: Stage): Promise<void> {
   const report = await usage(stage);
