@@ -45,40 +45,49 @@ function listedBy(item: Item, folder: string): string[] {
   return revisions.filter(isJson).map(({ number }) => `${folder}${String(number)}/`);
 }
 
+interface Gathered extends InUse {
+  readonly models: Set<string>;
+  readonly revisions: Set<string>;
+  readonly digests: Set<string>;
+  readonly importing: Set<string>;
+}
+
 /** Lists of one or several clusters that share the store; words about what is missing where they cannot be relied upon. */
 export function inUseOf(texts: readonly string[]): InUse | string {
-  const items: Item[] = [];
+  const all: Gathered = { models: new Set(), revisions: new Set(), digests: new Set(), importing: new Set() };
   for (const text of texts) {
-    const list = listOf(text);
-    if (typeof list === "string") return list;
-    items.push(...list);
+    const items = listOf(text);
+    if (typeof items === "string") return items;
+    const problem = gather(items, all);
+    if (problem !== undefined) return problem;
   }
+  if (all.models.size === 0)
+    return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
+  return all;
+}
+
+/** Adds what one cluster needs. Namespaces of several clusters have the same names, so each list is read by its own. */
+function gather(items: readonly Item[], into: Gathered): string | undefined {
   const uids = new Map<string, string>();
   for (const item of items) {
     const object = item["kind"] === "Namespace" ? named(item) : undefined;
     if (object) uids.set(object.name, object.uid);
   }
-  const models = new Set<string>();
-  const revisions = new Set<string>();
-  const used = new Set<string>();
-  const importing = new Set<string>();
   for (const item of items) {
     const object = named(item);
     const text = JSON.stringify(item);
-    for (const [folder] of text.matchAll(folders)) revisions.add(`${folder}/`);
-    if (isOurs(item, "ModelDeployment")) for (const [digest] of text.matchAll(digests)) used.add(digest);
-    if (item["kind"] === "Lease" && object?.name.startsWith(LEASE)) importing.add(object.name.slice(LEASE.length));
+    for (const [folder] of text.matchAll(folders)) into.revisions.add(`${folder}/`);
+    if (isOurs(item, "ModelDeployment")) for (const [digest] of text.matchAll(digests)) into.digests.add(digest);
+    if (item["kind"] === "Lease" && object?.name.startsWith(LEASE)) into.importing.add(object.name.slice(LEASE.length));
     if (!object || !(isOurs(item, "Model") || isOurs(item, "ClusterModel"))) continue;
     const scope = object.namespace === undefined ? "cluster" : uids.get(object.namespace);
     if (scope === undefined)
       return `namespace ${String(object.namespace)} of a Model is not in the list: make it with ${IN_USE_COMMAND}`;
     const folder = `models/${scope}/${object.uid}/`;
-    models.add(folder);
-    for (const listed of listedBy(item, folder)) revisions.add(listed);
+    into.models.add(folder);
+    for (const listed of listedBy(item, folder)) into.revisions.add(listed);
   }
-  if (models.size === 0)
-    return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
-  return { models, revisions, digests: used, importing };
+  return undefined;
 }
 
 function listOf(text: string): Item[] | string {

@@ -284,6 +284,21 @@ test("what a cluster uses is read from kubectl's lists: statuses, pinned templat
   assert.deepEqual([[...inUse.digests], [...inUse.importing]], [[digest], ["busy-uid"]]);
 });
 
+test("a namespace is its own cluster's: two clusters that share a store and a name keep both their models", () => {
+  const listOf = (cluster: string): string =>
+    listText([
+      { apiVersion: "v1", kind: "Namespace", metadata: { name: "default", uid: `ns-${cluster}` } },
+      object("Lease", "leader"),
+      object("Model", `chat-${cluster}`, { status: { revisions: [{ number: 1, digest }] } }, "default"),
+    ]);
+  const inUse = inUseOf([listOf("a"), listOf("b")]);
+  assert.ok(typeof inUse !== "string", String(inUse));
+  const models = ["models/ns-a/chat-a-uid/", "models/ns-b/chat-b-uid/"];
+  assert.deepEqual([...(inUse.models ?? [])], models);
+  const revisions = models.map((folder) => `${folder}1/`);
+  assert.deepEqual([...inUse.revisions], revisions);
+});
+
 test("a list that cannot be relied upon is refused in words", () => {
   const without = (kind: string): string => listText(items.filter((item) => item.kind !== kind));
   const cases: readonly (readonly [string, RegExp])[] = [
