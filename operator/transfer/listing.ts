@@ -1,6 +1,7 @@
 /** The whole listing of a source, bounded however the server pages. */
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
+import { pageFault } from "../plan/model/entries.ts";
 import { MAX_OBJECTS, folderOf } from "../plan/model/listing.ts";
 import { inTime } from "./deadline.ts";
 import { withRetries } from "./retry.ts";
@@ -18,6 +19,8 @@ export async function listSource(source: ObjectSource, prefix: string, retry: Re
     const page = await withRetries(retry, () =>
       inTime(retry, aPage, (signal) => source.list(folderOf(prefix), next, signal)),
     );
+    const fault = pageFault(page);
+    if (fault) throw new TerminalError(fault.reason, fault.message);
     objects.push(...page.objects.slice(0, MAX_OBJECTS + 1 - objects.length));
     if (page.next === undefined || objects.length > MAX_OBJECTS) return objects;
     if (tokens.has(page.next)) break;

@@ -103,3 +103,22 @@ test("a version that is deleted in the middle of the import is a changed source,
   assert.ok(result.kind === "imported" && result.copied);
   assert.equal(hashOf(await store.get(`${folder}model.safetensors`, 64 * MIB)), hashOf(newer));
 });
+
+test("names of versions that no S3 service gives are neither kept nor written down, and the ETag pins", async (t) => {
+  await s3.createBucket("long");
+  const client = s3.client();
+  t.after(() => client.destroy());
+  await uploadFiles(client, "long", "m/", tinyModel());
+  const rule = proxy.add({
+    match: ({ path, method }) => method === "GET" && path.startsWith("/long/m/"),
+    fault: { kind: "rewrite", headers: { "x-amz-version-id": "v".repeat(1_025) } },
+  });
+  t.after(() => rule.remove());
+  const source = newSource(t, s3, "long", proxy.url);
+  const store = await newStore(t, s3, "s3");
+  const result = await importModel(jobFor({ source, store, prefix: "m" }));
+  assert.ok(result.kind === "imported" && rule.hits > 0);
+  const owner = { namespaceUID: "ns-uid", modelUID: "model-uid" };
+  assert.equal((await findRevisions(store, owner)).found.at(-1)?.record?.versionIds, undefined);
+  assert.ok(proxy.seen.every(({ path, query }) => !path.startsWith("/long/m/") || !query.has("versionId")));
+});

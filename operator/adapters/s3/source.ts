@@ -73,6 +73,9 @@ interface Reading {
   pinsVersions: boolean;
 }
 
+/** Of S3's own; a longer one, which would be kept for each object and stand in the record of the import, pins nothing. */
+const MAX_VERSION_BYTES = 1024;
+
 const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
 
 /** Some bytes of an object, and the memory that they go to. */
@@ -178,7 +181,9 @@ async function fill(reading: Reading, object: SourceObject, offset: number, targ
   if (target.at < lengthBytes)
     throw new Error(`the answer ended after ${String(target.at)} of ${String(lengthBytes)} bytes`);
   const { versionId } = said;
-  if (reading.pinsVersions && versionId && versionId !== "null") versions.set(pinOf(object), versionId);
+  const isVersion = versionId !== undefined && versionId !== "" && versionId !== "null";
+  if (reading.pinsVersions && isVersion && Buffer.byteLength(versionId) <= MAX_VERSION_BYTES)
+    versions.set(pinOf(object), versionId);
 }
 
 export interface S3SourceOptions extends S3Access {

@@ -1,6 +1,8 @@
 /** From the keys of a bucket to the files of a model: which are served, which are left out, and which make us refuse. */
 import type { SourceObject } from "../../ports.ts";
 import { MAX_TEMPLATE_BYTES, isTemplatePath } from "./chattemplate.ts";
+import { isFolderMarker, listingFault } from "./entries.ts";
+import type { ListingUse } from "./entries.ts";
 import { MANIFEST_NAME, comparePaths, extensionOf, oddKey } from "./keynames.ts";
 import { printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
@@ -40,29 +42,6 @@ const unsafeExtensions = new Set(
 /** Never opened, so that none can be a bomb; named where nothing else is there. */
 const archiveExtensions = "zip tar gz tgz bz2 xz zst 7z rar".split(" ");
 const codeExtensions = new Set("py pyc pyx pyd so dll dylib exe sh bash bat ps1 ipynb js mjs jar whl egg".split(" "));
-
-/** "folder/" of size 0 is how consoles of S3 services show a folder. */
-const isFolderMarker = ({ key, sizeBytes }: Pick<SourceObject, "key" | "sizeBytes">): boolean =>
-  key.endsWith("/") && sizeBytes === 0;
-
-/** Entries that no honest server lists: they refuse the model, since nothing that the server says can be relied upon. */
-function listingFault(objects: readonly SourceObject[], folder: string, use: ListingUse): ModelProblem | undefined {
-  const keys = new Set<string>();
-  for (const { key, sizeBytes, etag } of objects) {
-    const said = (what: string): ModelProblem =>
-      refusal(
-        "ListingInvalid",
-        `the source lists '${printable(key)}' ${what}: check its endpoint, this is no S3 listing`,
-      );
-    if (!key.startsWith(folder)) return said(`although '${printable(folder)}' was asked for`);
-    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0) return said(`with the size ${String(sizeBytes)}`);
-    if (use === "copy" && etag === "" && !isFolderMarker({ key, sizeBytes }))
-      return said("without an ETag, so that no read could be held to it");
-    if (keys.has(key)) return said("twice");
-    keys.add(key);
-  }
-  return undefined;
-}
 
 const weightExtensions = /\.(safetensors|gguf)$/;
 
@@ -166,9 +145,6 @@ const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.pa
 
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
 export type SourceKind = "bucket" | "repository";
-
-/** What is done with them: bytes that are copied must be pinned by an ETag, facts that are only shown need none. */
-export type ListingUse = "copy" | "show";
 
 /** Formats that the platform lets along beside safetensors. */
 export interface ExtraFormats {
