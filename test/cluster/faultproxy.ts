@@ -24,11 +24,11 @@ export type HttpFault =
   | { readonly kind: "stall" }
   /** Forwarded after a while. */
   | { readonly kind: "delay"; readonly delayMs: number }
-  /** The server's answer with another status, other headers or another body: a server that lies. */
+  /** The server's answer with another status, other headers (undefined: without it) or another body: a server that lies. */
   | {
       readonly kind: "rewrite";
       readonly status?: number;
-      readonly headers?: Readonly<Record<string, string>>;
+      readonly headers?: Readonly<Record<string, string | undefined>>;
       readonly body?: (body: Buffer) => Buffer | string;
     }
   /** The last byte of the request's body is another one when it reaches the server. */
@@ -193,7 +193,8 @@ function rewrite({ answer }: Exchange, upstream: http.IncomingMessage, fault: Ht
     const before = Buffer.concat(chunks);
     const body = Buffer.from(fault.body?.(before) ?? before);
     const headers = { ...upstream.headers, "content-length": String(body.length), ...fault.headers };
-    answer.writeHead(fault.status ?? upstream.statusCode ?? 502, headers);
+    const kept = Object.entries(headers).filter(([, value]) => value !== undefined);
+    answer.writeHead(fault.status ?? upstream.statusCode ?? 502, Object.fromEntries(kept));
     answer.end(body);
   });
 }

@@ -56,6 +56,8 @@ interface Note extends UploadPlan {
 
 export interface Upload {
   readonly uploadId: string;
+  /** Whether the server wants a CRC-32 of each part: older ones refuse a part without, and say nothing of types. */
+  readonly wantsCrc32: boolean;
   /** Whether the server keeps a CRC-32 of each part, and compares it. */
   readonly isChecked: boolean;
   /** Whether it keeps one of the whole object too, and not the checksum of checksums. */
@@ -89,9 +91,10 @@ interface Told {
 }
 
 /** By what the server says of the upload, not by what was asked for: an upload of composite checksums cannot be completed by the object's. */
-function checksOf({ ChecksumAlgorithm, ChecksumType }: Told): Pick<Upload, "isChecked" | "isWholeChecked"> {
-  const isChecked = ChecksumAlgorithm === "CRC32" && ChecksumType !== undefined;
-  return { isChecked, isWholeChecked: isChecked && ChecksumType === "FULL_OBJECT" };
+function checksOf({ ChecksumAlgorithm, ChecksumType }: Told): Omit<Upload, "uploadId" | "parts"> {
+  const wantsCrc32 = ChecksumAlgorithm === "CRC32";
+  const isChecked = wantsCrc32 && ChecksumType !== undefined;
+  return { wantsCrc32, isChecked, isWholeChecked: isChecked && ChecksumType === "FULL_OBJECT" };
 }
 
 /** undefined where the server does not know the upload any more. */
@@ -174,12 +177,12 @@ async function sendPart(
 ) {
   const PartNumber = number + 1;
   const target = { Bucket: place.bucket, Key: place.prefix + key, UploadId: upload.uploadId, PartNumber };
-  const checksum = upload.isChecked ? { ChecksumCRC32: crc32Text(crc32) } : {};
+  const checksum = upload.wantsCrc32 ? { ChecksumCRC32: crc32Text(crc32) } : {};
   const command = new UploadPartCommand({ ...target, Body: bytes, ...checksum });
   // The checksum vouches for the bytes: a SHA-256 of the body for the signature would cost as much CPU as all the rest.
   if (upload.isChecked) setHeader(command, "x-amz-content-sha256", "UNSIGNED-PAYLOAD");
   const { ETag, ChecksumCRC32 } = await place.onceClient.send(command);
-  if (upload.isChecked && ChecksumCRC32 !== undefined && ChecksumCRC32 !== checksum.ChecksumCRC32)
+  if (upload.wantsCrc32 && ChecksumCRC32 !== undefined && ChecksumCRC32 !== checksum.ChecksumCRC32)
     throw new Error(`the store took part ${String(number)} with another checksum`);
   upload.parts.set(PartNumber, { PartNumber, ETag, ...checksum });
 }
