@@ -245,6 +245,7 @@ async function fetchInto(
     hashes,
     fill: newFill(job, patience, signal),
     onDone: (bytes) => void (job.progress.doneBytes += bytes),
+    log: job.log,
     signal,
   };
   await allFiles(files, work, job, stop).catch(stop);

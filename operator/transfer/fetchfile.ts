@@ -4,13 +4,13 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import type { StoredFile } from "../plan/model/manifest.ts";
+import type { Log } from "../ports.ts";
 import type { Slots } from "./slots.ts";
 import type { FetchFolder, Partial } from "./fetchfolder.ts";
+import { newFileNotes } from "./fetchnotes.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
 
 export const FETCH_PART_BYTES = 8 << 20;
-/** After so many bytes more a restarted fetch need not ask for them again. */
-const NOTE_EVERY_BYTES = 64 << 20;
 
 export interface FileWork {
   readonly folder: FetchFolder;
@@ -24,6 +24,7 @@ export interface FileWork {
   readonly lend: (buffer: Uint8Array) => void;
   /** Bytes that need not be fetched any more: they were read from the disk, or came and are hashed. */
   readonly onDone: (bytes: number) => void;
+  readonly log: Log;
   readonly signal: AbortSignal;
 }
 
@@ -128,7 +129,7 @@ async function fetchParts(
 ): Promise<void> {
   const running: Promise<unknown>[] = [];
   let failed = false;
-  let notedBytes = haveBytes;
+  const notes = newFileNotes({ index, path: file.path, haveBytes }, work.folder, work.log);
   let before: Before = { hashed: Promise.resolve(), done: Promise.resolve() };
   for (let offset = haveBytes; offset < file.sizeBytes; offset += FETCH_PART_BYTES) {
     // Places are taken in the order of the parts: who waits for its turn waits only for a part that has a place.
@@ -141,13 +142,9 @@ async function fetchParts(
     const bytes = buffer.subarray(0, Math.min(FETCH_PART_BYTES, file.sizeBytes - offset));
     before = movePart({ file, handle, hash, work }, { offset, bytes }, before);
     const end = offset + bytes.length;
-    const note = async (): Promise<void> => {
-      if (end - notedBytes < NOTE_EVERY_BYTES || end === file.sizeBytes) return;
-      notedBytes = end;
-      await work.folder.note(index, end);
-    };
     const settled = before.done
-      .then(note)
+      // The whole file gets its name in place of a note.
+      .then(() => void (end < file.sizeBytes && notes.reached(end)))
       .catch((error: unknown) => {
         failed = true;
         throw error;
@@ -160,5 +157,6 @@ async function fetchParts(
     running.push(settled);
   }
   const failure = (await Promise.allSettled(running)).find((result) => result.status === "rejected");
+  await notes.settled();
   if (failure) throw failure.reason;
 }

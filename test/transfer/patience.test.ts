@@ -5,24 +5,17 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
-import { newFileStore } from "../../operator/adapters/store/file.ts";
-import { serve } from "../../operator/http/serve.ts";
-import { createStoreApp } from "../../operator/http/store.ts";
 import type { Clock } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
-import { newSender } from "../../operator/storesend.ts";
-import { newRevisions } from "../../operator/storerevisions.ts";
 import { fetchModel, newProgress } from "../../operator/transfer/fetch.ts";
 import type { FetchJob } from "../../operator/transfer/fetch.ts";
 import { cacheFolderOf, enterCache } from "../../operator/transfer/fetchcache.ts";
 import { newStoreClient } from "../../operator/transfer/fetchclient.ts";
 import { newRedirects } from "../../operator/transfer/fetchredirects.ts";
-import { sha256Hex } from "../../operator/transfer/hash.ts";
-import { commitRevision } from "../../operator/transfer/revisions.ts";
 import { eventually } from "../cluster/eventually.ts";
-import { startFaultProxy } from "../cluster/faultproxy.ts";
-import type { FaultProxy, FaultRule, SeenRequest } from "../cluster/faultproxy.ts";
+import type { FaultRule, SeenRequest } from "../cluster/faultproxy.ts";
 import { newMemoryLog } from "../runtime/rig.ts";
+import { startRole } from "./rolerig.ts";
 import { newFolder } from "./storerig.ts";
 
 const weights = Buffer.from(Array.from({ length: 9 << 20 }, (_none, index) => (index * 31 + (index >> 9)) % 251));
@@ -39,37 +32,9 @@ function newClock(): Clock & { skip(ms: number): void } {
   };
 }
 
-async function startRole(
-  t: TestContext,
-  folder: string,
-): Promise<{ readonly proxy: FaultProxy; readonly digest: string }> {
-  const store = newFileStore(join(folder, "store"));
-  const at = "models/ns/uid/1/";
-  await store.put(`${at}weights.safetensors`, weights);
-  const files = [{ path: "weights.safetensors", sizeBytes: weights.length, sha256: sha256Hex(weights) }];
-  const record = { fingerprint: "sha256:0", importedAt: "2026-01-01T00:00:00Z", version: "0" } as never;
-  const { digest } = (await commitRevision(store, at, files, record)).manifest;
-  const app = createStoreApp({
-    log: newMemoryLog(),
-    authorize: () => Promise.resolve({ grant: { folder: at, digest }, podUID: "pod" }),
-    revision: newRevisions(store),
-    send: newSender(store).send,
-    enter: () => Promise.resolve(() => undefined),
-    onReport: () => undefined,
-    onAnswer: () => undefined,
-    onBytes: () => undefined,
-    leaving: () => false,
-  });
-  const serving = await serve(app, 0, "127.0.0.1");
-  t.after(() => serving.stop());
-  const proxy = await startFaultProxy({ target: `http://127.0.0.1:${String(serving.port)}` });
-  t.after(() => proxy.close());
-  return { proxy, digest };
-}
-
 async function newJob(t: TestContext) {
   const folder = newFolder(t);
-  const { proxy, digest } = await startRole(t, folder);
+  const { proxy, digest } = await startRole(t, folder, weights);
   const tokenFile = join(folder, "token");
   writeFileSync(tokenFile, "token");
   const redirects = newRedirects({ origin: undefined, log: newMemoryLog(), nowMs: () => 0 });
