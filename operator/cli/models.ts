@@ -61,10 +61,10 @@ Garbage is what was never finished and not written to since --older-than (upload
 --cluster or --in-use says what the cluster needs, revisions that no Model's status and no deployment names. Nothing is removed without --yes. Revisions below
 models/local/ (berth import) stay.
 
-  ${IN_USE_COMMAND} |
-    berth models gc --store s3://bucket/prefix --in-use -
+  ${IN_USE_COMMAND} > in-use.json &&
+    berth models gc --store s3://bucket/prefix --in-use in-use.json
 
-Of two clusters that share a store both must be asked: --kubeconfig a b, or --in-use a.json b.json.`;
+Not through a pipe: it goes on where kubectl was refused a kind. Of two clusters that share a store both must be asked: --kubeconfig a b, or --in-use a.json b.json.`;
 
 /** The sub-command for main.ts; `end` gets the exit code. */
 export function modelsCommand(io: ModelsIO, end: (code: number) => void): Command {
@@ -185,11 +185,14 @@ async function verifyStore(store: ObjectStore, { only, output, trust }: VerifyFl
 async function inUseFrom({ inUse: files = [], cluster, kubeconfig }: GarbageFlags, io: ModelsIO): Promise<InUse> {
   const asked = kubeconfig ?? (cluster ? [undefined] : []);
   if (files.length + asked.length === 0) return nothingKnown;
-  const texts = await Promise.all([
-    ...files.map((file) => (file === "-" ? io.read() : readFile(file, "utf8"))),
-    ...asked.map((path) => neededBy(path, io.env)),
+  const lists = await Promise.all([
+    ...files.map(async (file) => ({
+      text: await (file === "-" ? io.read() : readFile(file, "utf8")),
+      isWhole: false,
+    })),
+    ...asked.map(async (path) => ({ text: await neededBy(path, io.env), isWhole: true })),
   ]);
-  const inUse = inUseOf(texts);
+  const inUse = inUseOf(lists);
   if (typeof inUse === "string") throw new Error(inUse);
   return inUse;
 }

@@ -1,4 +1,5 @@
 /** What `berth models` prints, as text and as the rows of its JSON. */
+import { kindOf } from "../plan/store/garbage.ts";
 import { manifestOf, namedKeys, stateOf } from "../plan/store/inventory.ts";
 import type { Inventory, RevisionState } from "../plan/store/inventory.ts";
 import type { SourceOrigin } from "../plan/model/importrecord.ts";
@@ -109,8 +110,14 @@ export function verifiedText(verified: Verified, seconds: number, isSigned: bool
   return `${lines.join("")}${read}${signed}${end === "" ? "intact\n" : end}`;
 }
 
+/** A list may lack what its maker had no right to. */
+function unjudgedText(folder: string): string {
+  const kind = kindOf({ scope: folder.split("/")[1] ?? "" });
+  return `${folder} was not judged: no ${kind} is in the list, or in one of them; ask the cluster with --cluster\n`;
+}
+
 export function garbageText(
-  { fences, removals }: Collection,
+  { fences, removals, unjudged }: Collection,
   { act, known }: { readonly act: boolean; readonly known: boolean },
 ): string {
   const given = fences.map(({ folder, because }) => `${folder} ${act ? "was" : "would be"} given up: ${because}\n`);
@@ -124,5 +131,5 @@ export function garbageText(
     removals.length + fences.length === 0
       ? "nothing to remove\n"
       : `${sizeText(bytes)} ${act ? "removed" : "can go: --yes removes it"}\n`;
-  return [...given, ...gone, unknown, total].join("");
+  return [...given, ...gone, ...unjudged.map(unjudgedText), unknown, total].join("");
 }

@@ -1,6 +1,6 @@
 /** Takes garbage out of a store as plan/store/garbage.ts decides it: fences first, then a new look, then the removals. */
 import { MANIFEST, removedText } from "../plan/model/manifest.ts";
-import { planFences, planRemovals, withFences } from "../plan/store/garbage.ts";
+import { planFences, planRemovals, unjudgedModels, withFences } from "../plan/store/garbage.ts";
 import type { Fence, GarbageClock, InUse, Removal } from "../plan/store/garbage.ts";
 import type { ObjectStore } from "../ports.ts";
 import { readInventory } from "./inventory.ts";
@@ -8,6 +8,8 @@ import { readInventory } from "./inventory.ts";
 export interface Collection {
   readonly fences: readonly Fence[];
   readonly removals: readonly Removal[];
+  /** Folders of models of which nobody knows whether they exist. */
+  readonly unjudged: readonly string[];
 }
 
 export interface CollectOptions extends GarbageClock {
@@ -24,7 +26,8 @@ export async function collectGarbage(store: ObjectStore, options: CollectOptions
   const { inUse, below, act } = options;
   const inventory = await readInventory(store, below);
   const fences = planFences(inventory, inUse, options);
-  if (!act) return { fences, removals: planRemovals(withFences(inventory, fences), inUse, options) };
+  const unjudged = unjudgedModels(inventory, inUse);
+  if (!act) return { fences, removals: planRemovals(withFences(inventory, fences), inUse, options), unjudged };
   const stood: Fence[] = [];
   for (const fence of fences) if (await raise(store, fence)) stood.push(fence);
   const removals = planRemovals(await readInventory(store, below), inUse, options);
@@ -35,7 +38,7 @@ export async function collectGarbage(store: ObjectStore, options: CollectOptions
     }
     if (uploads > 0) await store.abortUploads(folder);
   }
-  return { fences: stood, removals };
+  return { fences: stood, removals, unjudged };
 }
 
 /** False where an import completed the revision meanwhile: then it stays. */

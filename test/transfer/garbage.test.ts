@@ -84,6 +84,7 @@ const inUse = (...numbers: number[]): string => {
   const items = [
     { apiVersion: "v1", kind: "Namespace", metadata: meta("team", ns) },
     { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: meta("x", "l", "kube-system") },
+    { apiVersion: "apps/v1", kind: "ControllerRevision", metadata: meta("plugin", "r", "kube-system") },
     { apiVersion: "berth.dev/v1alpha1", kind: "Model", metadata: meta("m", uid, "team"), status: { revisions } },
   ]; // prettier-ignore
   return JSON.stringify({ kind: "List", items });
@@ -133,6 +134,19 @@ for (const kind of kinds) {
     assert.match((await berth(store, [...all, "--yes"], inUse(2, 3))).out, /^nothing to remove\n$/);
     // The number is not used again, and what is left serves the next import.
     assert.match((await berth(store, ["list"])).out, /\/1\/ +removed/);
+  });
+
+  test(`${kind}: gc names the models that a list leaves in doubt, and removes nothing of them`, async (t) => {
+    const store = await threeRevisions(t, kind);
+    const shared = "models/cluster/33333333-3333-4333-8333-333333333333/";
+    for (const number of [1, 2]) {
+      const manifest = await store.get(`${model}${String(number)}/${MANIFEST}`, 1 << 20);
+      await store.put(`${shared}${String(number)}/${MANIFEST}`, manifest ?? assert.fail());
+    }
+    const { out } = await berth(store, [...all, "--yes"], inUse(1, 2, 3));
+    assert.equal(out, `${shared} was not judged: no ClusterModel is in the list, or in one of them; ask the cluster with --cluster\nnothing to remove\n`); // prettier-ignore
+    const told = JSON.parse((await berth(store, [...all, "-o", "json"], inUse(1, 2, 3))).out) as object;
+    assert.deepEqual(told, { removed: false, fences: [], removals: [], unjudged: [shared] });
   });
 
   test(`${kind}: unfinished revisions and uploads go when they are old, without a word of the cluster`, async (t) => {
@@ -280,7 +294,7 @@ test("flags and places that are wrong are told, and nothing is done", async (t) 
   const before = await keysOf(store);
   const refused = await berth(store, [...all, "--yes"], "{}");
   assert.deepEqual(
-    [refused.code, /holds no Namespace, no Lease: make it with kubectl get/.test(refused.err)],
+    [refused.code, /holds no Namespace, no Lease, no ControllerRevision: make it with kubectl get/.test(refused.err)],
     [1, true],
   );
   assert.match((await berth(store, [...all, "--yes"], inUse())).out, /complete|given up/);

@@ -20,7 +20,11 @@ export interface InUse {
   readonly digests: ReadonlySet<string>;
   /** UIDs of models that an importer holds the Lease of. */
   readonly importing: ReadonlySet<string>;
+  /** Kinds of which somebody's list holds nothing, perhaps because they could not be listed: a model of theirs may exist all the same. */
+  readonly unlisted: ReadonlySet<ModelKind>;
 }
+
+export type ModelKind = "Model" | "ClusterModel";
 
 export interface GarbageClock {
   /** Epoch milliseconds. */
@@ -50,12 +54,29 @@ const isYoung = ({ changedAtMs }: StoredRevision, { now, olderThanMs }: GarbageC
 
 /** `berth import` from a shell writes there; no cluster knows of it. */
 const LOCAL = "local";
-const isGone = ({ folder, scope }: StoredModel, { models }: InUse): boolean =>
-  models !== undefined && scope !== LOCAL && !models.has(folder);
+const isListed = ({ folder }: StoredModel, { models }: InUse): boolean => models?.has(folder) === true;
+export const kindOf = ({ scope }: Pick<StoredModel, "scope">): ModelKind =>
+  scope === "cluster" ? "ClusterModel" : "Model";
+
+/** Whether what is known of clusters tells if the model exists. */
+function isKnown(model: StoredModel, inUse: InUse): boolean {
+  if (inUse.models === undefined || model.scope === LOCAL) return false;
+  return isListed(model, inUse) || !inUse.unlisted.has(kindOf(model));
+}
+const isGone = (model: StoredModel, inUse: InUse): boolean => isKnown(model, inUse) && !isListed(model, inUse);
+
+/** Folders of models with something to judge, of which the lists do not tell whether they exist. */
+export function unjudgedModels({ models }: Inventory, inUse: InUse): readonly string[] {
+  if (inUse.models === undefined) return [];
+  return models
+    .filter((model) => model.scope !== LOCAL && !isKnown(model, inUse))
+    .filter(({ revisions }) => revisions.some(({ read }) => read !== undefined && read.kind !== "removed"))
+    .map(({ folder }) => folder);
+}
 
 /** Why a revision with a manifest is garbage; undefined where it stays. */
 function unwanted(model: StoredModel, revision: StoredRevision, inUse: InUse): string | undefined {
-  if (inUse.models === undefined || model.scope === LOCAL) return undefined;
+  if (!isKnown(model, inUse)) return undefined;
   const manifest = manifestOf(revision);
   if (inUse.revisions.has(revision.folder) || (manifest && inUse.digests.has(manifest.digest))) return undefined;
   if (isGone(model, inUse)) return "its model is gone, and no deployment names it";

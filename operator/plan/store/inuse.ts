@@ -4,7 +4,7 @@
  */
 import { GROUP } from "../../api/keys.ts";
 import { isJson } from "../model/config.ts";
-import type { InUse } from "./garbage.ts";
+import type { InUse, ModelKind } from "./garbage.ts";
 
 type Item = Readonly<Record<string, unknown>>;
 
@@ -15,6 +15,10 @@ const LEASE = "berth-import-";
 /** The command whose output is wanted. */
 export const IN_USE_COMMAND =
   "kubectl get namespaces,models.berth.dev,clustermodels.berth.dev,modeldeployments.berth.dev,controllerrevisions,leases -A -o json";
+
+const MODEL_KINDS: readonly ModelKind[] = ["Model", "ClusterModel"];
+/** Every cluster with GPUs has these (a device plugin is a DaemonSet): a list without them was asked for otherwise, or cut short. */
+const EVERYWHERE = ["Namespace", "Lease", "ControllerRevision"];
 
 interface Named {
   readonly name: string;
@@ -45,21 +49,37 @@ function listedBy(item: Item, folder: string): string[] {
   return revisions.filter(isJson).map(({ number }) => `${folder}${String(number)}/`);
 }
 
+/** What one cluster holds, as JSON. */
+export interface ClusterList {
+  readonly text: string;
+  /** Every kind was listed. kubectl prints what it got where one could not be, and a pipe loses its exit code. */
+  readonly isWhole: boolean;
+}
+
 interface Gathered extends InUse {
   readonly models: Set<string>;
   readonly revisions: Set<string>;
   readonly digests: Set<string>;
   readonly importing: Set<string>;
+  readonly unlisted: Set<ModelKind>;
 }
 
 /** Lists of one or several clusters that share the store; words about what is missing where they cannot be relied upon. */
-export function inUseOf(texts: readonly string[]): InUse | string {
-  const all: Gathered = { models: new Set(), revisions: new Set(), digests: new Set(), importing: new Set() };
-  for (const text of texts) {
-    const items = listOf(text);
+export function inUseOf(lists: readonly ClusterList[]): InUse | string {
+  const all: Gathered = {
+    models: new Set(),
+    revisions: new Set(),
+    digests: new Set(),
+    importing: new Set(),
+    unlisted: new Set(),
+  };
+  for (const list of lists) {
+    const items = itemsOf(list);
     if (typeof items === "string") return items;
     const problem = gather(items, all);
     if (problem !== undefined) return problem;
+    const missing = list.isWhole ? [] : MODEL_KINDS.filter((kind) => !items.some((item) => isOurs(item, kind)));
+    for (const kind of missing) all.unlisted.add(kind);
   }
   if (all.models.size === 0)
     return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
@@ -90,7 +110,7 @@ function gather(items: readonly Item[], into: Gathered): string | undefined {
   return undefined;
 }
 
-function listOf(text: string): Item[] | string {
+function itemsOf({ text, isWhole }: ClusterList): Item[] | string {
   let json: unknown;
   try {
     json = JSON.parse(text);
@@ -98,10 +118,8 @@ function listOf(text: string): Item[] | string {
     return `the list of what is in use is no JSON: make it with ${IN_USE_COMMAND}`;
   }
   const items = isJson(json) && Array.isArray(json["items"]) ? json["items"].filter(isJson) : [];
-  // Every cluster has these: a list without them was asked for otherwise.
   const kinds = new Set(items.map(({ kind }) => kind));
-  const needed = ["Namespace", "Lease", ...(kinds.has("ModelDeployment") ? ["ControllerRevision"] : [])];
-  const wanted = needed.filter((kind) => !kinds.has(kind));
+  const wanted = isWhole ? [] : EVERYWHERE.filter((kind) => !kinds.has(kind));
   const hint = `make it with ${IN_USE_COMMAND}`;
   return wanted.length > 0 ? `the list of what is in use holds no ${wanted.join(", no ")}: ${hint}` : items;
 }
@@ -112,4 +130,5 @@ export const nothingKnown: InUse = {
   revisions: new Set(),
   digests: new Set(),
   importing: new Set(),
+  unlisted: new Set(),
 };

@@ -6,7 +6,6 @@ import { manifestText, parseManifest, removedText } from "../../../operator/plan
 import type { StoredFile } from "../../../operator/plan/model/manifest.ts";
 import { planFences, planRemovals, withFences } from "../../../operator/plan/store/garbage.ts";
 import type { InUse } from "../../../operator/plan/store/garbage.ts";
-import { inUseOf } from "../../../operator/plan/store/inuse.ts";
 import { inventoryOf, manifestFolder, stateOf } from "../../../operator/plan/store/inventory.ts";
 import type { Inventory, ReadManifest } from "../../../operator/plan/store/inventory.ts";
 import { runs } from "../../propertyruns.ts";
@@ -70,6 +69,7 @@ const statusNames = (...numbers: number[]): InUse => ({
   revisions: new Set(numbers.map(folderOf)),
   digests: new Set(),
   importing: new Set(),
+  unlisted: new Set(),
 });
 
 /** One request at a time, as plan/store decides: fences, a new look, removals. */
@@ -214,7 +214,13 @@ const fencesOf = (store: Store, inUse: InUse): string[] =>
 
 test("without a cluster's word no complete revision goes; with it the newest and the named ones stay", () => {
   const store = threeRevisions();
-  const nothing = { models: undefined, revisions: new Set(), digests: new Set(), importing: new Set() } as InUse;
+  const nothing = {
+    models: undefined,
+    revisions: new Set(),
+    digests: new Set(),
+    importing: new Set(),
+    unlisted: new Set(),
+  } as InUse;
   assert.deepEqual(fencesOf(store, nothing), []);
   assert.deepEqual(fencesOf(store, statusNames(1)), ["retire 2/"]);
   assert.deepEqual(fencesOf(store, { ...statusNames(), digests: new Set(["d2"]) }), ["retire 1/"]);
@@ -257,57 +263,4 @@ test("what a shell imported stays, whatever the cluster says; keys of no model a
   local.set("other/MANIFEST.json", { text: "", atMs: 0 });
   assert.deepEqual(planFences(lookAt(local), inUse, clock), []);
   assert.deepEqual(lookAt(local).foreign, ["other/MANIFEST.json"]);
-});
-
-const object = (kind: string, name: string, rest = {}, namespace?: string) => ({
-  apiVersion: kind.startsWith("Model") || kind === "ClusterModel" ? "berth.dev/v1alpha1" : "v1",
-  kind,
-  metadata: { name, uid: `${name}-uid`, ...(namespace === undefined ? {} : { namespace }) },
-  ...rest,
-});
-const digest = `sha256:${"a".repeat(64)}`;
-const items = [
-  object("Namespace", "team"),
-  object("Lease", "berth-import-busy-uid"),
-  object("Model", "chat", { status: { revisions: [{ number: 4, digest }] } }, "team"),
-  object("ClusterModel", "shared"),
-  object("ModelDeployment", "serve", { spec: { model: { revision: digest } } }, "team"),
-  object("ControllerRevision", "r", { data: { model: { path: "models/team-uid/old-uid/12" } } }, "team"),
-];
-const listText = (list: readonly unknown[]): string => JSON.stringify({ kind: "List", items: list });
-
-test("what a cluster uses is read from kubectl's lists: statuses, pinned templates, digests, Leases", () => {
-  const inUse = inUseOf([listText(items)]);
-  assert.ok(typeof inUse !== "string", String(inUse));
-  assert.deepEqual([...(inUse.models ?? [])], ["models/team-uid/chat-uid/", "models/cluster/shared-uid/"]);
-  assert.deepEqual([...inUse.revisions], ["models/team-uid/chat-uid/4/", "models/team-uid/old-uid/12/"]);
-  assert.deepEqual([[...inUse.digests], [...inUse.importing]], [[digest], ["busy-uid"]]);
-});
-
-test("a namespace is its own cluster's: two clusters that share a store and a name keep both their models", () => {
-  const listOf = (cluster: string): string =>
-    listText([
-      { apiVersion: "v1", kind: "Namespace", metadata: { name: "default", uid: `ns-${cluster}` } },
-      object("Lease", "leader"),
-      object("Model", `chat-${cluster}`, { status: { revisions: [{ number: 1, digest }] } }, "default"),
-    ]);
-  const inUse = inUseOf([listOf("a"), listOf("b")]);
-  assert.ok(typeof inUse !== "string", String(inUse));
-  const models = ["models/ns-a/chat-a-uid/", "models/ns-b/chat-b-uid/"];
-  assert.deepEqual([...(inUse.models ?? [])], models);
-  const revisions = models.map((folder) => `${folder}1/`);
-  assert.deepEqual([...inUse.revisions], revisions);
-});
-
-test("a list that cannot be relied upon is refused in words", () => {
-  const without = (kind: string): string => listText(items.filter((item) => item.kind !== kind));
-  const cases: readonly (readonly [string, RegExp])[] = [
-    ["no json", /is no JSON: make it with kubectl get/],
-    [without("Namespace"), /holds no Namespace/],
-    [without("Lease"), /holds no Lease/],
-    [without("ControllerRevision"), /holds no ControllerRevision/],
-    [listText(items.filter(({ kind }) => !/Model$/.test(kind))), /everything would be garbage/],
-    [listText(items.map((item) => (item.kind === "Namespace" ? object("Namespace", "other") : item))), /namespace team of a Model is not in the list/],
-  ]; // prettier-ignore
-  for (const [text, words] of cases) assert.match(String(inUseOf([text])), words);
 });
