@@ -13,6 +13,8 @@ export const WORK_FOLDER = ".berth-fetch";
 const NOTE = "digest";
 const FILE_MODE = 0o644;
 const FOLDER_MODE = 0o755;
+/** What `stat` counts in, whatever the file system. */
+const BLOCK_BYTES = 512;
 
 /** A file on its way: its bytes, and how many from its beginning are known to be there. */
 export interface Partial {
@@ -28,7 +30,7 @@ export interface FetchFolder {
   note(index: number, haveBytes: number): Promise<void>;
   /** Flushes the file and gives it its name. */
   finish(index: number, file: StoredFile, handle: FileHandle): Promise<void>;
-  /** Bytes of the file that need no more space. */
+  /** Bytes of the file that need no more space: what lies on the disk of it is gone on with, or goes before it is fetched. */
   held(index: number, file: StoredFile): Promise<number>;
   remove(file: StoredFile): Promise<void>;
   freeBytes(): Promise<number>;
@@ -137,7 +139,10 @@ export async function openFetchFolder(
     },
     async held(index, file) {
       const whole = await orUndefined(stat(pathOf(file)));
-      return whole?.size === file.sizeBytes ? file.sizeBytes : noted(index, file);
+      if (whole?.size === file.sizeBytes) return file.sizeBytes;
+      // Parts come in any order, so a killed fetch leaves more than it noted. A file of full length has holes, thus its blocks.
+      const writtenBytes = ((await orUndefined(stat(partOf(index))))?.blocks ?? 0) * BLOCK_BYTES;
+      return Math.max(await noted(index, file), Math.min(file.sizeBytes, writtenBytes));
     },
     remove: async (file) => void (await orUndefined(unlink(pathOf(file)))),
     async freeBytes() {

@@ -2,8 +2,9 @@
 // where the last of them says. Real folders, threads and processes.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
 import { open } from "node:fs/promises";
+import type { IncomingHttpHeaders } from "node:http";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
@@ -14,11 +15,32 @@ import { sha256Hex } from "../../operator/transfer/hash.ts";
 import { newHashThreads } from "../../operator/transfer/hashthreads.ts";
 import { newSlots } from "../../operator/transfer/slots.ts";
 import { eventually } from "../cluster/eventually.ts";
+import { newSmallDisk } from "../cluster/smalldisk.ts";
 import { newMemoryLog } from "../runtime/rig.ts";
 import { startRole } from "./rolerig.ts";
 import { newFolder, startFetch } from "./storerig.ts";
 
 const MIB = 1 << 20;
+
+/** Starts a fetch whose file comes no further than that byte. */
+async function startStalled(t: TestContext, weights: Uint8Array, atBytes: number, into?: string) {
+  const folder = newFolder(t);
+  const { proxy } = await startRole(t, folder, weights);
+  const stalled = proxy.add({
+    match: ({ headers }) => firstByte(headers) >= atBytes,
+    fault: { kind: "stall" },
+  });
+  const start = () => startFetch(folder, { url: proxy.url, token: "token", ...(into === undefined ? {} : { into }) });
+  return { proxy, stalled, start, killed: start() };
+}
+
+const firstByte = ({ range }: IncomingHttpHeaders): number => Number(/^bytes=(\d+)/.exec(range ?? "")?.[1]);
+
+/** Bytes without a pattern that parts could be mistaken by. */
+function bytesOf(sizeBytes: number): Buffer {
+  const block = Array.from({ length: MIB + 7 }, (_none, index) => (index * 31 + (index >> 9)) % 251);
+  return Buffer.alloc(sizeBytes, Buffer.from(block));
+}
 
 /** A file of zeros whose bytes are there as soon as they are asked for; `sha256` is no digest of it, so its notes stay. */
 async function zeros(t: TestContext, sizeBytes: number) {
@@ -81,15 +103,8 @@ test(
   "a fetch that was killed in the middle of a large file asks for no byte that was noted",
   { timeout: 120_000 },
   async (t) => {
-    const block = Buffer.from(Array.from({ length: MIB + 7 }, (_none, index) => (index * 31 + (index >> 9)) % 251));
-    const weights = Buffer.alloc(208 * MIB, block);
-    const folder = newFolder(t);
-    const { proxy } = await startRole(t, folder, weights);
-    const stalled = proxy.add({
-      match: ({ headers }) => Number(/^bytes=(\d+)/.exec(headers.range ?? "")?.[1]) >= 152 * MIB,
-      fault: { kind: "stall" },
-    });
-    const killed = startFetch(folder, { url: proxy.url, token: "token" });
+    const weights = bytesOf(208 * MIB);
+    const { proxy, stalled, start, killed } = await startStalled(t, weights, 152 * MIB);
     const note = join(killed.into, ".berth-fetch", "0.bytes");
     await eventually(() => stalled.hits > 0 && existsSync(note) && readFileSync(note, "utf8") === String(128 * MIB), {
       what: "two thirds of the file are noted",
@@ -99,15 +114,37 @@ test(
     await killed.done;
     stalled.remove();
     const before = proxy.seen.length;
-    const run = startFetch(folder, { url: proxy.url, token: "token" });
+    const run = start();
     const { code, message } = await run.done;
     assert.equal(code, 0, message);
     assert.ok(readFileSync(join(run.into, "weights.safetensors")).equals(weights));
-    const asked = proxy.seen
-      .slice(before)
-      .flatMap(({ headers }) => /^bytes=(\d+)/.exec(headers.range ?? "")?.[1] ?? []);
-    assert.equal(Math.min(...asked.map(Number)), 128 * MIB);
+    const asked = proxy.seen.slice(before).map(({ headers }) => firstByte(headers));
+    assert.equal(Math.min(...asked.filter((at) => !Number.isNaN(at))), 128 * MIB);
     const told = run.lines().find(({ msg }) => msg === "fetched and verified");
     assert.equal(told?.["receivedBytes"], 80 * MIB);
+  },
+);
+
+test(
+  "what a killed fetch has written but not noted needs no second place on a tight disk",
+  { timeout: 60_000 },
+  async (t) => {
+    const disk = await newSmallDisk("size=72m");
+    if ("reason" in disk) return t.skip(disk.reason);
+    t.after(() => disk.remove());
+    const weights = bytesOf(48 * MIB);
+    const { stalled, start, killed } = await startStalled(t, weights, 40 * MIB, join(disk.folder, "model"));
+    const part = join(killed.into, ".berth-fetch", "0.part");
+    await eventually(() => existsSync(part) && statSync(part).blocks * 512 >= 40 * MIB, {
+      what: "all but the last part is on the disk",
+      deadlineMs: 30_000,
+    });
+    killed.kill();
+    await killed.done;
+    stalled.remove();
+    const run = start();
+    const { code, message } = await run.done;
+    assert.equal(code, 0, message);
+    assert.ok(readFileSync(join(run.into, "weights.safetensors")).equals(weights));
   },
 );
