@@ -393,14 +393,18 @@ test("a store that knows no checksums of parts gets none, and is trusted with no
 
 test("a version that was read is asked for by its name; where that is refused, the ETag pins alone", async (t) => {
   const rig = await newRig(t);
-  const byVersion = (request: SeenRequest): boolean => request.method === "GET" && request.query.has("versionId");
+  const byVersion = (request: SeenRequest): boolean => request.query.has("versionId");
   const refused = proxy.add({ match: byVersion, fault: { kind: "status", code: 403 } });
   const named = proxy.add({ match: ofWeights(rig), fault: { kind: "rewrite", headers: { "x-amz-version-id": "v1" } } });
   t.after(() => [refused, named].forEach((rule) => rule.remove()));
   const before = proxy.seen.length;
-  await assertWhole(rig, await attempt(rig));
+  const unstated: string[] = [];
+  const observer = newObserver({ unstated: (path, because) => void unstated.push(`${path}: ${because}`) });
+  await assertWhole(rig, await attempt(rig, observer));
   const asked = proxy.seen.slice(before).filter(byVersion);
   assert.ok(asked.length > 0 && asked.every(({ query }) => query.get("versionId") === "v1"));
+  assert.ok(asked.some(({ method }) => method === "HEAD"));
+  assert.deepEqual(unstated, [], "what the source states of the file counts all the same");
 });
 
 test("credentials that are refused are read anew, once for all requests; the same again help nobody", async (t) => {

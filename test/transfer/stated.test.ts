@@ -78,3 +78,23 @@ test("a source that will not say what it states is imported, and named as one th
   assert.equal(told.length, 1);
   assert.match(told[0] ?? "", /^model\.safetensors: bucket source: http:.* says 400 to a HEAD, and no more/);
 });
+
+for (const code of [400, 501]) {
+  test(`a source that answers ${String(code)} to whoever asks for checksums is read without, and asked for them once`, async (t) => {
+    const asksForSums = ({ method, headers }: SeenRequest): boolean =>
+      method === "GET" && headers["x-amz-checksum-mode"] !== undefined;
+    const refused = proxy.add({ match: asksForSums, fault: { kind: "status", code, message: "Unsupported header" } });
+    t.after(() => refused.remove());
+    const { accessKeyId, secretAccessKey } = s3;
+    for (const bulk of [undefined, newRawClient({ silenceMs: 20_000 })]) {
+      const place = { endpoint: proxy.url, region: s3.region, bucket: "source", ...(bulk ? { bulk } : {}) };
+      const source = newS3Source({ ...place, credentials: { accessKeyId, secretAccessKey } });
+      t.after(() => source.close());
+      const { objects } = await source.list("m/");
+      const before_ = refused.hits;
+      for (const object of objects.filter(({ sizeBytes }) => sizeBytes < 1 << 20))
+        assert.equal((await source.read(object, 0, object.sizeBytes)).length, object.sizeBytes);
+      assert.equal(refused.hits - before_, 1);
+    }
+  });
+}

@@ -12,8 +12,10 @@ import type { BulkGetter } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
-import { sourceError, statusOf } from "./errors.ts";
+import { sourceError } from "./errors.ts";
 import type { S3Place } from "./errors.ts";
+import { askedForLess } from "./fallbacks.ts";
+import type { Extras, Terms } from "./fallbacks.ts";
 import { listPage } from "./listpage.ts";
 import { newRenewal } from "./renewal.ts";
 import { serviceOf } from "./service.ts";
@@ -62,15 +64,11 @@ function checkRange(object: SourceObject, offset: number, lengthBytes: number, s
   if (told !== undefined && told !== object.sizeBytes) throw changed(object, "changed its size");
 }
 
-interface Reading {
+interface Reading extends Terms {
   readonly client: S3Client;
   readonly bucket: string;
   /** Brings bytes below the SDK, where there is a way. */
   readonly get: BulkGetter | undefined;
-  /** Version of each key with its ETag, as the first answer named it. */
-  readonly versions: Map<string, string>;
-  /** False once the server refuses to read by version: the ETag pins as well, but only as long as nobody overwrites. */
-  pinsVersions: boolean;
 }
 
 /** Of S3's own; a longer one, which would be kept for each object and stand in the record of the import, pins nothing. */
@@ -79,18 +77,17 @@ const MAX_VERSION_BYTES = 1024;
 const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
 
 /** Some bytes of an object, and the memory that they go to. */
-interface Wanted {
+interface Wanted extends Extras {
   readonly object: SourceObject;
   readonly offset: number;
   /** The whole of an object is asked for without a range: servers state checksums only then. */
   readonly range: string | undefined;
-  readonly versionId: string | undefined;
   readonly target: BulkTarget;
   readonly signal: AbortSignal | undefined;
 }
 
 function wantedOf(
-  { versions }: Reading,
+  { versions, asksStated }: Reading,
   object: SourceObject,
   offset: number,
   target: BulkTarget,
@@ -99,10 +96,11 @@ function wantedOf(
   const lengthBytes = target.into.length;
   const isWhole = offset === 0 && lengthBytes === object.sizeBytes;
   const range = isWhole ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
-  return { object, offset, range, versionId: versions.get(pinOf(object)), target, signal };
+  const extras = { versionId: versions.get(pinOf(object)), asksStated: isWhole && asksStated };
+  return { object, offset, range, ...extras, target, signal };
 }
 
-function getCommand({ bucket }: Reading, { object, range, versionId }: Wanted): GetObjectCommand {
+function getCommand({ bucket }: Reading, { object, range, versionId, asksStated }: Wanted): GetObjectCommand {
   const command = new GetObjectCommand({
     Bucket: bucket,
     Key: object.key,
@@ -110,16 +108,17 @@ function getCommand({ bucket }: Reading, { object, range, versionId }: Wanted): 
     ...(range === undefined ? {} : { Range: range }),
     ...(versionId === undefined ? {} : { VersionId: versionId }),
   });
-  if (range === undefined) wantsStated(command);
+  if (asksStated) wantsStated(command);
   return command;
 }
 
 /** Below the SDK, which only reads what a refusal says. */
 async function getBulk(reading: Reading, get: BulkGetter, wanted: Wanted): Promise<Said> {
-  const { object, range, versionId, target, signal } = wanted;
+  const { object, range, versionId, asksStated, target, signal } = wanted;
   const headers = {
     "if-match": object.etag,
-    ...(range === undefined ? { "x-amz-checksum-mode": "ENABLED" } : { range }),
+    ...(range === undefined ? {} : { range }),
+    ...(asksStated ? { "x-amz-checksum-mode": "ENABLED" } : {}),
   };
   const refusal = await get({ key: object.key, headers, versionId }, target, signal);
   // A success among what is no body (204, say) is none of an object.
@@ -154,21 +153,9 @@ async function getBySdk(reading: Reading, wanted: Wanted): Promise<Said> {
   return said;
 }
 
-/** Many who may read objects may not read their versions (s3:GetObjectVersion); then the ETag alone pins. */
-async function send(reading: Reading, wanted: Wanted): Promise<Said> {
+function send(reading: Reading, wanted: Wanted): Promise<Said> {
   const { get } = reading;
-  const once = (one: Wanted): Promise<Said> => (get ? getBulk(reading, get, one) : getBySdk(reading, one));
-  try {
-    return await once(wanted);
-  } catch (error) {
-    const isRefused = [400, 403, 404, 405, 501].includes(statusOf(error) ?? 0);
-    if (wanted.versionId === undefined || !isRefused) throw error;
-    const answer = await once({ ...wanted, versionId: undefined });
-    // Only now is it known that the version was what was refused: credentials may have run out.
-    reading.pinsVersions = false;
-    reading.versions.clear();
-    return answer;
-  }
+  return askedForLess(reading, wanted, (one) => (get ? getBulk(reading, get, one) : getBySdk(reading, one)));
 }
 
 async function fill(reading: Reading, object: SourceObject, offset: number, target: BulkTarget, signal?: AbortSignal) {
@@ -194,21 +181,18 @@ export interface S3SourceOptions extends S3Access {
 }
 
 async function stated(
-  { client, bucket, versions }: Reading,
+  reading: Reading,
   object: SourceObject,
   abortSignal: AbortSignal | undefined,
 ): Promise<StatedChecksums> {
-  const pinned = versions.get(pinOf(object));
-  const answer = await client.send(
-    new HeadObjectCommand({
-      Bucket: bucket,
-      Key: object.key,
-      IfMatch: object.etag,
-      ChecksumMode: "ENABLED",
-      ...(pinned === undefined ? {} : { VersionId: pinned }),
-    }),
-    abortSignal && { abortSignal },
-  );
+  const { client, bucket, versions } = reading;
+  const asked = { Bucket: bucket, Key: object.key, IfMatch: object.etag, ChecksumMode: "ENABLED" as const };
+  // Without the checksums there is nothing to ask for.
+  const extras = { versionId: versions.get(pinOf(object)), asksStated: false };
+  const answer = await askedForLess(reading, extras, ({ versionId }) => {
+    const command = new HeadObjectCommand({ ...asked, ...(versionId === undefined ? {} : { VersionId: versionId }) });
+    return client.send(command, abortSignal && { abortSignal });
+  });
   if (answer.ContentLength !== undefined && answer.ContentLength !== object.sizeBytes)
     throw changed(object, "changed its size");
   return statedOf(object, {
@@ -249,6 +233,7 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
     get: options.bulk && newBulkGetter(client, options.bulk, bucket, access),
     versions: new Map(),
     pinsVersions: true,
+    asksStated: true,
   };
   const guarded = <T>(place: Pick<S3Place, "reading" | "asksHead">, work: () => Promise<T>): Promise<T> =>
     renewal.run(work, (error) => sourceError(error, { endpoint, bucket, hidden: renewal.hidden(), ...place }));
