@@ -11,16 +11,18 @@ export interface Request {
   readonly what: string;
   /** Bytes that are to come, at the most. */
   readonly lengthBytes: number;
+  /** Answers that it is made of, one after the other: 1 where absent. */
+  readonly answers?: number;
 }
 
 /** The work is told by its signal, and not waited for: it may hang where no signal reaches. */
 export async function inTime<T>(
   { clock, signal, leastDeadlineMs = LEAST_DEADLINE_MS }: RetryOptions,
-  { what, lengthBytes }: Request,
+  { what, lengthBytes, answers = 1 }: Request,
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   const late = new AbortController();
-  const deadlineMs = Math.max(leastDeadlineMs, (lengthBytes * 1000) / LEAST_BYTES_PER_SECOND);
+  const deadlineMs = Math.max(leastDeadlineMs * answers, (lengthBytes * 1000) / LEAST_BYTES_PER_SECOND);
   const over = Promise.withResolvers<never>();
   const cancel = clock.after(deadlineMs, () => {
     late.abort();

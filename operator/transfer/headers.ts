@@ -11,10 +11,10 @@ import { MAX_HEADERS_BYTES, MAX_MODEL_TENSORS, headerLength, parseHeader, tooMuc
 import type { Tensor } from "../plan/model/safetensors.ts";
 import { inTime } from "./deadline.ts";
 import type { Inspected } from "./inspected.ts";
+import { inPlace } from "./largereads.ts";
+import type { LargeReads } from "./largereads.ts";
 import { withRetries } from "./retry.ts";
-import type { RetryOptions } from "./retry.ts";
 import { newSlots } from "./slots.ts";
-import type { Slots } from "./slots.ts";
 
 /** One request of this size covers the header of most shards. */
 const FIRST_READ_BYTES = 64 * 1024;
@@ -25,16 +25,11 @@ const MOST_KEPT_BYTES = 4 << 20;
 const HEADERS_AT_ONCE = 2;
 /** A longer header comes in pieces. */
 const PIECE_BYTES = 8 << 20;
-/** Models whose headers and configuration have more bytes than this take some ten times as much memory: one after the other. */
-const LARGE_BYTES = 4 << 20;
 
-export interface Reading {
+export interface Reading extends LargeReads {
   readonly source: ObjectSource;
-  readonly retry: RetryOptions;
   /** Told of what was read, so that the copy can be held to it. */
   readonly inspected?: Pick<Inspected, "note">;
-  /** Places for models with much to inspect, shared by all imports of the process. */
-  readonly large?: Slots | undefined;
 }
 
 function readRange(
@@ -166,19 +161,17 @@ export async function inspectSource(reading: Reading, listing: Listing): Promise
   const large = oversized(listing);
   if (large) return large;
   const wanted = listing.files.filter(({ path }) => isInspected(path));
-  const enter = async (bytes: number) => (bytes > LARGE_BYTES ? reading.large?.take(reading.retry.signal) : undefined);
-  let leave = await enter(bytesOf(wanted));
-  try {
-    const texts = await readTexts(reading, wanted);
-    const early = inspectConfig(texts) ?? (await ggufProblem(reading, listing));
+  const weights = listing.files.filter(({ path }) => extensionOf(path) === "safetensors");
+  return inPlace(reading, bytesOf(wanted), async (first) => {
+    const texts = await readTexts(first, wanted);
+    const early = inspectConfig(texts) ?? (await ggufProblem(first, listing));
     if (early) return early;
-    const weights = listing.files.filter(({ path }) => extensionOf(path) === "safetensors");
-    const lengths = await readLengths(reading, weights);
+    const lengths = await readLengths(first, weights);
     if (!Array.isArray(lengths)) return lengths;
-    leave ??= await enter(lengths.reduce((sum, { endBytes }) => sum + endBytes, 0));
-    const headers = await readHeaders(reading, lengths);
-    return headers instanceof Map ? inspect(listing, texts, headers) : headers;
-  } finally {
-    leave?.();
-  }
+    const headerBytes = lengths.reduce((sum, { endBytes }) => sum + endBytes, 0);
+    return inPlace(first, headerBytes, async (second) => {
+      const headers = await readHeaders(second, lengths);
+      return headers instanceof Map ? inspect(listing, texts, headers) : headers;
+    });
+  });
 }

@@ -2,18 +2,18 @@
  * One import from beginning to end: list, inspect, copy, commit. May be killed at any point and called again with the same
  * arguments; it then goes on with the files that are not in the store yet. Knows nothing of Kubernetes.
  */
-import type { Clock, ManifestSigner, ObjectSource, ObjectStore, SourceObject } from "../ports.ts";
+import type { Clock, ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
 import type { FoundRevision, SourceOrigin } from "../plan/model/importrecord.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf, folderOf } from "../plan/model/listing.ts";
-import type { Listing, ModelFile } from "../plan/model/listing.ts";
+import type { Listing } from "../plan/model/listing.ts";
 import { fingerprintText, revisionFolder } from "../plan/model/manifest.ts";
 import type { FileRecord, StoreOwner } from "../plan/model/manifest.ts";
 import { isProblem } from "../plan/model/problem.ts";
-import { MAX_SUMS_BYTES, SUMS_NAMES, newSums, withSums } from "../plan/model/sums.ts";
+import { withSums } from "../plan/model/sums.ts";
 import { isWay } from "../plan/model/way.ts";
 import type { Way, WayChoice } from "../plan/model/way.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
@@ -24,7 +24,7 @@ import { inspectSource } from "./headers.ts";
 import { newInspected, otherBytes } from "./inspected.ts";
 import type { Inspected } from "./inspected.ts";
 import { listSource } from "./listing.ts";
-import { withRetries } from "./retry.ts";
+import { readSums } from "./sums.ts";
 import type { RetryOptions } from "./retry.ts";
 import { isThisState, othersThanInspected, pointed, reusedOf } from "./reuse.ts";
 import { claimEarlier, commitRevision, findRevisions, finishRevision } from "./revisions.ts";
@@ -184,25 +184,6 @@ async function copyRevision(
   return { revision, way: way.choice };
 }
 
-/** The digests of the files that lists beside them state, one list after the other; what is too long for one is left alone. */
-async function readSums(
-  { source }: ImportJob,
-  retry: RetryOptions,
-  objects: readonly SourceObject[],
-  prefix: string,
-  files: readonly ModelFile[],
-): Promise<ReadonlyMap<string, string>> {
-  const folder = folderOf(prefix);
-  const sums = newSums(files.map(({ path }) => path));
-  for (const name of SUMS_NAMES) {
-    const list = objects.find(({ key }) => key === folder + name);
-    if (!list || list.sizeBytes === 0 || list.sizeBytes > MAX_SUMS_BYTES) continue;
-    const bytes = await withRetries(retry, () => source.read(list, 0, list.sizeBytes, retry.signal));
-    sums.add({ name, text: new TextDecoder().decode(bytes) });
-  }
-  return sums.agreed();
-}
-
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
 export async function importModel(job: ImportJob): Promise<ImportResult> {
   const { source, store, owner, clock, signal } = job;
@@ -235,11 +216,10 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   const isSame = isAnswered && newest !== undefined && (await isThisState(holding, listing, newest));
   if (isSame) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
+  // Before there is a place: whoever sends a list slowly holds up nobody's copies.
+  const sums = await readSums({ source, retry, large: job.inspections }, objects, folderOf(prefix), listing.files);
   const release = await job.copies.take(signal);
-  const copying = async (): Promise<Copied> => {
-    const sums = await readSums(job, retry, objects, prefix, listing.files);
-    return copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
-  };
-  const { revision, way } = await copying().finally(release);
+  const copying = copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
+  const { revision, way } = await copying.finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(revision, now)], copied: true, way, ...pinned };
 }
