@@ -286,6 +286,23 @@ describe("an answer without an end", () => {
   }
 });
 
+test("a refused read is a refusal, however long the server goes on to talk", async (t) => {
+  let sentBytes = 0;
+  const endpoint = await serve(t, (_request, response) => {
+    response.writeHead(403, { "content-type": "application/xml", "content-length": String(1e14) });
+    const more = (): void => {
+      if (response.destroyed || sentBytes > 256 << 20) return void response.destroy();
+      sentBytes += 1 << 20;
+      response.write(Buffer.alloc(1 << 20, " "), () => setImmediate(more));
+    };
+    response.write("<Error><Code>AccessDenied</Code><Message>no</Message></Error>", more);
+  });
+  const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk: newRawClient({ silenceMs: 20_000 }) }); // prettier-ignore
+  t.after(() => source.close());
+  await assert.rejects(source.read({ key: "m/a", sizeBytes: 10, etag: '"e"' }, 0, 10), { reason: "AccessDenied" });
+  assert.ok(sentBytes < 64 << 20, `${String(sentBytes)} bytes were taken`);
+});
+
 describe("a source that sends a byte now and then", () => {
   const page = (size: number): string =>
     ["config.json", "tokenizer.json", "model.safetensors"]

@@ -76,6 +76,9 @@ export class Refusal {
 const LONGEST_REFUSAL = 64 << 10;
 const never = new AbortController().signal;
 
+/** Ends the exchange, and its connection with it: what follows may be without end. */
+class RefusalTooLong extends Error {}
+
 const isBody = (status: number): boolean => status === 200 || status === 206;
 
 /** Resolves with the refusal where the answer is one; else the target holds what came. */
@@ -87,22 +90,23 @@ async function fetchInto(
 ): Promise<Refusal | undefined> {
   let status = 0;
   let refusal = Buffer.alloc(0);
-  await client.get(
-    {
-      url,
-      headers,
-      onHead: (head) => {
-        ({ status } = head);
-        target.begin(head.headers, isBody(status));
-      },
-      into: () => (isBody(status) ? target.next() : undefined),
-      onBytes: (piece) => {
-        if (isBody(status)) target.take(piece);
-        else refusal = Buffer.concat([refusal, piece.subarray(0, LONGEST_REFUSAL - refusal.length)]);
-      },
+  const refuse = (piece: Uint8Array): void => {
+    refusal = Buffer.concat([refusal, piece.subarray(0, LONGEST_REFUSAL - refusal.length)]);
+    if (refusal.length >= LONGEST_REFUSAL) throw new RefusalTooLong("the refusal is longer than anybody reads");
+  };
+  const request: Parameters<BulkClient["get"]>[0] = {
+    url,
+    headers,
+    onHead: (head) => {
+      ({ status } = head);
+      target.begin(head.headers, isBody(status));
     },
-    signal,
-  );
+    into: () => (isBody(status) ? target.next() : undefined),
+    onBytes: (piece) => (isBody(status) ? target.take(piece) : refuse(piece)),
+  };
+  await client.get(request, signal).catch((error: unknown) => {
+    if (!(error instanceof RefusalTooLong)) throw error;
+  });
   return isBody(status) ? undefined : new Refusal(status, target.headers, refusal);
 }
 
