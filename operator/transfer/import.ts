@@ -202,7 +202,8 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const inspected = newInspected();
-  const facts = await inspectSource({ source, retry, inspected, large: job.inspections }, listing);
+  const reading = { source, retry, large: job.inspections, who: owner.namespaceUID };
+  const facts = await inspectSource({ ...reading, inspected }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
   job.observer.inspected(facts);
   const stored = await findRevisions(store, owner);
@@ -217,8 +218,8 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   if (isSame) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
   if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
   // Before there is a place: whoever sends a list slowly holds up nobody's copies.
-  const sums = await readSums({ source, retry, large: job.inspections }, objects, folderOf(prefix), listing.files);
-  const release = await job.copies.take(signal);
+  const sums = await readSums(reading, objects, folderOf(prefix), listing.files);
+  const release = await job.copies.take(signal, owner.namespaceUID);
   const copying = copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
   const { revision, way } = await copying.finally(release);
   return { kind: "imported", facts, revisions: [...known, revisionOf(revision, now)], copied: true, way, ...pinned };

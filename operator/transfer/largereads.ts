@@ -15,6 +15,8 @@ export interface LargeReads {
   readonly retry: RetryOptions;
   /** Places for models with much to inspect, shared by all imports of the process; nothing waits where absent. */
   readonly large?: Slots | undefined;
+  /** Whose model it is: those who wait have their turns. */
+  readonly who?: string | undefined;
 }
 
 /** `work` is handed what it reads with: inside it nothing waits for a place again. */
@@ -25,7 +27,7 @@ export async function inPlace<R extends LargeReads, T>(
 ): Promise<T> {
   const { large, retry } = reading;
   if (bytes <= LARGE_BYTES || !large) return work(reading);
-  const leave = await large.take(retry.signal);
+  const leave = await large.take(retry.signal, reading.who);
   const what = `${String(bytes)} bytes of the model that have to be looked at`;
   try {
     return await inTime(retry, { what, lengthBytes: 0, answers: ANSWERS_TO_WAIT_FOR }, (signal) =>

@@ -1,16 +1,45 @@
-/** A fixed number of places; whoever asks first gets the next free one. */
+/** A fixed number of places: those who wait for one get it in turn, and each of them in the order of asking. */
 export interface Slots {
-  /** Resolves with the function that frees the place; rejects where `signal` aborts first. */
-  take(signal?: AbortSignal): Promise<() => void>;
+  /**
+   * Resolves with the function that frees the place; rejects where `signal` aborts first. `who` asks: however many of theirs wait,
+   * each of the others has a turn before their next.
+   */
+  take(signal?: AbortSignal, who?: string): Promise<() => void>;
   readonly free: number;
+}
+
+/** Those who wait, by who they are; whose turn comes first in front, nobody without one who waits. */
+function newTurns() {
+  const queues = new Map<string, (() => void)[]>();
+  return {
+    add(who: string, enter: () => void): void {
+      const queue = queues.get(who);
+      if (queue) queue.push(enter);
+      else queues.set(who, [enter]);
+    },
+    drop(who: string, enter: () => void): void {
+      const queue = queues.get(who) ?? [];
+      queue.splice(queue.indexOf(enter), 1);
+      if (queue.length === 0) queues.delete(who);
+    },
+    next(): (() => void) | undefined {
+      const [first] = queues;
+      if (!first) return undefined;
+      const [who, queue] = first;
+      const enter = queue.shift();
+      queues.delete(who);
+      if (queue.length > 0) queues.set(who, queue);
+      return enter;
+    },
+  };
 }
 
 export function newSlots(total: number): Slots {
   let free = total;
-  const waiting: (() => void)[] = [];
+  const waiting = newTurns();
   const release = (): void => {
-    const next = waiting.shift();
-    if (next) next();
+    const enter = waiting.next();
+    if (enter) enter();
     else free++;
   };
   const once = (): (() => void) => {
@@ -24,7 +53,7 @@ export function newSlots(total: number): Slots {
     get free() {
       return free;
     },
-    take(signal) {
+    take(signal, who = "") {
       if (signal?.aborted) return Promise.reject(abortError());
       if (free > 0) {
         free--;
@@ -36,10 +65,10 @@ export function newSlots(total: number): Slots {
           resolve(once());
         };
         const leave = (): void => {
-          waiting.splice(waiting.indexOf(enter), 1);
+          waiting.drop(who, enter);
           reject(abortError());
         };
-        waiting.push(enter);
+        waiting.add(who, enter);
         signal?.addEventListener("abort", leave, { once: true });
       });
     },
