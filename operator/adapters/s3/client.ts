@@ -91,6 +91,8 @@ export function newS3Client(access: S3Access): S3Client {
   const client = new S3Client({
     region,
     ...(endpoint ? { endpoint, forcePathStyle: access.addressing !== "VirtualHost" } : {}),
+    // AWS_ENDPOINT_URL_S3 is where a shell's source is: a request of the store or the ledger would take its key to a third party.
+    ignoreConfiguredEndpointUrls: true,
     ...identityOf(access),
     requestChecksumCalculation: "WHEN_REQUIRED",
     responseChecksumValidation: "WHEN_REQUIRED",
