@@ -226,7 +226,10 @@ export const modelReasons = {
   ],
   RevisionMissing: ["The repository has no such branch, tag or commit.", "Correct spec.source.huggingFace.revision."],
   NoFiles: ["No file stands below the prefix.", "Correct spec.source.s3.bucket and prefix."],
-  TooManyFiles: ["More objects stand below the prefix than one model has.", "Point the prefix at one model's folder."],
+  TooManyFiles: [
+    "More objects stand below the prefix than one model has, or their names are longer than a manifest holds.",
+    "Point the prefix at one model's folder, or shorten the names.",
+  ],
   TooLarge: ["The files together exceed spec.maxSize or the platform's bound.", "Raise spec.maxSize, or import less."],
   ListingInvalid: [
     "The source's listing cannot be that of a bucket: it has no end, repeats keys or names sizes that are none.",

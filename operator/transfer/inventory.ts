@@ -11,7 +11,9 @@ import { newSlots } from "./slots.ts";
 const readsAtOnce = 16;
 const decode = (bytes: Uint8Array): string => new TextDecoder().decode(bytes);
 
-async function readManifest(store: ObjectStore, folder: string): Promise<ReadManifest | undefined> {
+async function readManifest(store: ObjectStore, folder: string, sizeBytes: number): Promise<ReadManifest | undefined> {
+  // No manifest is: to ask for it would fail, and one tenant's would keep the whole store from being looked after.
+  if (sizeBytes > MAX_MANIFEST_BYTES) return { kind: "damaged" };
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   if (!bytes) return undefined;
   const text = decode(bytes);
@@ -45,19 +47,19 @@ export async function readInventory(
   const objects = await all(store.list(below));
   const manifests = new Map<string, ReadManifest>();
   const slots = newSlots(readsAtOnce);
-  const read = async (folder: string): Promise<void> => {
+  const read = async ({ key, sizeBytes }: ListedObject): Promise<void> => {
+    const folder = key.slice(0, -MANIFEST.length);
     const release = await slots.take();
     try {
-      const found = await readManifest(store, folder);
+      const found = await readManifest(store, folder, sizeBytes);
       if (found) manifests.set(folder, found);
     } catch (error) {
       if (!onUnread || !(error instanceof RetryError)) throw error;
-      onUnread(folder + MANIFEST, error);
+      onUnread(key, error);
     } finally {
       release();
     }
   };
-  const folders = objects.map(({ key }) => manifestFolder(key)).filter((folder) => folder !== undefined);
-  await Promise.all(folders.map(read));
+  await Promise.all(objects.filter(({ key }) => manifestFolder(key) !== undefined).map(read));
   return inventoryOf(objects, uploads, manifests);
 }

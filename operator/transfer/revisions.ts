@@ -45,15 +45,16 @@ export async function readRecord(
 
 type Standing = StoredRevision | "removed" | "damaged" | undefined;
 
-/** What stands in the folder of a revision: undefined where no manifest does. */
-async function readRevision(store: ObjectStore, folder: string): Promise<Standing> {
+/** What stands in the folder of a revision: undefined where no manifest does. `tooLong`: keys that no read would bring. */
+async function readRevision(store: ObjectStore, folder: string, tooLong?: ReadonlySet<string>): Promise<Standing> {
+  if (tooLong?.has(folder + MANIFEST)) return "damaged";
   const bytes = await store.get(folder + MANIFEST, MAX_MANIFEST_BYTES);
   if (!bytes) return undefined;
   const text = decode(bytes);
   if (isRemoved(text)) return "removed";
   const manifest = parseManifest(text);
   if (!manifest || sha256Digest(digestText(manifest.files)) !== manifest.digest) return "damaged";
-  const record = await readRecord(store, folder, manifest);
+  const record = tooLong?.has(folder + importKey(manifest)) ? undefined : await readRecord(store, folder, manifest);
   return { number: numberOf(folder), manifest, textSha256: sha256Hex(bytes), record };
 }
 
@@ -70,17 +71,16 @@ export interface StoredRevisions {
 export async function findRevisions(store: ObjectStore, owner: StoreOwner): Promise<StoredRevisions> {
   const parent = modelFolder(owner);
   const numbers: number[] = [];
-  const tooLong = new Set<number>();
+  const tooLong = new Set<string>();
   for await (const { key, sizeBytes } of store.list(parent)) {
     const number = Number(/^([1-9]\d{0,8})\/MANIFEST\.json$/.exec(key.slice(parent.length))?.[1] ?? 0);
     if (number > 0) numbers.push(number);
-    if (sizeBytes > MAX_MANIFEST_BYTES) tooLong.add(number);
+    if (sizeBytes > MAX_MANIFEST_BYTES) tooLong.add(key);
   }
   numbers.sort((a, b) => a - b);
   const found: StoredRevision[] = [];
   for (const number of numbers) {
-    if (tooLong.has(number)) continue;
-    const revision = await readRevision(store, revisionFolder(owner, number));
+    const revision = await readRevision(store, revisionFolder(owner, number), tooLong);
     if (isWhole(revision)) found.push(revision);
   }
   return { found, next: nextNumber(numbers) };
@@ -110,6 +110,13 @@ const wasGivenUp = (folder: string): RetryError =>
     new TerminalError("StoreError", `${folder} was given up as garbage while it was imported (berth models gc)`),
   );
 
+/** Refuses what would be written and never be read again; the same words come of every attempt. */
+function readable(what: string, bytes: Uint8Array): Uint8Array {
+  if (bytes.length <= MAX_MANIFEST_BYTES) return bytes;
+  const size = `${what} would have ${String(bytes.length)} bytes, more than the ${String(MAX_MANIFEST_BYTES)} that are read again`;
+  throw new TerminalError("TooManyFiles", `${size}: shorten the names of the files, or import fewer`);
+}
+
 /**
  * Writes the manifest of a revision whose files are all in the store, and reads back what stands. Whoever is first wins; the same files in
  * other places are the same revision, other files are an error. Who comes second takes its own words away again and has the winner's.
@@ -122,9 +129,9 @@ export async function commitRevision(
   signer?: ManifestSigner,
 ): Promise<StoredRevision> {
   const digest = sha256Digest(digestText(files));
-  const words = encode(importText({ digest, ...record }));
+  const words = readable(`the record of ${folder}`, encode(importText({ digest, ...record })));
   const manifest = { digest, files, record: sha256Hex(words) };
-  const text = encode(manifestText(manifest));
+  const text = readable(`the manifest of ${folder}`, encode(manifestText(manifest)));
   const own = { manifest, textSha256: sha256Hex(text) };
   // A manifest whose files a crash could still take would be believed.
   await store.settle?.(files.map((file) => objectKey(folder, file)));

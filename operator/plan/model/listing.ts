@@ -141,6 +141,24 @@ function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolea
   return servedExtensions.has(extensionOf(path)) || servedNames.test(path);
 }
 
+/** Below what is read of a manifest, or of the record beside it (MAX_MANIFEST_BYTES), by as much as the rest of either takes. */
+const MOST_RECORDED_BYTES = 15 << 20;
+/** Of each file besides its names: size, SHA-256, the words between, and what its second place adds. */
+const RECORDED_BESIDE_BYTES = 200;
+
+/** A manifest names path and key of each file, as JSON; the record path and ETag. */
+function unrecordable(files: readonly ModelFile[]): ModelProblem | undefined {
+  const jsonBytes = (text: string): number => new TextEncoder().encode(JSON.stringify(text)).length;
+  const bytes = files.reduce(
+    (sum, { path, etag }) => sum + jsonBytes(path) + Math.max(jsonBytes(path), jsonBytes(etag)) + RECORDED_BESIDE_BYTES,
+    0,
+  );
+  if (bytes <= MOST_RECORDED_BYTES) return undefined;
+  const most = `more than the ${String(MOST_RECORDED_BYTES)} that it may have`;
+  const what = `the names of ${String(files.length)} files need ${String(bytes)} bytes in a manifest, ${most}`;
+  return refusal("TooManyFiles", `${what}: shorten them, or point the prefix at one model`);
+}
+
 const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.path);
 
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
@@ -182,7 +200,8 @@ export function filesOf(
   const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
   const files = all.filter((file) => isServed(file.path, hasShards, extra)).sort(byPath);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-  const problemOfFiles = tooLarge(sizeBytes, maxSizeBytes) ?? emptyWeights(files) ?? oversizedFile(files);
+  const problemOfFiles =
+    tooLarge(sizeBytes, maxSizeBytes) ?? emptyWeights(files) ?? oversizedFile(files) ?? unrecordable(files);
   if (problemOfFiles) return problemOfFiles;
   const leftOut = paths.filter((path) => !isServed(path, hasShards, extra));
   return { files, leftOut, sizeBytes };

@@ -14,7 +14,7 @@ export const MANIFEST = MANIFEST_NAME;
 export const MANIFEST_FORMAT = "berth.dev/manifest/v1";
 /** Stands in the place of a manifest whose revision was removed, or was never finished and is given up: for good. */
 const REMOVED_FORMAT = "berth.dev/removed/v1";
-/** 10,000 files with paths of 768 bytes stay below this. */
+/** Of a manifest, and of the record beside it; what a listing may name stays below (plan/model/listing.ts). */
 export const MAX_MANIFEST_BYTES = 16 << 20;
 
 /** Owner of a place in the store, by UIDs: names can be reused, UIDs cannot. */

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { GGUF_HEAD_BYTES, ggufFault } from "../../../operator/plan/model/gguf.ts";
 import { comparePaths, oddKey, pathFault } from "../../../operator/plan/model/keynames.ts";
 import { MAX_OBJECTS, filesOf } from "../../../operator/plan/model/listing.ts";
+import { MAX_MANIFEST_BYTES, manifestText, secondPlace } from "../../../operator/plan/model/manifest.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
 
 const good = ["config.json", "tokenizer.json", "model.safetensors"];
@@ -164,6 +165,39 @@ test("of every character in Unicode, all forms of its case are one name", () => 
     if (small === char && large === char) continue;
     const forms = [char, small, large, small.toUpperCase(), large.toLowerCase(), char.normalize("NFD")];
     for (const form of forms) assert.ok(collides(`a${char}b`, `a${form}b`), `${code.toString(16)}: ${form}`);
+  }
+});
+
+test("names that no manifest could hold refuse the model, and what is let in can be written and read", () => {
+  const named = (name: string, count: number) => {
+    const paths = Array.from({ length: count }, (_, at) => `f${String(at).padStart(4, "0")}/${name}.json`);
+    return filesOf(objects([...good, ...paths]), "m", 1e9);
+  };
+  const long = Array.from({ length: 3 }, () => "x".repeat(235)).join("/");
+  const quotes = long.replaceAll("x", '"');
+  const refused = named(quotes, 9_997);
+  assert.ok(isProblem(refused));
+  assert.equal(refused.reason, "TooManyFiles");
+  assert.match(
+    refused.message,
+    /^the names of 10000 files need \d+ bytes in a manifest, more than the 15728640 .*: shorten/,
+  );
+  for (const [name, count] of [
+    [long, 9_300],
+    [quotes, 5_000],
+  ] as const) {
+    const most = named(name, count);
+    assert.ok(!isProblem(most), JSON.stringify(most));
+    assert.ok(isProblem(named(name, count + 300)), "it is near the bound");
+    // Each file at a second place of the largest number.
+    const files = most.files.map(({ path }) => ({
+      path,
+      sizeBytes: Number.MAX_SAFE_INTEGER,
+      sha256: "0".repeat(64),
+      key: `999999999/${secondPlace(path, "0".repeat(64))}`,
+    }));
+    const text = manifestText({ digest: `sha256:${"0".repeat(64)}`, files, record: "0".repeat(64) });
+    assert.ok(Buffer.byteLength(text) <= MAX_MANIFEST_BYTES);
   }
 });
 
