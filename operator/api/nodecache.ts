@@ -4,6 +4,7 @@
  */
 import { z } from "zod";
 import type { KubeObject, Resource } from "../ports.ts";
+import type { GPUNodePool } from "./gpunodepool.ts";
 import { annotations } from "./keys.ts";
 import type { OpaqueSpec } from "./kubernetes.ts";
 
@@ -31,10 +32,30 @@ export function cacheOwnerText({ namespace, namespaceUID, claimName }: CacheOwne
   return JSON.stringify({ namespace, namespaceUID, claimName });
 }
 
-/** True where the node's cache is nobody's, or this namespace's. */
-export function mayUseCache(node: KubeObject, namespaceUID: string | undefined): boolean {
+/** Whose models would come onto a node. */
+export interface CacheUser {
+  readonly namespaceUID?: string;
+  /** Claim through which its pods would reach the node's cache; undefined: they would not. */
+  readonly cacheClaim?: string;
+}
+
+export function cacheUserOf({ deploymentRef, nodeType, template }: GPUNodePool["spec"]): CacheUser {
+  const { namespaceUID } = deploymentRef;
+  return {
+    ...(namespaceUID !== undefined && { namespaceUID }),
+    ...(template.cache && { cacheClaim: cacheClaimName(nodeType) }),
+  };
+}
+
+/**
+ * True where the node's cache is nobody's, or this namespace's through the same claim: the node notes one claim, and through that one
+ * alone it is emptied.
+ */
+export function mayUseCache(node: KubeObject, { namespaceUID, cacheClaim }: CacheUser): boolean {
   const owner = cacheOwnerOf(node);
-  return owner === undefined || (owner !== "unreadable" && owner.namespaceUID === namespaceUID);
+  if (owner === undefined) return true;
+  if (owner === "unreadable" || owner.namespaceUID !== namespaceUID) return false;
+  return cacheClaim === undefined || cacheClaim === owner.claimName;
 }
 
 /** Where pods see the whole of a node's cache: the step that fills it and the one that empties it. */

@@ -1,5 +1,5 @@
 /**
- * Empties the caches of free static nodes that pools of other namespaces need: which changes wake which node, what is read into the
+ * Empties the caches of free static nodes that pools of other namespaces or node types need: which changes wake which node, what is read into the
  * snapshot, and the plan carried out. Runs only where the platform allows caches.
  */
 import type { GPUNodePool } from "../api/gpunodepool.ts";
@@ -7,7 +7,7 @@ import { labels } from "../api/keys.ts";
 import { nodes, pods } from "../api/kubernetes.ts";
 import type { Namespace, Node, Pod } from "../api/kubernetes.ts";
 import { findCondition } from "../api/conditions.ts";
-import { cacheOwnerOf, mayUseCache } from "../api/nodecache.ts";
+import { cacheOwnerOf, cacheUserOf, mayUseCache } from "../api/nodecache.ts";
 import { BY_FREE, BY_HUNGRY } from "../api/poolindexes.ts";
 import { planWipe, wipePodName } from "../plan/pool/wipe.ts";
 import type { WipePod, WipeSnapshot } from "../plan/pool/wipe.ts";
@@ -79,11 +79,12 @@ async function podOf({ stores, reader }: WipeDeps, node: Node, namespace: string
 /** The pool that needs this very node: it is among the first so many with foreign models as the pool lacks nodes. */
 function claimantOf({ stores, isCandidate }: WipeDeps, node: Node): GPUNodePool | undefined {
   return stores.pools.byIndex(BY_HUNGRY, "yes").find((pool) => {
-    const { size, template, deploymentRef } = pool.spec;
+    const { size, template } = pool.spec;
     if (!SHORT.has(findCondition(pool.status?.conditions, "Ready")?.reason ?? "")) return false;
+    const user = cacheUserOf(pool.spec);
     const others = stores.nodes
       .byIndex(BY_FREE, "yes")
-      .filter((other) => !mayUseCache(other, deploymentRef.namespaceUID) && isCandidate(other, { template }))
+      .filter((other) => !mayUseCache(other, user) && isCandidate(other, { template }))
       .map(({ metadata }) => metadata.name)
       .sort();
     return others.slice(0, size - (pool.status?.claimed ?? 0)).includes(node.metadata.name);

@@ -3,6 +3,7 @@ import { capacityClaims, gpuNodePools, modelDeployments } from "../api/resources
 import type { CapacityClaim } from "../api/capacityclaim.ts";
 import type { GPUNodePool } from "../api/gpunodepool.ts";
 import type { Pod } from "../api/kubernetes.ts";
+import { cacheUserOf } from "../api/nodecache.ts";
 import { BY_POOL } from "../api/poolindexes.ts";
 import type { ModelDeployment } from "../api/modeldeployment.ts";
 import { sizeSetAt, sizesUntilNow } from "../plan/pool/sizelog.ts";
@@ -136,7 +137,7 @@ function queryOf(deps: PoolDeps, poolUID: string, pool: GPUNodePool | undefined)
   const sealedThroughMs = sealedMs(deps, pool);
   return {
     poolUID,
-    ...(pool && { template: pool.spec.template, namespaceUID: pool.spec.deploymentRef.namespaceUID }),
+    ...(pool && { template: pool.spec.template, ...cacheUserOf(pool.spec) }),
     size: pool?.spec.size ?? 0,
     ...(sizeSince !== undefined && { sizeSince }),
     now: deps.clock.now(),

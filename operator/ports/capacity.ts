@@ -19,6 +19,8 @@ export interface CapacityQuery {
   };
   /** UID of the pool's namespace: nodes whose caches hold others' models are not for it. */
   readonly namespaceUID?: string;
+  /** Claim through which the pool's pods reach their node's cache: nodes that hold models of another one are not for it either. */
+  readonly cacheClaim?: string;
   readonly size: number;
   /** Since when that size is wanted (RFC 3339). */
   readonly sizeSince?: string;

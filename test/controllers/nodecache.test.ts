@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
 import type { GPUNodePool } from "../../operator/api/gpunodepool.ts";
+import type { NodeType } from "../../operator/api/nodetype.ts";
 import type { KubeObject } from "../cluster/client.ts";
 import { apiPath } from "../cluster/client.ts";
 import { eventually } from "../cluster/eventually.ts";
@@ -61,6 +62,21 @@ async function cacheClass(t: TestContext, volumes: number): Promise<string> {
 async function cachedTenant(t: TestContext): Promise<Tenant> {
   const storageClassName = await cacheClass(t, 2);
   return tenant(t, { nodeTypeSpec: { cache: { storageClassName, size: "50Gi" } } });
+}
+
+/** Another node type with a cache for the same nodes. */
+async function sameNodes(t: TestContext, at: Tenant): Promise<string> {
+  const name = uniqueName("l4");
+  const path = (one: string) => apiPath("berth.dev/v1alpha1", "nodetypes", { name: one });
+  const { spec } = await at.cluster.admin.get<NodeType>(path(at.nodeType));
+  await at.cluster.admin.create(apiPath("berth.dev/v1alpha1", "nodetypes"), {
+    apiVersion: "berth.dev/v1alpha1",
+    kind: "NodeType",
+    metadata: { name },
+    spec: { ...spec, cache: { storageClassName: await cacheClass(t, 1), size: "50Gi" } },
+  } as KubeObject);
+  t.after(() => at.cluster.admin.remove(path(name)).catch(() => undefined));
+  return name;
 }
 
 const ownerOf = async (at: Tenant): Promise<string | undefined> => {
@@ -157,7 +173,7 @@ describe("a node type with a cache", () => {
   test("gives a node to another namespace only after a pod on it has emptied the cache", async (t) => {
     const { first, second } = await passedOn(t);
     await eventually(
-      async () => /keep models of another namespace until they are wiped/.test(await said(second, "chat")),
+      async () => /keep models of another namespace or node type until they are wiped/.test(await said(second, "chat")),
       {
         what: "the second tenant is told",
       },
@@ -170,6 +186,25 @@ describe("a node type with a cache", () => {
     await second.ready("chat");
     assert.equal(await ownerOf(first), second.namespace);
     await eventually(async () => (await wipePod(first)) === undefined, { what: "the pod is gone" });
+  });
+
+  test("gives a node to another node type of its namespace only after its cache was emptied, since the node notes one claim", async (t) => {
+    const at = await cachedTenant(t);
+    await at.deploy("chat");
+    await at.ready("chat");
+    await at.kubectl("delete", "mdep", "chat", "--timeout=60s");
+    const nodeType = await sameNodes(t, at);
+    await at.deploy("other", { nodeType });
+    await eventually(async () => /keep models of another namespace or node type/.test(await said(at, "other")), {
+      what: "it is told what it waits for",
+    });
+    const pod = await eventually(() => wipePod(at), { what: "the pod that empties the cache is there" });
+    const [volume] = pod.spec.volumes.filter(({ persistentVolumeClaim }) => persistentVolumeClaim);
+    assert.deepEqual(volume?.persistentVolumeClaim, { claimName: `berth-cache-${at.nodeType}` });
+    await play(at, "Succeeded");
+    await at.ready("other");
+    const [node] = await at.nodes();
+    assert.match(node?.metadata.annotations?.[OWNER] ?? "", new RegExp(`"claimName":"berth-cache-${nodeType}"`));
   });
 
   test("keeps the node where the cache could not be emptied, in the pod's own words", async (t) => {

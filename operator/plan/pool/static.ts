@@ -3,7 +3,7 @@
  * last-claim annotation under resourceVersion, by a field manager of their own, whose time is the instant that is metered.
  */
 import { annotations, fieldManagers, labels, taints } from "../../api/keys.ts";
-import { cacheClaimName, cacheOwnerText } from "../../api/nodecache.ts";
+import { cacheClaimName, cacheOwnerOf, cacheOwnerText } from "../../api/nodecache.ts";
 import type { CacheOwner } from "../../api/nodecache.ts";
 import { nodes } from "../../api/kubernetes.ts";
 import type { Node, Taint } from "../../api/kubernetes.ts";
@@ -34,11 +34,13 @@ function claimPatch(offer: CapacityOffer, seen: LivingSnapshot): Write {
   const { claimName: claim, sequence, notBefore } = offer;
   const { poolUID: pool } = seen;
   const last: LastClaim = { claim, sequence, pool, held: true, notBefore };
-  return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim, cache: cacheOwner(seen) });
+  return nodePatch(offer.object, { pool, last, manager: fieldManagers.claim, cache: cacheOwner(seen, offer.object) });
 }
 
 /** From the claim on models of this namespace may lie on the node, and they stay there when it is given back. */
-function cacheOwner({ pool }: LivingSnapshot): CacheOwner | undefined {
+function cacheOwner({ pool }: LivingSnapshot, node: Node): CacheOwner | undefined {
+  // Whose it is by now it stays, with all that is known of the claim: else models would lie there that nobody is asked to wipe.
+  if (cacheOwnerOf(node) !== undefined) return undefined;
   const { template, deploymentRef, nodeType } = pool.spec;
   const { namespace } = pool.metadata;
   const { namespaceUID } = deploymentRef;

@@ -1,5 +1,5 @@
 /**
- * When a node's cache is emptied, by what, and what proves it. Models of one namespace lie in it; another one may claim the node only
+ * When a node's cache is emptied, by what, and what proves it. Models of one claim of one namespace lie in it; another one may take the node only
  * after a pod that Berth made ended well on that very node, since its last claim ended. Without that proof the node stays.
  */
 import { CACHE_ROOT, CACHE_USER } from "../../api/nodecache.ts";
@@ -50,7 +50,7 @@ export interface WipeSnapshot {
   readonly owner: CacheOwner;
   /** UID of the namespace that carries the owner's name now. */
   readonly namespaceUID: string | undefined;
-  /** A pool of another namespace lacks a node and would have to get this one. */
+  /** A pool of another namespace, or with another claim, lacks a node and would have to get this one. */
   readonly isWanted: boolean;
   /** Image of Berth. */
   readonly image: string;

@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
+import type { KubeObject } from "../../../operator/ports.ts";
 import { planPool } from "../../../operator/plan/pool/plan.ts";
 import { podsOn } from "../../../operator/plan/pool/snapshot.ts";
 import { chooseVictims } from "../../../operator/plan/pool/units.ts";
 import { at, claimOf, NOW, offer, podOn, POOL_UID, poolOf, readyReason, snapshot, steps, unit } from "./facts.ts";
+
+const cached = poolOf({
+  deploymentRef: { ...poolOf().spec.deploymentRef, namespaceUID: "uid-team" },
+  template: { ...poolOf().spec.template, cache: { storageClassName: "local", size: "1Gi" } },
+});
 
 describe("a living pool", () => {
   test("records a node before it takes it, and leaves the status to the pass that sees it", () => {
@@ -18,6 +24,18 @@ describe("a living pool", () => {
     const intended = unit("a", { state: "intended", claimedAt: undefined, readyAt: undefined, ready: false });
     const plan = planPool(snapshot({ units: [intended], offers: [offer("a", { recorded: true })] }));
     assert.deepEqual(steps(plan), [["patch Node a"]]);
+  });
+
+  test("notes whose models will lie in the cache of a node that it takes, and leaves a note that is there", () => {
+    const noted = (annotations: Record<string, string>): unknown => {
+      const object: KubeObject = { metadata: { name: "a", uid: "uid-a", resourceVersion: "1", annotations } };
+      const [, taken] = planPool(snapshot({ pool: cached, offers: [offer("a", { object })] })).steps.flat();
+      assert.ok(taken?.op === "patch");
+      return (taken.body as KubeObject).metadata.annotations?.["berth.dev/cache-owner"];
+    };
+    const owner = { namespace: "team", namespaceUID: "uid-team", claimName: "berth-cache-l4" };
+    assert.equal(noted({}), JSON.stringify(owner));
+    assert.equal(noted({ "berth.dev/cache-owner": JSON.stringify({ ...owner, claimUID: "uid-claim" }) }), undefined);
   });
 
   test("dates a claim and reports ready in one pass", () => {

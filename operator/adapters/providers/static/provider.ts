@@ -129,7 +129,7 @@ function* candidates(search: Search, query: CapacityQuery): Generator<Node> {
   for (const group of [free.filter(isRecorded), free.filter((node) => !isRecorded(node))]) {
     for (const node of byName(group, ({ metadata }) => search.reserved.has(metadata.name))) {
       const mine = holders(deps, node).every((claim) => claim.spec.poolUID === query.poolUID);
-      if (mine && mayUseCache(node, query.namespaceUID) && isCandidate(node, query)) yield node;
+      if (mine && mayUseCache(node, query) && isCandidate(node, query)) yield node;
     }
   }
 }
@@ -246,13 +246,13 @@ function outOfStock({ deps, reserved }: Search, query: CapacityQuery): CapacityO
   const free = deps.nodes.byIndex(BY_FREE, "yes").filter((node) => matches(node, query));
   const cordoned = free.filter((node) => node.spec?.unschedulable);
   const unwell = free.filter((node) => !node.spec?.unschedulable && !isCandidate(node, query));
-  const cached = free.filter((node) => isCandidate(node, query) && !mayUseCache(node, query.namespaceUID));
+  const cached = free.filter((node) => isCandidate(node, query) && !mayUseCache(node, query));
   const facts = [
     `${all.length} nodes match the node type`,
     `${all.length - free.length} are claimed`,
     ...(unwell.length > 0 ? [`${unwell.length} are not ready with all GPUs (${names(unwell)})`] : []),
     ...(cached.length > 0
-      ? [`${cached.length} keep models of another namespace until they are wiped (${names(cached)})`]
+      ? [`${cached.length} keep models of another namespace or node type until they are wiped (${names(cached)})`]
       : []),
     ...(cordoned.length > 0 ? [`${cordoned.length} are cordoned (${names(cordoned)})`] : []),
     ...(reserved.size > 0 && free.length > unwell.length + cordoned.length + cached.length
