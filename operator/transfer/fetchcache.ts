@@ -3,9 +3,10 @@
  * `.berth-cache/` for each of them `<hex>.lock`, which a fetch holds while it fills or checks the files (its mtime is the heartbeat),
  * and `<hex>.use` (how many bytes; its mtime is the last use). Nothing that lies here is believed: fetch hashes every file before use.
  */
-import { mkdir, open, readFile, readdir, rename, rm, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { open, readFile, readdir, rename, rm, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { randomUUID } from "node:crypto";
 import { basename, join, resolve } from "node:path";
+import { makeFolders } from "../adapters/makefolders.ts";
 import type { Clock, Log } from "../ports.ts";
 import { pause } from "../runtime/clock.ts";
 import { TerminalError } from "../runtime/errors.ts";
@@ -167,7 +168,7 @@ export async function enterCache(options: CacheOptions, digest: string, sizeByte
   const hex = basename(cacheFolderOf(root, digest));
   if (!HEX.test(hex)) throw new TerminalError("ManifestDamaged", `${digest.slice(0, 100)} is no digest of a model`);
   const notes = join(root, CACHE_NOTES);
-  await mkdir(notes, { recursive: true, mode: 0o755 });
+  await makeFolders(notes, 0o755);
   await checkNode({ ...options, root });
   const lock = join(notes, `${hex}.lock`);
   await takeLock(options, lock);

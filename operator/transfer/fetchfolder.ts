@@ -3,9 +3,10 @@
  * it lies in `.berth-fetch/`, beside a note of how many of its first bytes are there. The folder belongs to one fetch at a time.
  */
 import { constants } from "node:fs";
-import { mkdir, open, readFile, readdir, rename, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
+import { open, readFile, readdir, rename, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join, resolve, sep } from "node:path";
+import { makeFolders } from "../adapters/makefolders.ts";
 import type { StoredFile } from "../plan/model/manifest.ts";
 import { TerminalError, messageOf } from "../runtime/errors.ts";
 
@@ -83,7 +84,7 @@ export async function openFetchFolder(
 ): Promise<FetchFolder> {
   const root = resolve(into);
   const work = join(root, WORK_FOLDER);
-  await mkdir(root, { recursive: true, mode: FOLDER_MODE });
+  await makeFolders(root, FOLDER_MODE);
   const stranger = await foreign(root, new Set(files.map(({ path }) => path)));
   if (stranger !== undefined) {
     const message = `${root} holds ${JSON.stringify(stranger.slice(0, 200))}, which the model does not: give an empty folder`;
@@ -92,7 +93,7 @@ export async function openFetchFolder(
   // Left by a fetch of another revision: of no use.
   if ((await orUndefined(readFile(join(work, NOTE), "utf8"))) !== digest)
     await rm(work, { recursive: true, force: true });
-  await mkdir(work, { recursive: true, mode: 0o700 });
+  await makeFolders(work, 0o700);
   await writeFile(join(work, NOTE), digest);
 
   const pathOf = (file: StoredFile): string => {
@@ -133,7 +134,7 @@ export async function openFetchFolder(
     },
     async finish(index, file, handle) {
       await handle.sync();
-      await mkdir(dirname(pathOf(file)), { recursive: true, mode: FOLDER_MODE });
+      await makeFolders(dirname(pathOf(file)), FOLDER_MODE);
       await rename(partOf(index), pathOf(file));
       await rm(noteOf(index), { force: true });
     },

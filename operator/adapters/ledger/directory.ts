@@ -3,10 +3,11 @@
  * name is taken; at last the folder is synced. A reader never sees half an object, a crash leaves at most a private file.
  */
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readFile, readdir, rm, stat } from "node:fs/promises";
+import { link, open, readFile, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 
 import { RetryError, TerminalError, messageOf } from "../../runtime/errors.ts";
+import { makeFolders } from "../makefolders.ts";
 import type { PlainLedger } from "./compression.ts";
 import { checkKey } from "./keys.ts";
 import { probeLedger } from "./probe.ts";
@@ -49,7 +50,7 @@ async function writeOnce(
   sync: (folder: string) => Promise<void>,
 ): Promise<"created" | "exists"> {
   const folder = dirname(path);
-  const made = await mkdir(folder, { recursive: true });
+  const made = await makeFolders(folder);
   const top = made !== undefined && made.length <= root.length ? dirname(made) : root;
   const temporary = join(folder, `${privatePrefix}${randomUUID()}`);
   try {

@@ -2,8 +2,9 @@
  * Folders of a store on a disk. Flushing a folder keeps the names in it over a crash of the machine, not its own name, which stands in
  * the folder above: so every level up to the root is flushed before what lies below counts as written.
  */
-import { mkdir, open, rmdir } from "node:fs/promises";
+import { open, rmdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { makeFolders } from "../makefolders.ts";
 
 export async function syncFolder(path: string): Promise<void> {
   const folder = await open(path, "r");
@@ -27,7 +28,7 @@ export function newFolders(root: string): Folders {
   const flushed = new Set<string>();
   return {
     async make(path) {
-      const first = await mkdir(path, { recursive: true });
+      const first = await makeFolders(path);
       // One that was there already may be the work of a process that died before it could flush, so each is flushed once by us.
       if (first === undefined && flushed.has(path)) return;
       for (let at = path; at !== root; at = dirname(at)) await syncFolder(dirname(at));

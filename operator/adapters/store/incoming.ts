@@ -3,9 +3,10 @@
  * share what they can: the folder they stand in, and the flush of the folder they are linked into.
  */
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, rename, unlink } from "node:fs/promises";
+import { link, open, rename, unlink } from "node:fs/promises";
 import type { FileHandle } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { makeFolders } from "../makefolders.ts";
 import { newFolders, syncFolder } from "./folders.ts";
 import type { Folders } from "./folders.ts";
 
@@ -25,7 +26,7 @@ export async function withFolder<T>(folder: string, work: () => Promise<T>): Pro
     } catch (error) {
       if (codeOf(error) !== "ENOENT" || tries === MOST_TRIES) throw error;
       // Who sweeps may take a folder between the making of it and of the next one below.
-      await mkdir(folder, { recursive: true }).catch((failure: unknown) => {
+      await makeFolders(folder).catch((failure: unknown) => {
         if (codeOf(failure) !== "ENOENT") throw failure;
       });
     }

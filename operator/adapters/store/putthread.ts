@@ -26,6 +26,22 @@ interface Reply {
 /** Plain CommonJS in a string: a bundle has no second file that a thread could start from. `fs` is node:fs. */
 export const PUT_PROGRAM = `
 const { dirname } = require("node:path");
+// Level by level: Node's own recursive one has no end where a folder that is there takes none (../makefolders.ts).
+function make(fs, folder) {
+  const made = () => {
+    try {
+      fs.mkdirSync(folder);
+      return true;
+    } catch (error) {
+      if (error.code === "EEXIST") return true;
+      if (error.code !== "ENOENT") throw error;
+      return false;
+    }
+  };
+  if (made() || dirname(folder) === folder) return;
+  make(fs, dirname(folder));
+  made();
+}
 function opened(fs, path) {
   for (let tries = 1; ; tries++) {
     try {
@@ -33,7 +49,7 @@ function opened(fs, path) {
     } catch (error) {
       // Who sweeps may take the folder away beside us.
       if (error.code !== "ENOENT" || tries === 4) throw error;
-      fs.mkdirSync(dirname(path), { recursive: true });
+      make(fs, dirname(path));
     }
   }
 }
