@@ -1,7 +1,7 @@
 /** Compares every byte of complete revisions with their manifests. An object that several revisions name is read once. */
 import { manifestOf } from "../plan/store/inventory.ts";
 import type { StoredModel, StoredRevision } from "../plan/store/inventory.ts";
-import { MANIFEST, MAX_MANIFEST_BYTES, objectKey } from "../plan/model/manifest.ts";
+import { MANIFEST, MAX_MANIFEST_BYTES, manifestProblem, objectKey } from "../plan/model/manifest.ts";
 import type { Manifest, StoredFile } from "../plan/model/manifest.ts";
 import { MAX_ENVELOPE_BYTES, signatureKey, signatureProblem } from "../plan/model/signature.ts";
 import type { ObjectStore, TrustedKeys } from "../ports.ts";
@@ -62,6 +62,12 @@ export function faultOf(key: string, error: RetryError): Fault {
   return { key, kind: error.isRefusal ? "Refused" : "Passing", problem: messageOf(error).slice(0, 200) };
 }
 
+/** What each pod that fetches it would say first. */
+function podsProblem(manifest: Manifest): string | undefined {
+  const problem = manifestProblem(manifest);
+  return problem === undefined ? undefined : `is refused by every pod: ${problem}`;
+}
+
 /** The manifests' own problems, those that could not be judged, and which objects they claim what of. */
 async function claimsOf(models: readonly StoredModel[], { check, isWanted, unread = [] }: VerifyOptions) {
   const findings: Finding[] = [];
@@ -73,11 +79,12 @@ async function claimsOf(models: readonly StoredModel[], { check, isWanted, unrea
     const { folder, read } = revision;
     const manifest = manifestOf(revision);
     const problem = manifest
-      ? await check?.(revision, manifest).catch((error: unknown) => {
+      ? (podsProblem(manifest) ??
+        (await check?.(revision, manifest).catch((error: unknown) => {
           if (!(error instanceof RetryError)) throw error;
           faults.push(faultOf(folder + MANIFEST, error));
           return undefined;
-        })
+        })))
       : read?.kind === "damaged"
         ? "is no manifest, or its digest is not that of its files"
         : undefined;

@@ -2,13 +2,18 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import type { TestContext } from "node:test";
-import { MAX_MANIFEST_BYTES, parseManifest } from "../../operator/plan/model/manifest.ts";
+import { MAX_MANIFEST_BYTES, digestText, manifestText, parseManifest } from "../../operator/plan/model/manifest.ts";
 import { nothingKnown } from "../../operator/plan/store/inuse.ts";
 import type { InUse } from "../../operator/plan/store/garbage.ts";
 import type { ObjectStore } from "../../operator/ports.ts";
+import { systemClock } from "../../operator/runtime/clock.ts";
+import { newObjectHasher } from "../../operator/transfer/filehash.ts";
 import { collectGarbage } from "../../operator/transfer/garbage.ts";
+import { sha256Digest } from "../../operator/transfer/hash.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import type { ImportJob } from "../../operator/transfer/import.ts";
+import { readInventory } from "../../operator/transfer/inventory.ts";
+import { verifyModels } from "../../operator/transfer/verify.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { tinyModel, uploadFiles } from "../models/tiny.ts";
@@ -122,6 +127,22 @@ for (const kind of kinds) {
       assert.deepEqual((await imported(job)).revisions.map(([number]) => number), [2]);
       assert.deepEqual(await collect({ ...names(), models: new Set(["models/ns-uid/another/"]) }), ["2/ its model is gone, and no deployment names it"]);
     }); // prettier-ignore
+
+    test("a manifest with a path that every pod refuses is no good one, although its digest and every byte are right", async (t) => {
+      const prefix = `path-${kind}`;
+      await upload(t, prefix, tinyModel());
+      const store = await newStore(t, s3, kind);
+      await imported(jobFor({ source: newSource(t, s3, "source"), store, prefix }));
+      const { files } = parseManifest(await textAt(store, 1)) ?? assert.fail();
+      const led = files.map((file) => (file.path === "config.json" ? { ...file, path: "../config.json" } : file));
+      const digest = sha256Digest(digestText(led));
+      await store.put(manifestAt(1), bytesOf(manifestText({ digest, files: led })));
+      const hasher = newObjectHasher(store, { clock: systemClock, tries: 1, baseMs: 1 });
+      t.after(() => hasher.close());
+      const { models } = await readInventory(store);
+      const { findings } = await verifyModels(models, { hasher });
+      assert.deepEqual(findings.map(({ key, problem }) => [key, problem]), [[manifestAt(1), 'is refused by every pod: its path "../config.json" is none']]); // prettier-ignore
+    });
 
     test("a manifest that is damaged while it is written is no revision, and the next attempt passes it by", async (t) => {
       const prefix = `written-${kind}`;
