@@ -1,5 +1,6 @@
 // `berth import` from a folder: which files it takes for the ones that it knows, and what it says of those that somebody writes to.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { chmodSync, chownSync, linkSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from "node:fs"; // prettier-ignore
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -72,6 +73,48 @@ test("a link that leads elsewhere now is another folder, and another way to the 
   symlinkSync(other, current);
   assert.equal((await runImport(current, to)).out, digest(other));
 }); // prettier-ignore
+
+for (const [what, spoil, words] of [
+  [
+    "a link whose file is gone",
+    (folder: string) => symlinkSync("/nowhere/at/all", join(folder, "generation_config.json")),
+    /generation_config\.json is a link to \/nowhere\/at\/all, which is not there: bring the file there, or take the link away$/,
+  ],
+  [
+    "a linked folder",
+    (folder: string) => symlinkSync(write(join(folder, ".elsewhere"), { "a.json": "{}" }), join(folder, "tokenizer")),
+    /tokenizer is a link to \/\S+\/\.elsewhere, a folder, and only links to files are followed: put the folder itself there, or/,
+  ],
+  [
+    "a link in a circle",
+    (folder: string) => symlinkSync("merges.txt", join(folder, "merges.txt")),
+    /merges\.txt cannot be read \(ELOOP\): let this user read it, or take it away$/,
+  ],
+  [
+    "a pipe",
+    (folder: string) => void spawnSync("mkfifo", [join(folder, "vocab.txt")]),
+    /vocab\.txt is neither a file nor a folder: take it away$/,
+  ],
+] as const)
+  test(`a folder with ${what} is refused by its path: without it a part would pass for the whole model`, async (t) => {
+    const [from, to] = [write(newFolder(t), tuned(1)), newFolder(t)];
+    spoil(from);
+    const { code, out, end } = await runImport(from, to);
+    assert.deepEqual([code, out], [4, ""], end);
+    assert.match(end ?? "", words);
+    assert.deepEqual(filesBelow(to), []);
+  });
+
+test("links to files are followed, as in a hub's cache, and what hidden links lead to is left out", async (t) => {
+  const [cache, plain, to] = [newFolder(t), write(newFolder(t), tuned(1)), newFolder(t)];
+  const snapshot = join(cache, "snapshots", "0123");
+  const files = Object.entries(tuned(1));
+  write(join(cache, "blobs"), Object.fromEntries(files.map(([, content], n) => [String(n), content])));
+  mkdirSync(snapshot, { recursive: true });
+  for (const [n, [path]] of files.entries()) symlinkSync(`../../blobs/${String(n)}`, join(snapshot, path));
+  symlinkSync("somebody@host.4711", join(snapshot, ".#config.json"));
+  assert.deepEqual(await runImport(snapshot, to).then(({ code, out }) => [code, out]), [0, digest(plain)]);
+});
 
 /** Until a change of a file has another time than this one's: clocks of file systems tick some hundred times a second. */
 function tick(path: string): void {
