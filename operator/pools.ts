@@ -67,14 +67,16 @@ function providersOf({ kube, clock }: Base, { nodes, claims, nodePools, nodeClai
 }
 
 /** Where the platform allows caches on nodes. */
-export function wipeController(base: Base, caches: Caches, { berthImage }: OperatorConfig): Controller {
-  const { nodes, pools, pods, namespaces } = caches;
-  const stores = { nodes: nodes.store, pools: pools.store, pods: pods.store, namespaces: namespaces.store };
+export function wipeController(base: Base, caches: Caches, { berthImage }: OperatorConfig): Controller | undefined {
+  const { nodes, pools, pods, namespaces, cacheClaims } = caches;
+  if (!cacheClaims) return undefined;
+  const owned = { namespaces: namespaces.store, cacheClaims: cacheClaims.store };
+  const stores = { nodes: nodes.store, pools: pools.store, pods: pods.store, ...owned };
   const deps = { reader: base.kube, stores, isCandidate, executor: planExecutorOf(base, caches), image: berthImage };
   const controller = newController(
-    { name: "cachewipe", reconcile: newWipeReconciler(deps), resyncKeys: () => cachedNodeKeys(deps) },
+    { name: "cachewipe", reconcile: newWipeReconciler(deps), resyncKeys: () => cachedNodeKeys(stores) },
     base,
   );
-  feedWipeController(controller, { nodes, pools, pods, namespaces });
+  feedWipeController(controller, { nodes, pools, pods, cacheClaims });
   return controller;
 }

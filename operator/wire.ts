@@ -66,8 +66,9 @@ export async function startOperator(
     poolController(base, caches, config, books, seen),
     nodeTypeController(base, caches),
     nodeSupportController(base, caches, config),
-    ...(config.nodeCaches ? [wipeController(base, caches, config)] : []),
-    ...[await catalogueController(base, caches, config)].filter((controller) => controller !== undefined),
+    ...[wipeController(base, caches, config), await catalogueController(base, caches, config)].filter(
+      (controller) => controller !== undefined,
+    ),
   ];
   const bookMetrics = newLedgerMetrics(base.metrics.registry);
   const health = newLedgerHealth({ ...base, url: config.ledger.url });

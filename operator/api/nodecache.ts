@@ -13,6 +13,8 @@ const cacheOwner = z.object({
   namespaceUID: z.string().min(1).max(64),
   /** PersistentVolumeClaim in that namespace through which the folder is reached. */
   claimName: z.string().min(1).max(253),
+  /** UID of that claim, noted once it is there: one that is made anew under its name may be another volume. */
+  claimUID: z.string().min(1).max(64).optional(),
 });
 
 export type CacheOwner = z.infer<typeof cacheOwner>;
@@ -28,8 +30,8 @@ export function cacheOwnerOf(node: KubeObject): CacheOwner | "unreadable" | unde
   }
 }
 
-export function cacheOwnerText({ namespace, namespaceUID, claimName }: CacheOwner): string {
-  return JSON.stringify({ namespace, namespaceUID, claimName });
+export function cacheOwnerText({ namespace, namespaceUID, claimName, claimUID }: CacheOwner): string {
+  return JSON.stringify({ namespace, namespaceUID, claimName, claimUID });
 }
 
 /** Whose models would come onto a node. */

@@ -35,6 +35,12 @@ interface PodSpec extends KubeObject {
   };
 }
 
+interface NodeEvent extends KubeObject {
+  readonly reason?: string;
+  readonly note?: string;
+  readonly regarding?: { readonly name?: string };
+}
+
 /** Volumes as a platform makes them for such a class: any number of claims, each node its own folder. */
 async function cacheClass(t: TestContext, volumes: number): Promise<string> {
   const { cluster } = await stage();
@@ -131,6 +137,21 @@ async function play(at: Tenant, phase: string, message = ""): Promise<void> {
   await at.cluster.admin.patch(`${path}/status`, { status: { phase, containerStatuses } });
 }
 
+/** Resolves when an event about a node says so. */
+async function keptFor({ cluster, nodes }: Tenant, words: string): Promise<void> {
+  const names = (await nodes()).map(({ metadata }) => metadata.name);
+  await eventually(
+    async () => {
+      const { items } = await cluster.admin.list<NodeEvent>("/apis/events.k8s.io/v1/events");
+      return items.some(
+        ({ reason, note, regarding }) =>
+          reason === "CacheKept" && note?.includes(words) && names.includes(regarding?.name ?? ""),
+      );
+    },
+    { what: "an event about the node says why", deadlineMs: 60_000 },
+  );
+}
+
 describe("a node type with a cache", () => {
   test("gives its pods the namespace's claim: the step that fetches sees all of it, the engine its own model read-only", async (t) => {
     const at = await cachedTenant(t);
@@ -207,18 +228,39 @@ describe("a node type with a cache", () => {
     assert.match(node?.metadata.annotations?.[OWNER] ?? "", new RegExp(`"claimName":"berth-cache-${nodeType}"`));
   });
 
+  test("keeps the node where the claim was made anew: its volume may be another than the one that was filled", async (t) => {
+    const first = await cachedTenant(t);
+    await first.deploy("chat");
+    await first.ready("chat");
+    const path = first.path("persistentvolumeclaims", `berth-cache-${first.nodeType}`);
+    const claim = await first.cluster.admin.get<Claimed>(path);
+    await eventually(
+      async () => (await first.nodes())[0]?.metadata.annotations?.[OWNER]?.includes(claim.metadata.uid ?? "?"),
+      { what: "the claim is noted on the node" },
+    );
+    await first.kubectl("delete", "mdep", "chat", "--timeout=60s");
+    await first.cluster.admin.remove(path);
+    await eventually(async () => (await first.find(path)) === undefined, { what: "the claim is gone" });
+    const { name, namespace, labels } = claim.metadata;
+    const { accessModes, storageClassName, resources } = claim.spec;
+    const anew = { metadata: { name, namespace, labels }, spec: { accessModes, storageClassName, resources } };
+    await first.cluster.admin.create(first.path("persistentvolumeclaims"), {
+      apiVersion: "v1",
+      kind: "PersistentVolumeClaim",
+      ...anew,
+    } as KubeObject);
+    const second = await tenant(t, { nodeType: first.nodeType });
+    await second.deploy("chat");
+    await keptFor(first, "was made anew and may be another volume");
+    assert.equal(await ownerOf(first), first.namespace);
+    assert.equal(await claimedBy(second), 0);
+    assert.equal(await wipePod(first), undefined);
+  });
+
   test("keeps the node where the cache could not be emptied, in the pod's own words", async (t) => {
     const { first, second } = await passedOn(t);
     await play(first, "Failed", "FolderUnusable: /var/cache/berth cannot be used: EACCES");
-    await eventually(
-      async () => {
-        const { items } = await first.cluster.admin.list<KubeObject & { reason?: string; note?: string }>(
-          "/apis/events.k8s.io/v1/events",
-        );
-        return items.some(({ reason, note }) => reason === "CacheKept" && note?.includes("EACCES"));
-      },
-      { what: "an event about the node says why" },
-    );
+    await keptFor(first, "EACCES");
     assert.equal(await ownerOf(first), first.namespace);
     assert.equal(await claimedBy(second), 0);
   });

@@ -2,7 +2,7 @@
  * When a node's cache is emptied, by what, and what proves it. Models of one claim of one namespace lie in it; another one may take the node only
  * after a pod that Berth made ended well on that very node, since its last claim ended. Without that proof the node stays.
  */
-import { CACHE_ROOT, CACHE_USER } from "../../api/nodecache.ts";
+import { CACHE_ROOT, CACHE_USER, cacheOwnerText } from "../../api/nodecache.ts";
 import type { CacheOwner } from "../../api/nodecache.ts";
 import { MANAGED_BY, annotations, fieldManagers, labels } from "../../api/keys.ts";
 import { nodes, pods } from "../../api/kubernetes.ts";
@@ -18,16 +18,14 @@ const RETRY_MS = 60_000;
 interface WipeContainer {
   readonly name: string;
   readonly image?: string;
-  readonly command?: readonly string[];
   readonly args?: readonly string[];
-  readonly env?: readonly unknown[];
-  readonly envFrom?: readonly unknown[];
   readonly volumeMounts?: readonly {
     readonly name: string;
     readonly mountPath: string;
     readonly subPath?: string;
     readonly subPathExpr?: string;
   }[];
+  readonly [field: string]: unknown;
 }
 
 /** The pod as the API server has it, whole: a tenant may have made one of the same name. */
@@ -50,6 +48,8 @@ export interface WipeSnapshot {
   readonly owner: CacheOwner;
   /** UID of the namespace that carries the owner's name now. */
   readonly namespaceUID: string | undefined;
+  /** UID of the claim that carries the owner's name now; read after the pod, where there is one. */
+  readonly claimUID: string | undefined;
   /** A pool of another namespace, or with another claim, lacks a node and would have to get this one. */
   readonly isWanted: boolean;
   /** Image of Berth. */
@@ -127,7 +127,7 @@ function isTheWipe(seen: WipeSnapshot, pod: WipePod): boolean {
     (nodeName === undefined || nodeName === node.metadata.name) &&
     found !== undefined &&
     isAlone(pod) &&
-    doesNothingElse(found, wipePod(seen).spec?.containers?.[0]) &&
+    doesNothingElse(found, wipeContainer(seen.image)) &&
     volume?.persistentVolumeClaim?.claimName === owner.claimName &&
     carried[labels.cacheWipe] === node.metadata.uid &&
     carried[SEQUENCE] === sequenceText(node)
@@ -139,13 +139,18 @@ function isAlone({ spec = {} }: WipePod): boolean {
   return initContainers.length === 0 && containers.length === 1 && ephemeralContainers.length === 0;
 }
 
-function doesNothingElse(found: WipeContainer, wanted: WipeContainer | undefined): boolean {
-  const { image, command = [], args, env = [], envFrom = [], volumeMounts = [] } = found;
+/** What the API server adds to a container by itself: none of it runs anything, or has anything elsewhere. */
+const DEFAULTED = ["terminationMessagePath", "imagePullPolicy"];
+
+/** By what it has, not by what it must not have: hooks, probes, variables and whatever Kubernetes learns later say nothing good. */
+function doesNothingElse(found: WipeContainer, wanted: WipeContainer): boolean {
+  const { image, args, volumeMounts = [] } = found;
   const [mount] = volumeMounts;
+  const known = new Set([...Object.keys(wanted), ...DEFAULTED]);
   return (
-    image === wanted?.image &&
-    command.length + env.length + envFrom.length === 0 &&
-    JSON.stringify(args) === JSON.stringify(wanted?.args) &&
+    image === wanted.image &&
+    Object.keys(found).every((field) => known.has(field)) &&
+    JSON.stringify(args) === JSON.stringify(wanted.args) &&
     volumeMounts.length === 1 &&
     mount?.mountPath === CACHE_ROOT &&
     mount.subPath === undefined &&
@@ -194,25 +199,49 @@ function failed(pod: WipePod): Plan<never> {
   return { ...kept(words.slice(0, 500)), steps: [[removal(pod)]], requeueAfterMs: RETRY_MS };
 }
 
+/**
+ * As soon as the claim is there, whether the node is in use or not: from then on only this very claim proves anything. A pod from before
+ * may have run with another one.
+ */
+function noted({ node, owner, claimUID, pod }: WipeSnapshot): Plan<never> {
+  const text = cacheOwnerText({ ...owner, claimUID });
+  const body = {
+    metadata: { resourceVersion: node.metadata.resourceVersion, annotations: { [annotations.cacheOwner]: text } },
+  };
+  const { name } = node.metadata;
+  const patch: Write = { op: "patch", resource: nodes, name, body, manager: fieldManagers.operator };
+  return { ...nothing("the claim on the cache is noted"), steps: [[patch], pod ? [removal(pod)] : []] };
+}
+
+/** What stands against a proof before any pod runs. */
+function strangeness({ owner, namespaceUID, claimUID }: WipeSnapshot): string | undefined {
+  const remedy = `empty its folder yourself, then take the annotation ${annotations.cacheOwner} off the node`;
+  if (namespaceUID !== owner.namespaceUID) return `namespace ${owner.namespace} is gone: ${remedy}`;
+  if (claimUID !== undefined && claimUID === owner.claimUID) return undefined;
+  const words = claimUID === undefined ? "is gone" : "was made anew and may be another volume";
+  return `PersistentVolumeClaim ${owner.namespace}/${owner.claimName} ${words}: ${remedy}`;
+}
+
 /** A node that is claimed, and one that nobody else wants, keep what they have. */
 export function planWipe(seen: WipeSnapshot): Plan<never> {
   const { node, owner, pod } = seen;
+  const isOwners = seen.namespaceUID === owner.namespaceUID;
+  if (isOwners && owner.claimUID === undefined && seen.claimUID !== undefined) return noted(seen);
   const isSettled = !isFree(node) || !seen.isWanted;
   if (isSettled && pod?.status?.phase !== "Succeeded")
     return pod ? { ...nothing("nobody needs it"), steps: [[removal(pod)]] } : nothing("nobody needs it");
   if (!isFree(node)) return { ...nothing("it is in use again"), steps: pod ? [[removal(pod)]] : [] };
-  if (seen.namespaceUID !== owner.namespaceUID)
-    return kept(
-      `namespace ${owner.namespace} is gone: empty its folder yourself, then take the annotation ${annotations.cacheOwner} off the node`,
-    );
+  const words = strangeness(seen);
+  if (words !== undefined)
+    return { ...kept(words), steps: pod && !pod.metadata.deletionTimestamp ? [[removal(pod)]] : [] };
   if (!pod) {
     const create: Write = { op: "create", resource: pods, object: wipePod(seen), manager: fieldManagers.operator };
     return { ...nothing("another namespace needs the node"), steps: [[create]] };
   }
   if (pod.metadata.deletionTimestamp) return nothing("the pod of before is going");
   if (!isTheWipe(seen, pod)) {
-    const words = `pod ${owner.namespace}/${pod.metadata.name} is not as Berth makes it; it is made anew`;
-    return { ...kept(words), steps: [[removal(pod)]], requeueAfterMs: RETRY_MS };
+    const told = `pod ${owner.namespace}/${pod.metadata.name} is not as Berth makes it; it is made anew`;
+    return { ...kept(told), steps: [[removal(pod)]], requeueAfterMs: RETRY_MS };
   }
   if (pod.status?.phase === "Succeeded" && pod.spec?.nodeName === node.metadata.name) return freed(node, pod);
   if (pod.status?.phase === "Failed") return failed(pod);

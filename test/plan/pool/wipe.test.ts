@@ -7,7 +7,7 @@ import { describeWrite } from "../../../operator/plan/plan.ts";
 import { planWipe, wipePod, wipePodName } from "../../../operator/plan/pool/wipe.ts";
 import type { WipePod, WipeSnapshot } from "../../../operator/plan/pool/wipe.ts";
 
-const owner = { namespace: "team-a", namespaceUID: "ns-1", claimName: "berth-cache-l4" };
+const owner = { namespace: "team-a", namespaceUID: "ns-1", claimName: "berth-cache-l4", claimUID: "uid-claim" };
 
 function node(sequence = 3, taints: NonNullable<Node["spec"]>["taints"] = []): Node {
   const last = lastClaimText({ claim: `uid-node-${String(sequence)}`, sequence, pool: "p", held: false });
@@ -19,6 +19,7 @@ const base: WipeSnapshot = {
   node: node(),
   owner,
   namespaceUID: "ns-1",
+  claimUID: "uid-claim",
   isWanted: true,
   image: "berth:1",
   gpuResource: "nvidia.com/gpu",
@@ -90,6 +91,43 @@ describe("a cache that another namespace's pool needs", () => {
   });
 });
 
+describe("the claim through which a cache is emptied", () => {
+  const unnoted = { ...owner, claimUID: undefined };
+  const claimed = node(4, [{ key: "berth.dev/dedicated", value: "p", effect: "NoSchedule" }]);
+
+  test("is noted as soon as it is there, by another manager than the node's claim, whose instant is metered", () => {
+    for (const at of [claimed, node()]) {
+      const [write, ...more] = planWipe({ ...base, node: at, owner: unnoted }).steps.flat();
+      assert.ok(write?.op === "patch" && more.length === 0);
+      assert.equal(write.manager, "berth");
+      const metadata = { resourceVersion: "9", annotations: { "berth.dev/cache-owner": JSON.stringify(owner) } };
+      assert.deepEqual(write.body, { metadata });
+    }
+  });
+
+  test("is not noted where it is another namespace's of the same name", () => {
+    assert.deepEqual(answer({ node: claimed, owner: unnoted, namespaceUID: "ns-2" }), []);
+  });
+
+  test("proves nothing by a pod from before it was noted", () => {
+    assert.deepEqual(answer({ owner: unnoted, pod: ended() }), ["patch Node node", `delete ${pod}`]);
+    const [write] = planWipe({ ...base, owner: unnoted, pod: ended() }).steps.flat();
+    assert.match(JSON.stringify(write), /uid-claim/);
+  });
+
+  test("proves nothing once it is gone or made anew: the node stays, with what the administrator can do", () => {
+    for (const claimUID of [undefined, "uid-claim-2"]) {
+      assert.deepEqual(answer({ claimUID }), []);
+      assert.deepEqual(answer({ claimUID, pod: ended() }), [`delete ${pod}`]);
+      const { events } = planWipe({ ...base, claimUID });
+      assert.match(
+        events[0]?.message ?? "",
+        /PersistentVolumeClaim team-a\/berth-cache-l4 (is gone|was made anew).*: empty/,
+      );
+    }
+  });
+});
+
 test("nobody's wish empties a cache: not without a pool that needs it, and not of a node in use", () => {
   assert.deepEqual(answer({ isWanted: false }), []);
   assert.deepEqual(answer({ isWanted: false, pod: ended({}, { phase: "Running" }) }), [`delete ${pod}`]);
@@ -107,6 +145,9 @@ const forged: Readonly<Record<string, WipePod>> = {
   "with other arguments": ended(container({ args: ["--help"] })),
   "with a command": ended(container({ command: ["true"] })),
   "with a variable": ended(container({ env: [{ name: "NODE_OPTIONS", value: "--version" }] })),
+  "with sources of variables": ended(container({ envFrom: [{ secretRef: { name: "mine" } }] })),
+  "with a hook": ended(container({ lifecycle: { postStart: { exec: { command: ["true"] } } } })),
+  "with a probe": ended(container({ livenessProbe: { exec: { command: ["true"] } } })),
   "with a part of the volume": ended(
     container({ volumeMounts: [{ name: "cache", mountPath: "/var/cache/berth", subPath: "x" }] }),
   ),
