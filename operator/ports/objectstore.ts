@@ -48,8 +48,13 @@ export interface ObjectUpload {
   copyPart?(number: number, origin: CopyOrigin, range: ByteRange, crc32: number): Promise<void>;
   /** Says that somebody is at work on the upload, where no part has come for a while; see `listUploads`. */
   touch(): Promise<void>;
-  /** "exists": somebody else committed this key first, and theirs stays. `crc32` is of the whole object, undefined where nobody counted it. */
-  commit(crc32: number | undefined): Promise<"written" | "exists">;
+  /**
+   * "exists": somebody else committed this key first, and theirs stays; or an earlier call here did, whose answer was lost. `crc32` is of
+   * the whole object, undefined where nobody counted it. May take minutes, which the signal ends: whether the object comes is open then.
+   */
+  commit(crc32: number | undefined, signal?: AbortSignal): Promise<"written" | "exists">;
+  /** True where a commit that has failed can be asked for again; absent where what was brought is gone with it. */
+  readonly canCommitAgain?: true;
   /** Stops; what was brought waits for the next attempt. */
   leave(): Promise<void>;
   /** Forgets what was brought. */

@@ -1,6 +1,6 @@
 /** One file from the source into its place in the store, with the proof that it is the one that was listed. */
 import { crc32 } from "node:zlib";
-import type { ObjectSource, ObjectStore, StatedChecksums } from "../ports.ts";
+import type { ObjectSource, ObjectStore, ObjectUpload, StatedChecksums } from "../ports.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
@@ -134,6 +134,12 @@ function isSpoiled(error: unknown): boolean {
   return cause instanceof TerminalError && ["SourceChanged", "ChecksumMismatch"].includes(cause.reason);
 }
 
+/** Another import would read the whole file again for its hash, where the store shows nothing of what is not committed. */
+function commit(upload: ObjectUpload, retry: RetryOptions, { crc32 }: Pick<Checksums, "crc32">) {
+  const tries = upload.canCommitAgain ? retry.tries : 1;
+  return withRetries({ ...retry, tries }, () => upload.commit(crc32, retry.signal));
+}
+
 /** `told`: parts that an earlier try has counted. */
 async function tryLarge(copy: FileCopy, file: ModelFile, to: FilePlace, told: Set<number>): Promise<FileRecord> {
   const { store, retry, records } = copy;
@@ -157,7 +163,7 @@ async function tryLarge(copy: FileCopy, file: ModelFile, to: FilePlace, told: Se
     // Before the file has its name: whoever finds both after a kill reads nothing of it again.
     const record = await records.announce(to, file, came.sha256);
     // "exists": the same bytes, by the record; but for one of another size, which was small enough to come without.
-    if ((await upload.commit(came.crc32)) === "exists" && !(await records.isDone({ ...to, record })))
+    if ((await commit(upload, retry, came)) === "exists" && !(await records.isDone({ ...to, record })))
       throw inTheWay(copy.folder + to.at);
     return record;
   } catch (error) {

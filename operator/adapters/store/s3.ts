@@ -98,7 +98,7 @@ function guarded(place: Place, guard: Guard): Omit<ObjectStore, "url" | "list" |
         part: (...part) => guard(() => upload.part(...part)),
         copyPart: (...part) => guard(() => upload.copyPart(...part), copyError),
         touch: () => guard(() => upload.touch()),
-        commit: (crc32) => guard(() => upload.commit(crc32)),
+        commit: (crc32, signal) => guard(() => upload.commit(crc32, signal)),
         abort: () => guard(() => upload.abort()),
       };
     },
@@ -133,12 +133,16 @@ function translator(url: string, hidden: readonly string[]) {
   return { guard, told };
 }
 
+/** Servers that put the parts together only then may say nothing for minutes; AWS speaks of several. */
+const LONGEST_COMPLETION_MS = 10 * 60_000;
+
 export function newS3Store(options: S3StoreOptions): ObjectStore {
   const { bucket, credentials } = options;
   const trimmed = options.prefix.replace(/^\/+|\/+$/g, "");
   const place: Place = {
     client: newS3Client(options),
     onceClient: newS3Client({ ...options, maxAttempts: 1 }),
+    patientClient: newS3Client({ ...options, maxAttempts: 1, idleTimeoutMs: LONGEST_COMPLETION_MS }),
     bucket,
     prefix: trimmed === "" ? "" : `${trimmed}/`,
   };
@@ -158,6 +162,7 @@ export function newS3Store(options: S3StoreOptions): ObjectStore {
     close() {
       place.client.destroy();
       place.onceClient.destroy();
+      place.patientClient.destroy();
     },
   };
 }

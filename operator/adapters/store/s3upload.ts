@@ -9,6 +9,7 @@ import {
   CreateMultipartUploadCommand,
   DeleteObjectCommand,
   GetObjectCommand,
+  HeadObjectCommand,
   ListPartsCommand,
   PutObjectCommand,
   UploadPartCommand,
@@ -23,6 +24,8 @@ export interface Place {
   readonly client: S3Client;
   /** Sends what the caller tries again by itself: once. */
   readonly onceClient: S3Client;
+  /** The same, for what the server may be at work on for minutes before its first byte. */
+  readonly patientClient: S3Client;
   readonly bucket: string;
   /** Empty, or ends with '/'. */
   readonly prefix: string;
@@ -187,17 +190,37 @@ async function sendPart(
   upload.parts.set(PartNumber, { PartNumber, ETag, ...checksum });
 }
 
-async function complete(place: Place, key: string, upload: Upload, crc32: number | undefined): Promise<void> {
+interface Completion {
+  readonly upload: Upload;
+  readonly crc32: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function complete(place: Place, key: string, { upload, crc32, signal }: Completion): Promise<void> {
   const Parts = [...upload.parts.values()].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
   const target = { Bucket: place.bucket, Key: place.prefix + key };
   const isWholeChecked = upload.isWholeChecked && crc32 !== undefined;
   const whole = isWholeChecked ? { ChecksumCRC32: crc32Text(crc32), ChecksumType: "FULL_OBJECT" as const } : {};
   const command = { ...target, UploadId: upload.uploadId, MultipartUpload: { Parts }, IfNoneMatch: "*", ...whole };
-  const { ChecksumCRC32, ChecksumType } = await place.client.send(new CompleteMultipartUploadCommand(command));
+  const options = signal ? { abortSignal: signal } : {};
+  const answer = await place.patientClient.send(new CompleteMultipartUploadCommand(command), options);
+  const { ChecksumCRC32, ChecksumType } = answer;
   const stored = statedBy({ type: ChecksumType, crc32: ChecksumCRC32, sha256: undefined }).crc32;
   if (stored === undefined || crc32 === undefined || stored === crc32) return;
   await place.client.send(new DeleteObjectCommand(target));
   throw new Error(`the store completed ${key} with another checksum than its parts have`);
+}
+
+/** Where the upload is gone, an earlier call may have completed it whose answer was lost: the caller knows what alone may stand there. */
+async function completeOnce(place: Place, key: string, completion: Completion): Promise<"written" | "exists"> {
+  try {
+    return await ifFirst(() => complete(place, key, completion));
+  } catch (error) {
+    const target = { Bucket: place.bucket, Key: place.prefix + key };
+    const isGone = statusOf(error) === 404;
+    if (isGone && (await orUndefined(place.client.send(new HeadObjectCommand(target))))) return "exists";
+    throw error;
+  }
 }
 
 /** CRC-32 of the parts whose bytes the server vouches for; a part without one is brought again. */
@@ -222,8 +245,9 @@ export async function openS3Upload(place: Place, key: string, plan: UploadPlan):
     part: (...part) => sendPart(place, key, upload, part),
     copyPart: (...part) => copyPart(place, key, upload, part),
     touch: () => touchNote(place, key, plan, upload.uploadId),
-    commit: async (crc32) => {
-      const outcome = await ifFirst(() => complete(place, key, upload, crc32));
+    canCommitAgain: true,
+    commit: async (crc32, signal) => {
+      const outcome = await completeOnce(place, key, { upload, crc32, signal });
       await forgetNote();
       return outcome;
     },

@@ -26,7 +26,7 @@ test("uploads beyond a listing's first page are listed, also several of the key 
   const border = keys[PAGE - 1] ?? "";
   for (const key of [...keys, border, border, "models/b/other"])
     await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: `platform/${key}` }));
-  const place: Place = { client, onceClient: client, bucket, prefix: "platform/" };
+  const place: Place = { client, onceClient: client, patientClient: client, bucket, prefix: "platform/" };
   const listed = async (below: string): Promise<string[]> => {
     const found: string[] = [];
     for await (const { key } of openUploads(place, below)) found.push(key);
