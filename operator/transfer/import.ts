@@ -32,6 +32,7 @@ import type { StoredRevisions } from "./revisions.ts";
 import { vouchedFor } from "./seals.ts";
 import { openWay } from "./servercopy.ts";
 import type { Slots } from "./slots.ts";
+import { takeTurn } from "./turn.ts";
 
 export interface ImportJob {
   readonly source: ObjectSource;
@@ -184,17 +185,34 @@ async function copyRevision(
   return { revision, way: way.choice };
 }
 
+interface Look {
+  readonly stored: StoredRevisions;
+  readonly revisions: readonly ModelRevision[];
+  /** The newest is this state of the source, and answers what was asked for. */
+  readonly isThere: boolean;
+}
+
+/** What the store holds of the model. */
+async function lookAt(job: CopyJob, retry: RetryOptions, listing: Listing): Promise<Look> {
+  const { store, owner, reimport } = job;
+  const stored = await findRevisions(store, owner);
+  const now = job.clock.now();
+  const revisions = stored.found.map((revision) => revisionOf(revision, now));
+  const newest = stored.found.at(-1);
+  if (!newest) return { stored, revisions, isThere: false };
+  await finishRevision(store, revisionFolder(owner, newest.number), newest);
+  const isAnswered = reimport === undefined || newest.record?.reimport === reimport;
+  return { stored, revisions, isThere: isAnswered && (await isThisState({ ...job, retry }, listing, newest)) };
+}
+
+function retryOf({ clock, signal, observer, leastDeadlineMs, retryBaseMs = 200 }: ImportJob): RetryOptions {
+  return { clock, signal, tries: 8, baseMs: retryBaseMs, onPartRetry: observer.partRetried, leastDeadlineMs };
+}
+
 /** Refusals of the model are values; faults of source and store are thrown (TerminalError, RetryError, AbortError). */
 export async function importModel(job: ImportJob): Promise<ImportResult> {
-  const { source, store, owner, clock, signal } = job;
-  const retry: RetryOptions = {
-    clock,
-    signal,
-    tries: 8,
-    baseMs: job.retryBaseMs ?? 200,
-    onPartRetry: job.observer.partRetried,
-    leastDeadlineMs: job.leastDeadlineMs,
-  };
+  const { source, clock } = job;
+  const retry = retryOf(job);
   const prefix = "prefix" in job.origin ? job.origin.prefix : "";
   const kind = "commit" in job.origin ? "repository" : "bucket";
   const objects = await listSource(source, prefix, retry);
@@ -202,25 +220,32 @@ export async function importModel(job: ImportJob): Promise<ImportResult> {
   if (isProblem(listing)) return { kind: "refused", problem: listing };
   job.observer.listed(listing);
   const inspected = newInspected();
-  const reading = { source, retry, large: job.inspections, who: owner.namespaceUID };
+  const reading = { source, retry, large: job.inspections, who: job.owner.namespaceUID };
   const facts = await inspectSource({ ...reading, inspected }, listing);
   if (isProblem(facts)) return { kind: "refused", problem: facts };
   job.observer.inspected(facts);
-  const stored = await findRevisions(store, owner);
-  const now = clock.now();
-  const newest = stored.found.at(-1);
-  const isAnswered = job.reimport === undefined || newest?.record?.reimport === job.reimport;
-  const holding = { store, owner, origin: job.origin, inspected, retry };
-  const known = stored.found.map((revision) => revisionOf(revision, now));
   const pinned = "commit" in job.origin ? { commit: job.origin.commit } : {};
-  if (newest) await finishRevision(store, revisionFolder(owner, newest.number), newest);
-  const isSame = isAnswered && newest !== undefined && (await isThisState(holding, listing, newest));
-  if (isSame) return { kind: "imported", facts, revisions: known, copied: false, ...pinned };
-  if (!job.copy) return { kind: "inspected", facts, revisions: known, ...pinned };
+  const copy = { ...job, inspected };
+  const before = await lookAt(copy, retry, listing);
+  const there = ({ revisions }: Look): ImportResult => ({
+    kind: "imported",
+    facts,
+    revisions,
+    copied: false,
+    ...pinned,
+  });
+  if (before.isThere) return there(before);
+  if (!job.copy) return { kind: "inspected", facts, revisions: before.revisions, ...pinned };
   // Before there is a place: whoever sends a list slowly holds up nobody's copies.
   const sums = await readSums(reading, objects, folderOf(prefix), listing.files);
-  const release = await job.copies.take(signal, owner.namespaceUID);
-  const copying = copyRevision({ ...job, inspected }, retry, { listing, sums }, facts, stored);
-  const { revision, way } = await copying.finally(release);
-  return { kind: "imported", facts, revisions: [...known, revisionOf(revision, now)], copied: true, way, ...pinned };
+  const { release, hasWaited } = await takeTurn(job);
+  const copying = async (): Promise<ImportResult> => {
+    // Meanwhile the folder may have been given up as garbage, or another import may have ended.
+    const seen = hasWaited ? await lookAt(copy, retry, listing) : before;
+    if (seen.isThere) return there(seen);
+    const { revision, way } = await copyRevision(copy, retry, { listing, sums }, facts, seen.stored);
+    const revisions = [...seen.revisions, revisionOf(revision, clock.now())];
+    return { kind: "imported", facts, revisions, copied: true, way, ...pinned };
+  };
+  return copying().finally(release);
 }

@@ -102,6 +102,16 @@ export async function claimEarlier(
   return again.found;
 }
 
+/**
+ * Says that somebody waits to go on with what an earlier attempt left in the folder of the coming revision, and nothing where none did: an
+ * import that has yet to begin there would leave a folder behind where it is given up.
+ */
+export async function claimLeft(store: ObjectStore, owner: StoreOwner): Promise<void> {
+  const folder = revisionFolder(owner, (await findRevisions(store, owner)).next);
+  const isLeft = (await isAny(store.list(folder))) || (await isAny(store.listUploads(folder)));
+  if (isLeft) await store.put(folder + CLAIM_KEY, encode("{}\n"), { ifAbsent: false });
+}
+
 const wasCompleted = (folder: string): RetryError =>
   new RetryError(new TerminalError("StoreError", `another import completed ${folder} meanwhile`));
 

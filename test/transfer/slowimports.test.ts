@@ -7,12 +7,14 @@ import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
+import { CLAIM_KEY } from "../../operator/plan/model/manifest.ts";
 import { nothingKnown } from "../../operator/plan/store/inuse.ts";
 import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { collectGarbage } from "../../operator/transfer/garbage.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
+import { newSlots } from "../../operator/transfer/slots.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
@@ -63,6 +65,38 @@ async function begin(t: TestContext, store: ObjectStore, key: string) {
     return upload.part(number, piece, crc32(piece));
   };
   return { part, commit: () => upload.commit(crc32(bytes)) };
+}
+
+/** An import that has died in its middle two days ago, and a second one that waits for its turn. `remind` lets ten minutes pass. */
+async function newWaiting(t: TestContext, kind: (typeof kinds)[number]) {
+  const store = await newStore(t, s3, kind);
+  const source = newSource(t, s3, "source");
+  const owner = { namespaceUID: "local", modelUID: "m" };
+  const places = () => newPartPlaces({ clock: systemClock, bufferBytes: PART, partBytes: PART });
+  const stop = new AbortController();
+  const dying: Seen = newObserver({ bytes: () => dying.copiedBytes >= 5 * PART && stop.abort() });
+  const first = { source, store, owner, prefix: "m", places: places(), observer: dying, signal: stop.signal };
+  await assert.rejects(importModel(jobFor(first)), { name: "AbortError" });
+  await age(store);
+  const copies = newSlots(1);
+  const turn = await copies.take();
+  const reminders = new Set<() => void>();
+  const after = (delayMs: number, run: () => void): (() => void) => {
+    if (delayMs !== 600_000) return systemClock.after(delayMs, run);
+    reminders.add(run);
+    return () => void reminders.delete(run);
+  };
+  const observer = newObserver();
+  const clock = { ...systemClock, after };
+  const result = importModel(jobFor({ source, store, owner, prefix: "m", places: places(), copies, clock, observer }));
+  const remind = async (): Promise<void> => {
+    await eventually(() => reminders.size > 0, { what: "it will speak again", deadlineMs: 5_000 });
+    for (const run of reminders) {
+      reminders.delete(run);
+      run();
+    }
+  };
+  return { store, waiting: { result, observer }, remind, turn };
 }
 
 for (const kind of kinds) {
@@ -124,5 +158,37 @@ for (const kind of kinds) {
     };
     const result = await importModel(jobFor(again));
     assert.deepEqual([result.kind, reads >= 3], ["imported", true]);
+  });
+
+  test(`${kind}: an import that waits for its turn holds what an earlier attempt had brought`, async (t) => {
+    const { store, waiting, remind, turn } = await newWaiting(t, kind);
+    const isLeftAlone = (): Promise<unknown> =>
+      eventually(async () => (await collected(store, false)).length === 0, { what: "it is alive", deadlineMs: 5_000 });
+    await isLeftAlone();
+    await age(store);
+    assert.deepEqual(await collected(store, false), [folder]);
+    await remind();
+    await isLeftAlone();
+    turn();
+    const result = await waiting.result;
+    assert.deepEqual([result.kind, waiting.observer.skippedBytes >= 5 * PART], ["imported", true]);
+    for await (const { key } of store.list(folder)) assert.doesNotMatch(key, /importing/);
+  });
+
+  test(`${kind}: an import whose place was given up while it waited takes the next one, and copies once`, async (t) => {
+    const { store, waiting, turn } = await newWaiting(t, kind);
+    const hasSpoken = async (): Promise<boolean> => (await store.head(`${folder}${CLAIM_KEY}`)) !== undefined;
+    await eventually(hasSpoken, { what: "it waits", deadlineMs: 5_000 });
+    await age(store);
+    assert.deepEqual(await collected(store, true), [folder]);
+    turn();
+    const result = await waiting.result;
+    assert.ok(result.kind === "imported");
+    assert.deepEqual(result.revisions.map(({ number }) => number), [2]); // prettier-ignore
+    const { sizeBytes } = result.revisions[0] ?? assert.fail();
+    assert.equal(waiting.observer.copiedBytes, sizeBytes);
+    const left: string[] = [];
+    for await (const { key } of store.list(folder)) left.push(key);
+    assert.deepEqual(left, [`${folder}MANIFEST.json`], "nothing was written under the tombstone");
   });
 }
