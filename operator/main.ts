@@ -92,7 +92,7 @@ function shellCommands(): Readonly<Record<string, () => Promise<Command>>> {
       }),
     import: async () =>
       (await import("./cli/import.ts"))
-        .importCommand({ ...stoppable, terminal: process.stderr.isTTY }, end)
+        .importCommand({ ...stoppable, terminal: process.stderr.isTTY ? process.stderr : undefined }, end)
         .hook("preAction", stopOnSignals),
     inspect: async () => (await import("./cli/inspect.ts")).inspectCommand(io, end),
   };

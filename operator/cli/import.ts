@@ -18,6 +18,7 @@ import { newSlots } from "../transfer/slots.ts";
 import { bucketOptions, styleOption, waysOf } from "./bucketoptions.ts";
 import type { BucketFlags } from "./bucketoptions.ts";
 import { newBar } from "./importbar.ts";
+import type { Terminal } from "./importbar.ts";
 import { openPlace } from "./inspectplace.ts";
 import type { Place } from "./inspectplace.ts";
 import { storeKeysOf } from "./storekeys.ts";
@@ -28,8 +29,8 @@ export interface ImportIO {
   readonly write: (text: string) => void;
   /** Standard error: progress and faults. */
   readonly complain?: (text: string) => void;
-  /** Whether standard error is a terminal, where a bar may be drawn. */
-  readonly terminal?: boolean;
+  /** Standard error where it is a terminal, so that a bar may be drawn. */
+  readonly terminal?: Terminal | undefined;
   readonly signal?: AbortSignal;
 }
 
@@ -137,7 +138,7 @@ function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, e
 }
 
 async function run(flags: Flags, io: ImportIO): Promise<number> {
-  const bar = newBar((text) => io.complain?.(text), { terminal: io.terminal === true, now: () => performance.now() });
+  const bar = newBar((text) => io.complain?.(text), { terminal: io.terminal, now: () => performance.now() });
   try {
     const store = storeOf(flags, io.env);
     const place = await openPlace(flags.from, io.env, waysOf(flags));

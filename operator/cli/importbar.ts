@@ -7,7 +7,7 @@ export interface Bar {
   end(): void;
 }
 
-const width = 28;
+const BAR_WIDTHS = [28, 20, 12, 8] as const;
 const units = ["B", "kB", "MB", "GB", "TB"] as const;
 
 /** 1,500,000 → "1.5 MB". */
@@ -36,23 +36,43 @@ export interface Course {
   phase: string;
 }
 
-/** One line: bar, share, bytes, files, rate, time left, tries. `seconds` since copying began. */
-export function lineOf(course: Course, seconds: number): string {
-  const { bytes, copiedBytes, totalBytes, files, allFiles, retries, phase } = course;
-  if (totalBytes === 0) return phase;
+/** From the roomiest on. What tells least goes first: some of the bar, the files, all of the bar, tries, the rate. */
+function* formsOf(course: Course, seconds: number): Iterable<string> {
+  const { bytes, copiedBytes, totalBytes, files, allFiles, retries } = course;
   const share = Math.min(1, bytes / totalBytes);
-  const bar = "#".repeat(Math.floor(share * width)).padEnd(width, ".");
   const rate = seconds > 0 ? copiedBytes / seconds : 0;
   const left = rate > 0 && bytes < totalBytes ? `, ${timeText((totalBytes - bytes) / rate)} left` : "";
   const tries = retries > 0 ? `, ${String(retries)} tried again` : "";
-  const sizes = `${sizeText(bytes)} of ${sizeText(totalBytes)}`;
-  return `[${bar}] ${String(Math.floor(share * 100))}% ${sizes}, ${String(files)}/${String(allFiles)} files, ${sizeText(rate)}/s${left}${tries}`;
+  const count = `, ${String(files)}/${String(allFiles)} files`;
+  const pace = `, ${sizeText(rate)}/s`;
+  const sizes = `${String(Math.floor(share * 100))}% ${sizeText(bytes)} of ${sizeText(totalBytes)}`;
+  const bar = (width: number): string => `[${"#".repeat(Math.floor(share * width)).padEnd(width, ".")}] `;
+  for (const width of BAR_WIDTHS) yield `${bar(width)}${sizes}${count}${pace}${left}${tries}`;
+  for (const width of BAR_WIDTHS) yield `${bar(width)}${sizes}${pace}${left}${tries}`;
+  yield `${sizes}${pace}${left}${tries}`;
+  yield `${sizes}${pace}${left}`;
+  yield `${sizes}${left}`;
+  yield sizes;
 }
+
+/** One line of at most `most` characters: bar, share, bytes, files, rate, time left, tries. `seconds` since copying began. */
+export function lineOf(course: Course, seconds: number, most = Infinity): string {
+  const forms = course.totalBytes === 0 ? [course.phase] : [...formsOf(course, seconds)];
+  return forms.find(({ length }) => length <= most) ?? forms.at(-1)?.slice(0, most) ?? "";
+}
+
+/** Its width changes with its window's. */
+export interface Terminal {
+  readonly columns: number;
+}
+
+/** A row that is wrapped cannot be drawn over, and one that fills the last column is wrapped by some terminals. */
+const roomOf = ({ columns }: Terminal): number => (columns > 0 ? columns : 80) - 1;
 
 /** `now` in milliseconds. */
 export function newBar(
   write: (text: string) => void,
-  { terminal, now }: { terminal: boolean; now: () => number },
+  { terminal, now }: { terminal: Terminal | undefined; now: () => number },
 ): Bar {
   const course: Course & { copyingSince?: number } = {
     bytes: 0,
@@ -70,7 +90,8 @@ export function newBar(
     const at = now();
     if (!force && at - last < everyMs) return;
     last = at;
-    const line = lineOf(course, course.copyingSince === undefined ? 0 : (at - course.copyingSince) / 1000);
+    const seconds = course.copyingSince === undefined ? 0 : (at - course.copyingSince) / 1000;
+    const line = lineOf(course, seconds, terminal && roomOf(terminal));
     write(terminal ? `\r\u001b[2K${line}` : `${line}\n`);
     drawn = true;
   };

@@ -9,8 +9,6 @@ import type { TestContext } from "node:test";
 import { PutObjectCommand } from "@aws-sdk/client-s3";
 import { newS3Client } from "../../operator/adapters/s3/client.ts";
 import { defaultName } from "../../operator/cli/import.ts";
-import { lineOf, newBar, sizeText } from "../../operator/cli/importbar.ts";
-import type { Listing } from "../../operator/plan/model/listing.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
@@ -210,40 +208,6 @@ test("told to stop, it says how to go on", async (t) => {
   importing.kill("SIGINT");
   const { code, said } = await importing.ended;
   assert.deepEqual([code, /stopped; run it again to go on/.test(said)], [1, true], said);
-});
-
-test("the bar tells share, sizes, rate and what is left", () => {
-  const course = {
-    bytes: 5e8,
-    copiedBytes: 4e8,
-    totalBytes: 2e9,
-    files: 3,
-    allFiles: 12,
-    retries: 2,
-    phase: "copying",
-  };
-  const line = "[#######.....................] 25% 500 MB of 2.0 GB, 3/12 files, 100 MB/s, 15 s left, 2 tried again";
-  assert.equal(lineOf(course, 4), line);
-  assert.equal(lineOf({ ...course, totalBytes: 0, phase: "listing" }, 0), "listing");
-  assert.deepEqual([0, 999, 1_000, 999_999, 1.5e12].map(sizeText), ["0 B", "999 B", "1.0 kB", "1.0 MB", "1.5 TB"]);
-});
-
-test("the bar counts what an earlier revision holds, also where that is all", () => {
-  let [said, nowMs] = ["", 0];
-  const { observer, end } = newBar((text) => (said += text), { terminal: false, now: () => nowMs });
-  observer.listed({ sizeBytes: 2_000, files: [{}, {}] } as unknown as Listing);
-  nowMs = 1;
-  observer.reused(2, 2_000);
-  end();
-  assert.equal(said.split("\n")[1], "[############################] 100% 2.0 kB of 2.0 kB, 2/2 files, 0 B/s");
-});
-
-test("that a source will not say what it states is said once, on a line of its own", () => {
-  let said = "";
-  const { observer } = newBar((text) => (said += text), { terminal: true, now: () => 0 });
-  observer.listed({ sizeBytes: 2_000, files: [{}, {}] } as unknown as Listing);
-  for (const path of ["a.safetensors", "b.safetensors"]) observer.unstated(path, "it says 400");
-  assert.match(said, /\nwhat comes of a\.safetensors is compared with no checksum of the source's own: it says 400\n$/);
 });
 
 test("the name in the store comes from the place, and is one", () => {
