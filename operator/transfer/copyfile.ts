@@ -115,14 +115,15 @@ async function checksumsOf({ hashes }: FileCopy, bytes: Uint8Array): Promise<Che
   return { sha256, crc32: sum };
 }
 
-/** What the source's own metadata states; of one that refuses to tell nothing is known, which people are told. */
+/** What the source's own metadata states; of one that refuses to tell, or cannot, nothing is known, which people are told. */
 async function statedOf({ source, retry, onUnstated }: FileCopy, file: ModelFile): Promise<StatedChecksums> {
   const { stated } = source;
   if (!stated) return {};
   return withRetries(retry, () =>
     inTime(retry, { what: `what is stated of ${file.path}`, lengthBytes: 0 }, (signal) => stated(file, signal)),
   ).catch((error: unknown) => {
-    if (!(error instanceof TerminalError)) throw error;
+    const isOfSource = error instanceof TerminalError || error instanceof RetryError;
+    if (!isOfSource || isSpoiled(error)) throw error;
     onUnstated(file.path, error.message);
     return {};
   });

@@ -65,18 +65,40 @@ test("credentials that have expired are read anew where a HEAD says no more than
   assert.deepEqual([expired.hits, asked], [1, 1]);
 });
 
-test("a source that will not say what it states is imported, and named as one that says nothing", async (t) => {
-  const refused = proxy.add({ match: isHead, fault: { kind: "status", code: 400 } });
+for (const [code, asked] of [
+  [400, 1],
+  [501, 1],
+  [503, 8],
+] as const) {
+  test(`a source that answers ${String(code)} to each HEAD is imported, and named as one that says nothing`, async (t) => {
+    const refused = proxy.add({ match: isHead, fault: { kind: "status", code } });
+    t.after(() => refused.remove());
+    const { accessKeyId, secretAccessKey } = s3;
+    const told: string[] = [];
+    const observer = newObserver({ unstated: (path, because) => void told.push(`${path}: ${because}`) });
+    const source = sourceOf(t, { accessKeyId, secretAccessKey });
+    const store = await newStore(t, s3, "file");
+    const result = await importModel(jobFor({ source, store, prefix: "m", observer }));
+    assert.equal(result.kind, "imported");
+    assert.equal(told.length, 1);
+    assert.match(
+      told[0] ?? "",
+      new RegExp(`^model\\.safetensors: .*http:.* says ${String(code)} to a HEAD, and no more`),
+    );
+    assert.equal(refused.hits, asked);
+  });
+}
+
+test("a file that changes when its HEAD is asked for is none that says nothing", async (t) => {
+  const refused = proxy.add({ match: isHead, fault: { kind: "status", code: 412 } });
   t.after(() => refused.remove());
   const { accessKeyId, secretAccessKey } = s3;
-  const told: string[] = [];
-  const observer = newObserver({ unstated: (path, because) => void told.push(`${path}: ${because}`) });
   const source = sourceOf(t, { accessKeyId, secretAccessKey });
   const store = await newStore(t, s3, "file");
-  const result = await importModel(jobFor({ source, store, prefix: "m", observer }));
-  assert.equal(result.kind, "imported");
-  assert.equal(told.length, 1);
-  assert.match(told[0] ?? "", /^model\.safetensors: bucket source: http:.* says 400 to a HEAD, and no more/);
+  await assert.rejects(importModel(jobFor({ source, store, prefix: "m" })), (error: Error) => {
+    assert.equal((error.cause as { reason?: string }).reason, "SourceChanged");
+    return true;
+  });
 });
 
 for (const code of [400, 501]) {

@@ -87,9 +87,10 @@ const saidBy = ({ name, message }: RawError, hidden: readonly string[]): string 
 export function sourceError(error: unknown, place: S3Place): TerminalError | RetryError {
   if (error instanceof TerminalError || error instanceof RetryError) return error;
   const raw = rawOf(error);
+  const isHeadRefused = place.asksHead === true && raw.status !== undefined && raw.status >= 400;
+  const words = isHeadRefused ? `${String(raw.status)} to a HEAD, and no more` : saidBy(raw, place.hidden);
   // An expired token, which a GET would be told of by name.
-  const isWordless = place.asksHead === true && raw.status === 400;
-  const words = isWordless ? "400 to a HEAD, and no more" : saidBy(raw, place.hidden);
+  const isWordless = isHeadRefused && raw.status === 400;
   const says = `${place.endpoint} says ${words}`;
   const terminal = (reason: string, message: string): TerminalError => new TerminalError(reason, message);
   const passing = (reason: string, message: string): RetryError =>
@@ -114,7 +115,8 @@ export function sourceError(error: unknown, place: S3Place): TerminalError | Ret
   if (raw.status === undefined && (raw.name === "TimeoutError" || connection.test(raw.code ?? ""))) {
     return passing("SourceUnreachable", `${place.endpoint} cannot be reached: ${unreachable(raw)}`);
   }
-  if (raw.status !== undefined && raw.status >= 400 && raw.status < 500 && raw.status !== 429 && raw.status !== 408) {
+  const isOfRequest = raw.status !== undefined && raw.status < 500 && raw.status !== 429 && raw.status !== 408;
+  if ((isOfRequest && raw.status >= 400) || (isHeadRefused && raw.status === 501)) {
     return terminal("SourceError", `bucket ${place.bucket}: ${says}`);
   }
   return passing(
