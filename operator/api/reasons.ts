@@ -236,7 +236,10 @@ export const modelReasons = {
     "Check spec.source.s3.endpoint: what answers there is no S3 server.",
   ],
   OddKey: ["A key is no safe file name.", "Rename or remove the object that the message names."],
-  CustomCode: ["The model brings code of its own, which is never run.", "Use a model without *.py and auto_map."],
+  CustomCode: [
+    "The model brings code of its own, which is never run.",
+    "Use a model without *.py and auto_map; of a hub, one whose code the engine does not need.",
+  ],
   ChatTemplateUnsafe: [
     "A chat template exceeds 256 KiB, or does what the engine's sandbox refuses.",
     "Correct the template in the file that the message names.",

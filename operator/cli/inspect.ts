@@ -91,7 +91,7 @@ async function inspectPlace(text: string, flags: Flags, { env, read }: InspectIO
   const place = await openPlace(text, env, waysOf(flags));
   try {
     const source = counted(place.source, reads);
-    const { facts, warnings } = await readModel(source, place.prefix);
+    const { facts, warnings } = await readModel(source, place);
     const { rows, recommendation } = reportOf({
       facts,
       nodeTypes,

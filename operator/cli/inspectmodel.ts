@@ -1,11 +1,12 @@
 /** Reads a model's facts from a place: headers and JSON only. */
 import type { ModelFacts } from "../plan/model/inspect.ts";
-import { filesOf, MAX_OBJECTS, type Listing } from "../plan/model/listing.ts";
+import { filesOf, MAX_OBJECTS, type Listing, type SourceKind } from "../plan/model/listing.ts";
 import { isProblem, type ModelProblem } from "../plan/model/problem.ts";
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { TerminalError } from "../runtime/errors.ts";
 import { inspectSource } from "../transfer/headers.ts";
+import type { Place } from "./inspectplace.ts";
 
 export interface InspectedModel {
   readonly facts: ModelFacts;
@@ -14,8 +15,11 @@ export interface InspectedModel {
 }
 
 /** TerminalError with the inspection's own reason where the model cannot be served. */
-export async function readModel(source: ObjectSource, prefix: string): Promise<InspectedModel> {
-  const { listing, warnings } = listed(await everything(source, prefix), prefix);
+export async function readModel(
+  source: ObjectSource,
+  { prefix, kind }: Pick<Place, "prefix" | "kind">,
+): Promise<InspectedModel> {
+  const { listing, warnings } = listed(await everything(source, prefix), prefix, kind);
   const retry = { clock: systemClock, tries: 3, baseMs: 200 };
   const facts = await inspectSource({ source, retry }, listing);
   if (isProblem(facts)) throw refused(facts);
@@ -33,13 +37,17 @@ async function everything(source: ObjectSource, prefix: string): Promise<SourceO
   return found;
 }
 
-/** Files that an import refuses are left out and told: a folder of a hub often has a second, unsafe copy of its weights. */
-function listed(objects: readonly SourceObject[], prefix: string): { listing: Listing; warnings: string[] } {
-  const strict = filesOf(objects, prefix, Number.MAX_SAFE_INTEGER, "bucket", "show");
+/** Files for which an import refuses a bucket are left out and told: a copy of a repository often has a second, unsafe copy of its weights. */
+function listed(
+  objects: readonly SourceObject[],
+  prefix: string,
+  kind: SourceKind,
+): { listing: Listing; warnings: string[] } {
+  const strict = filesOf(objects, prefix, Number.MAX_SAFE_INTEGER, kind, "show");
   if (!isProblem(strict)) return { listing: strict, warnings: [] };
   if (strict.reason !== "UnsafeFormat" && strict.reason !== "CustomCode") throw refused(strict);
   const harmless = objects.filter(({ key }) => /\.(safetensors|json|txt|model|jinja|tiktoken|md)$/.test(key));
-  const listing = filesOf(harmless, prefix, Number.MAX_SAFE_INTEGER, "bucket", "show");
+  const listing = filesOf(harmless, prefix, Number.MAX_SAFE_INTEGER, kind, "show");
   if (isProblem(listing)) throw refused(strict);
   return { listing, warnings: [`an import would refuse it: ${strict.message}`] };
 }

@@ -3,6 +3,7 @@ import { realpath, stat } from "node:fs/promises";
 import { proxyFault } from "../adapters/egress/proxy.ts";
 import type { ProxySettings } from "../adapters/egress/proxy.ts";
 import { openHub } from "../adapters/hub/source.ts";
+import type { SourceKind } from "../plan/model/listing.ts";
 import type { ObjectSource } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
 import { newFolderSource } from "./foldersource.ts";
@@ -13,6 +14,8 @@ export interface Place {
   /** Below which the model's files stand; empty or ending in "/". */
   readonly prefix: string;
   readonly source: ObjectSource;
+  /** Whether it is somebody else's repository, of which what is not served is left out. */
+  readonly kind: SourceKind;
   /** Its real path, where it is a folder. */
   readonly folder?: string;
 }
@@ -75,7 +78,7 @@ async function openBucket(text: string, env: Environment, ways: BucketWays): Pro
       : {}),
   });
   const prefix = rest.join("/").replace(/\/+$/, "");
-  return { name: text, prefix: prefix === "" ? "" : `${prefix}/`, source };
+  return { name: text, prefix: prefix === "" ? "" : `${prefix}/`, source, kind: "bucket" };
 }
 
 async function openRepository(text: string, env: Environment): Promise<Place> {
@@ -91,7 +94,7 @@ async function openRepository(text: string, env: Environment): Promise<Place> {
     ...(token ? { token } : {}),
     ...(endpoint ? { endpoint } : {}),
   });
-  return { name: `hf://${repo}@${source.commit}`, prefix: "", source };
+  return { name: `hf://${repo}@${source.commit}`, prefix: "", source, kind: "repository" };
 }
 
 async function openFolder(folder: string): Promise<Place> {
@@ -102,7 +105,7 @@ async function openFolder(folder: string): Promise<Place> {
       "PlaceInvalid",
       `${folder} is no folder: write one that holds a model's files, s3://bucket/prefix or hf://org/name`,
     );
-  return { name: folder, prefix: "", source: newFolderSource(root), folder: root };
+  return { name: folder, prefix: "", source: newFolderSource(root), kind: "bucket", folder: root };
 }
 
 export interface Reads {

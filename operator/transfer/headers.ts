@@ -164,7 +164,7 @@ export async function inspectSource(reading: Reading, listing: Listing): Promise
   const weights = listing.files.filter(({ path }) => extensionOf(path) === "safetensors");
   return inPlace(reading, bytesOf(wanted), async (first) => {
     const texts = await readTexts(first, wanted);
-    const early = inspectConfig(texts) ?? (await ggufProblem(first, listing));
+    const early = inspectConfig(listing, texts) ?? (await ggufProblem(first, listing));
     if (early) return early;
     const lengths = await readLengths(first, weights);
     if (!Array.isArray(lengths)) return lengths;

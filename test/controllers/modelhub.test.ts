@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { before, test, type TestContext } from "node:test";
 import { COMMIT, TOKEN, startHub, type Faults, type Hub } from "../adapters/hub/hubserver.ts";
 import { apiPath } from "../cluster/client.ts";
-import { tinyModel } from "../models/tiny.ts";
+import { tinyConfig, tinyModel } from "../models/tiny.ts";
 import {
   fileScope,
   importerHere,
@@ -35,6 +35,13 @@ before(async () => {
     "pytorch_model.bin": "x",
     "original/consolidated.00.pth": "x",
     "convert.py": "x",
+    // Named, never there, and not needed: the engine has classes of its own.
+    "config.json": JSON.stringify({
+      ...tinyConfig,
+      model_type: "llama",
+      auto_map: { AutoConfig: "configuration_x.XConfig", AutoModelForCausalLM: "modeling_x.XForCausalLM" },
+    }),
+    "configuration_x.py": "x",
     ".gitattributes": "x",
   };
   for (const [name, content] of Object.entries({ ...tinyModel(), ...others }))

@@ -48,7 +48,12 @@ const badSources: readonly (readonly [
   ["pickle", { "pytorch_model.bin": "x" }, "UnsafeFormat", /pytorch_model\.bin/],
   ["code", { "modeling_evil.py": "import os" }, "CustomCode", /modeling_evil\.py/],
   ["auto-map", { "config.json": config({ auto_map: { AutoModel: "evil.Model" } }) }, "CustomCode", /auto_map/],
-  ["tokenizer-auto-map", { "tokenizer_config.json": '{"auto_map":{}}' }, "CustomCode", /tokenizer_config\.json/],
+  [
+    "tokenizer-auto-map",
+    { "tokenizer_config.json": '{"auto_map":{"AutoTokenizer":["evil.Tokenizer",null]}}' },
+    "CustomCode",
+    /tokenizer_config\.json/,
+  ],
   ["gguf", { "model.safetensors": undefined, "model.gguf": "GGUF" }, "NotSafetensors", /model\.gguf/],
   ["bad-header", { "model.safetensors": "not a safetensors file" }, "SafetensorsInvalid", /model\.safetensors/],
   ["header-bomb", { "model.safetensors": new Uint8Array(16).fill(255) }, "SafetensorsInvalid", /claims/],

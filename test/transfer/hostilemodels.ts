@@ -78,13 +78,13 @@ const unsafeFiles: HostileModel[] = [
 
 const codeInConfigs: HostileModel[] = [
   { name: "auto-map", files: { "config.json": config({ auto_map: { AutoModel: "evil.Model" } }) }, reason: "CustomCode", words: /config\.json .*auto_map/ },
-  { name: "auto-map-deep", files: { "config.json": config({ a: [{ b: { auto_map: {} } }] }) }, reason: "CustomCode", words: /config\.json .*auto_map/ },
-  { name: "auto-map-null", files: { "config.json": config({ auto_map: null }) }, reason: "CustomCode", words: /auto_map/ },
-  { name: "auto-map-tokenizer", files: { "tokenizer_config.json": '{"auto_map":{}}' }, reason: "CustomCode", words: /tokenizer_config\.json/ },
-  { name: "auto-map-processor", files: { "processor_config.json": '{"auto_map":{}}' }, reason: "CustomCode", words: /processor_config\.json/ },
-  { name: "auto-map-image", files: { "preprocessor_config.json": '{"auto_map":{}}' }, reason: "CustomCode", words: /preprocessor_config\.json/ },
-  { name: "auto-map-generation", files: { "generation_config.json": '{"auto_map":{}}' }, reason: "CustomCode", words: /generation_config\.json/ },
-  { name: "auto-map-escaped", files: { "config.json": config({}).replace("{", '{"\\u0061uto_map":{},') }, reason: "CustomCode", words: /auto_map/ },
+  { name: "auto-map-deep", files: { "config.json": config({ a: [{ b: { auto_map: { AutoModel: "evil.Model" } } }] }) }, reason: "CustomCode", words: /config\.json .*auto_map/ },
+  { name: "auto-map-null", files: { "config.json": config({ auto_map: null }) }, reason: "CustomCode", words: /config\.json has auto_map: null, which transformers cannot read: remove/ },
+  { name: "auto-map-tokenizer", files: { "tokenizer_config.json": '{"auto_map":{"AutoTokenizer":["evil.Tokenizer",null]}}' }, reason: "CustomCode", words: /tokenizer_config\.json/ },
+  { name: "auto-map-processor", files: { "processor_config.json": '{"auto_map":{"AutoTokenizer":["evil.Tokenizer",null]}}' }, reason: "CustomCode", words: /processor_config\.json/ },
+  { name: "auto-map-image", files: { "preprocessor_config.json": '{"auto_map":{"AutoTokenizer":["evil.Tokenizer",null]}}' }, reason: "CustomCode", words: /preprocessor_config\.json/ },
+  { name: "auto-map-generation", files: { "generation_config.json": '{"auto_map":{"AutoTokenizer":["evil.Tokenizer",null]}}' }, reason: "CustomCode", words: /generation_config\.json/ },
+  { name: "auto-map-escaped", files: { "config.json": config({}).replace("{", '{"\\u0061uto_map":{"AutoModel":"evil.Model"},') }, reason: "CustomCode", words: /auto_map/ },
   ...["text_encoder/config.json", "1_Pooling/config.json", "a/b/c/tokenizer_config.json", "sub/processor_config.json", "modules.json", "model_index.json", "params.json", "config_sentence_transformers.json", "sub/Config.JSON", "checkpoint-7/generation_config.json"].flatMap((path, at) => [
     { name: `auto-map-other-${String(at)}`, files: { [path]: '[{"a":{"auto_map":{"AutoModel":"evil.Model"}}}]' }, reason: "CustomCode", words: new RegExp(`${path.replace(/\./g, "\\.")} names code of its own \\(auto_map\\)`) },
     { name: `trust-other-${String(at)}`, files: { [path]: '{"a":[{"trust_remote_code":true}]}' }, reason: "CustomCode", words: new RegExp(`${path.replace(/\./g, "\\.")} asks for trust_remote_code`) },
@@ -94,7 +94,7 @@ const codeInConfigs: HostileModel[] = [
   { name: "other-config-deep", files: { "sub/config.json": `{"a":${"[".repeat(200_000)}${"]".repeat(200_000)}}` }, reason: "ConfigInvalid", words: /nested deeper than 32/ },
   { name: "other-config-huge", files: { "sub/config.json": " ".repeat((1 << 20) + 1) }, reason: "ConfigInvalid", words: /sub\/config\.json has 1048577 bytes/ },
   { name: "other-configs-many", files: Object.fromEntries(Array.from({ length: 257 }, (_, at) => [`c${String(at)}/config.json`, "{}"])), reason: "ConfigInvalid", words: /257 configurations with 514 bytes beside the model's own, more than 256/ },
-  { name: "pipelines", files: { "config.json": config({ custom_pipelines: {} }) }, reason: "CustomCode", words: /custom_pipelines/ },
+  { name: "pipelines", files: { "config.json": config({ custom_pipelines: { x: { impl: "evil.Pipeline" } } }) }, reason: "CustomCode", words: /custom_pipelines/ },
   { name: "trust", files: { "config.json": config({ trust_remote_code: true }) }, reason: "CustomCode", words: /config\.json asks for trust_remote_code/ },
   { name: "trust-deep", files: { "config.json": config({ text_config: { trust_remote_code: "yes" } }) }, reason: "CustomCode", words: /trust_remote_code/ },
 ]; // prettier-ignore

@@ -23,7 +23,11 @@ const MAX_DEPTH = 32;
 const MAX_VALUES = 2_000_000;
 
 /** What a JSON file of the source holds, undefined where it is no JSON, or why the model is refused. */
-function parsed(path: string, text: string, maxValues = MAX_VALUES): { readonly value: unknown } | ModelProblem {
+export function parseJson(
+  path: string,
+  text: string,
+  maxValues = MAX_VALUES,
+): { readonly value: unknown } | ModelProblem {
   const clean = withoutNotFinite(text);
   const fault = jsonFault(clean, MAX_DEPTH, maxValues);
   if (fault?.what === "twice")
@@ -40,51 +44,13 @@ function parsed(path: string, text: string, maxValues = MAX_VALUES): { readonly 
 
 /** A JSON object out of a file of the source, or why the model is refused. */
 export function parseConfig(path: string, text: string, maxValues = MAX_VALUES): Json | ModelProblem {
-  const json = parsed(path, text, maxValues);
+  const json = parseJson(path, text, maxValues);
   if (!("value" in json)) return json;
   if (!isJson(json.value)) return refusal("ConfigInvalid", `${printable(path)} is not a JSON object`);
   // It would be taken for a refusal, with a reason and words of its author's.
   if (isProblem(json.value))
     return refusal("ConfigInvalid", `${printable(path)} is no configuration of a model: upload a real one`);
   return json.value;
-}
-
-/** Why a file is refused that may hold anything but code; what it holds is not Berth's business. */
-export function codeProblem(path: string, text: string): ModelProblem | undefined {
-  const json = parsed(path, text);
-  if (!("value" in json)) return json;
-  return json.value === undefined
-    ? refusal("ConfigInvalid", `${printable(path)} is not JSON: mend it, or remove it`)
-    : autoMapIn(path, json.value);
-}
-
-const codeRemedy = "Berth runs no code of a model: use a model whose architecture vLLM knows";
-
-/** Objects of a configuration at any depth; parseConfig has bounded it. With recursion each would pay for its depth. */
-function* placesIn(value: unknown): Generator<Json> {
-  const ahead = [value];
-  for (let at = ahead.pop(); at !== undefined; at = ahead.pop()) {
-    if (isJson(at)) yield at;
-    if (typeof at !== "object" || at === null) continue;
-    for (const entry of Object.values(at)) if (typeof entry === "object" && entry !== null) ahead.push(entry);
-  }
-}
-
-/** The refusal of a configuration that names code of its own, or asks for its execution, at any depth. */
-export function autoMapIn(path: string, config: unknown): ModelProblem | undefined {
-  for (const place of placesIn(config)) {
-    for (const key of ["auto_map", "custom_pipelines"]) {
-      if (!Object.hasOwn(place, key)) continue;
-      return refusal(
-        "CustomCode",
-        `${printable(path)} names code of its own (${key}): ${codeRemedy}, and remove ${key}`,
-      );
-    }
-    const trust = place["trust_remote_code"];
-    if (trust !== undefined && trust !== false && trust !== null)
-      return refusal("CustomCode", `${printable(path)} asks for trust_remote_code: ${codeRemedy}, and remove it`);
-  }
-  return undefined;
 }
 
 /** Part of a configuration that describes the language model, also of a multimodal one. */

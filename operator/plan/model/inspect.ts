@@ -3,8 +3,6 @@ import type { ModelStatus } from "../../api/model.ts";
 import {
   ropeTypeOf,
   architectureOf,
-  autoMapIn,
-  codeProblem,
   contextLengthOf,
   isJson,
   parseConfig,
@@ -13,10 +11,11 @@ import {
   withQuantization,
 } from "./config.ts";
 import type { Json, Task } from "./config.ts";
-import type { Listing } from "./listing.ts";
+import type { Listing, SourceKind } from "./listing.ts";
 import { isTemplatePath, templateProblem, templatesProblem, tooManyTemplates } from "./chattemplate.ts";
 import { isProblem, printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { codeIn, codeProblem } from "./remotecode.ts";
 import { MAX_MODEL_TENSORS } from "./safetensors.ts";
 import type { Tensor } from "./safetensors.ts";
 import { chatTemplateOf, wordsOf } from "./tokenizer.ts";
@@ -155,7 +154,10 @@ function indexFault(
   return lost && badIndex(`says that '${printable(lost[0])}' is in ${lost[1]}, but it is not`);
 }
 
-function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json> | ModelProblem {
+function parseAll(
+  texts: ReadonlyMap<string, string>,
+  kind: SourceKind = "bucket",
+): ReadonlyMap<string, Json> | ModelProblem {
   const parsed = new Map<string, Json>();
   for (const [path, text] of texts) {
     if (path === INDEX_PATH) continue;
@@ -165,13 +167,13 @@ function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json>
       continue;
     }
     if (isOtherConfig(path)) {
-      const problem = codeProblem(path, text);
+      const problem = codeProblem(path, text, kind);
       if (problem) return problem;
       continue;
     }
     const json = parseConfig(path, text);
     if (isProblem(json)) return json;
-    const code = autoMapIn(path, json) ?? templatesProblem(path, json);
+    const code = codeIn(path, json, kind) ?? templatesProblem(path, json);
     if (code) return code;
     parsed.set(path, json);
   }
@@ -179,8 +181,11 @@ function parseAll(texts: ReadonlyMap<string, string>): ReadonlyMap<string, Json>
 }
 
 /** Configuration and architecture alone, decided before any safetensors header is read. */
-export function inspectConfig(texts: ReadonlyMap<string, string>): ModelProblem | undefined {
-  const configs = parseAll(texts);
+export function inspectConfig(
+  { kind }: Pick<Listing, "kind">,
+  texts: ReadonlyMap<string, string>,
+): ModelProblem | undefined {
+  const configs = parseAll(texts, kind);
   if (isProblem(configs)) return configs;
   const architecture = architectureOf(configs.get("config.json") ?? {});
   if (typeof architecture !== "string") return architecture;
@@ -204,7 +209,7 @@ export function inspect(
   texts: ReadonlyMap<string, string>,
   headers: ReadonlyMap<string, readonly Tensor[]>,
 ): ModelFacts | ModelProblem {
-  const configs = parseAll(texts);
+  const configs = parseAll(texts, listing.kind);
   if (isProblem(configs)) return configs;
   const config = withQuantization(configs.get("config.json") ?? {}, configs.get(modelOptPath));
   const architecture = architectureOf(config);

@@ -21,6 +21,8 @@ export interface ModelFile {
 }
 
 export interface Listing {
+  /** What the files stand in; a bucket where absent. */
+  readonly kind?: SourceKind;
   /** Files that are imported, sorted by path. */
   readonly files: readonly ModelFile[];
   /** Paths that no server needs: hidden files, pictures, other formats of the same weights. */
@@ -204,7 +206,7 @@ export function filesOf(
     tooLarge(sizeBytes, maxSizeBytes) ?? emptyWeights(files) ?? oversizedFile(files) ?? unrecordable(files);
   if (problemOfFiles) return problemOfFiles;
   const leftOut = paths.filter((path) => !isServed(path, hasShards, extra));
-  return { files, leftOut, sizeBytes };
+  return { kind, files, leftOut, sizeBytes };
 }
 
 function nothingThere(folder: string, kind: SourceKind): ModelProblem {

@@ -125,7 +125,7 @@ describe("configurations that lie", () => {
     ["an architecture of the prototype", '{"architectures":["__proto__"]}', /__proto__/],
     ["an unknown architecture", '{"architectures":["EvilForCausalLM"]}', /EvilForCausalLM/],
     ["code of its own", llama(',"auto_map":{"AutoModel":"evil.Model"}'), /auto_map/],
-    ["code one level down", llama(',"text_config":{"auto_map":{}}'), /auto_map/],
+    ["code one level down", llama(',"text_config":{"auto_map":{"AutoModel":"evil.Model"}}'), /auto_map/],
   ];
   for (const [name, config, words] of refused) {
     test(name, () => assert.match(String(inspected(config)), words));
