@@ -38,7 +38,9 @@ export function leaseName(modelUID: string): string {
 
 export function newModelLeases(deps: LeaseDeps): ModelLeases {
   const { kube, clock, namespace, identity, durationMs = 15_000 } = deps;
-  const options = { manager: fieldManagers.importer };
+  const renewEveryMs = durationMs / 3;
+  // Two renewals may hang before anybody else may take the Lease.
+  const options = { manager: fieldManagers.importer, timeoutMs: renewEveryMs };
   const seen = new Map<string, { readonly version: string; readonly sinceMs: number }>();
   const record = () => ({
     holderIdentity: identity,
@@ -84,8 +86,35 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
     try {
       return await overwrite(name, version);
     } catch (error) {
-      if (error instanceof ConflictError) return { waitMs: durationMs / 3 };
+      if (error instanceof ConflictError) return { waitMs: renewEveryMs };
       throw error;
+    }
+  }
+
+  /** Under its newest version: the answer to a renewal may have been lost, or somebody has put a label onto it. */
+  async function readOurs(name: string): Promise<LeaseObject | undefined> {
+    const current = await kube.read(leases, namespace, name);
+    return current?.spec?.holderIdentity === identity ? current : undefined;
+  }
+
+  /** undefined where it is not ours any more: a conflict means that somebody wrote, and only a read tells who. */
+  async function renewed(name: string, version: string | undefined): Promise<LeaseObject | undefined> {
+    try {
+      return await overwrite(name, version);
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      const current = await readOurs(name);
+      return current && (await overwrite(name, current.metadata.resourceVersion));
+    }
+  }
+
+  async function giveBack(name: string, version: string | undefined): Promise<void> {
+    try {
+      await kube.remove(leases, namespace, name, { resourceVersion: version });
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      const current = await readOurs(name);
+      if (current) await kube.remove(leases, namespace, name, { resourceVersion: current.metadata.resourceVersion });
     }
   }
 
@@ -96,21 +125,24 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
     let renewing: Promise<void> = Promise.resolve();
     let cancel = (): void => undefined;
     const renew = async (): Promise<void> => {
+      const startedMs = clock.monotonicMs();
       try {
-        version.current = (await overwrite(name, version.current)).metadata.resourceVersion;
+        const ours = await renewed(name, version.current);
+        if (ours) version.current = ours.metadata.resourceVersion;
+        else lost.abort();
       } catch (error) {
         // An API server that is away lets nobody else take the Lease either: the work goes on.
-        if (error instanceof ConflictError) lost.abort();
-        else deps.log.warn({ lease: name, error: messageOf(error) }, "import lease could not be renewed");
+        deps.log.warn({ lease: name, error: messageOf(error) }, "import lease could not be renewed");
       }
-      if (!released && !lost.signal.aborted) schedule();
+      // Counted from when it was sent, so that one that hung does not delay the next.
+      if (!released && !lost.signal.aborted) schedule(renewEveryMs - (clock.monotonicMs() - startedMs));
     };
-    const schedule = (): void => {
-      cancel = clock.after(durationMs / 3, () => {
+    const schedule = (afterMs: number): void => {
+      cancel = clock.after(Math.max(0, afterMs), () => {
         renewing = renew();
       });
     };
-    schedule();
+    schedule(renewEveryMs);
     return {
       lost: lost.signal,
       async release() {
@@ -119,7 +151,7 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
         await renewing;
         seen.delete(name);
         if (lost.signal.aborted) return;
-        await kube.remove(leases, namespace, name, { resourceVersion: version.current }).catch((error: unknown) => {
+        await giveBack(name, version.current).catch((error: unknown) => {
           deps.log.warn({ lease: name, error: messageOf(error) }, "import lease could not be given back");
         });
       },

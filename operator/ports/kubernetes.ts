@@ -86,6 +86,8 @@ export interface WriteOptions {
   /** Field manager; each is named once in api/keys.ts. */
   readonly manager: string;
   readonly subresource?: "status" | "scale";
+  /** Whole duration, repeats included. Default 30 s. */
+  readonly timeoutMs?: number;
 }
 
 export interface DeleteOptions {

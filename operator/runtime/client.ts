@@ -117,6 +117,7 @@ function newApply(send: Send, written: Written): KubeWriter["apply"] {
       // JSON is YAML; the server reads JSON under this type.
       contentType: "application/apply-patch+yaml",
       body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
+      timeoutMs: options.timeoutMs,
     });
     return written(resource, answer);
   };
@@ -131,6 +132,7 @@ function newPlainWrites(send: Send, written: Written): Pick<KubeWriter, "create"
         path: pathOf(resource, body.metadata.namespace, undefined, undefined, query),
         contentType: "application/json",
         body: JSON.stringify({ ...body, apiVersion: apiVersionOf(resource), kind: resource.kind }),
+        timeoutMs: options.timeoutMs,
       });
       return written(resource, answer);
     },
@@ -141,6 +143,7 @@ function newPlainWrites(send: Send, written: Written): Pick<KubeWriter, "create"
         path: pathOf(resource, namespace, name, options.subresource, query),
         contentType: "application/merge-patch+json",
         body: JSON.stringify(body),
+        timeoutMs: options.timeoutMs,
       });
       return written(resource, answer);
     },
