@@ -12,7 +12,7 @@ import { moveParts } from "./moveparts.ts";
 import type { PartPlaces } from "./places.ts";
 import { inTheWay } from "./records.ts";
 import type { FilePlace, Records } from "./records.ts";
-import { withPartRetries, withRetries } from "./retry.ts";
+import { intoStore, withRetries } from "./retry.ts";
 import type { RetryOptions } from "./retry.ts";
 import type { Seals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
@@ -79,7 +79,7 @@ async function putSmall(copy: FileCopy, file: ModelFile, to: FilePlace, bytes: U
   const { store, folder, retry, records } = copy;
   const isThere = async ({ at }: FilePlace): Promise<boolean> => {
     const put = () => store.put(folder + at, bytes, { ifAbsent: true, isTriedOnce: true });
-    if ((await withPartRetries(retry, put)) === "written") return true;
+    if ((await intoStore(copy, put)) === "written") return true;
     // Another import was first, or an earlier attempt that could not take it down, or the answer to an earlier try was lost.
     if ((await withRetries(retry, () => store.head(folder + at)))?.sizeBytes !== bytes.length) return false;
     const stored = await withRetries(retry, () => store.get(folder + at, bytes.length));

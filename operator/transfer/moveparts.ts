@@ -5,7 +5,7 @@ import { combinedCrc32 } from "./crc.ts";
 import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
-import { withPartRetries } from "./retry.ts";
+import { intoStore } from "./retry.ts";
 import type { PartSeals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
 
@@ -77,10 +77,10 @@ async function readBack(move: PartsMove, part: Part, wanted: number): Promise<Su
 
 /** Brings what was read into the store. */
 async function store(move: PartsMove, { number, offset, bytes }: Part, { journal, seal, crc32 }: Sums): Promise<void> {
-  const { upload, file, retry, serverCopy } = move;
+  const { upload, file, serverCopy } = move;
   const read = { upload, file, number, offset, lengthBytes: bytes.length };
   if (crc32 !== undefined && (await serverCopy?.part({ ...read, crc32 }))) return;
-  await withPartRetries(retry, () => upload.part(number, bytes, journal, seal));
+  await intoStore(move, () => upload.part(number, bytes, journal, seal));
 }
 
 /** Brings the part into memory and the store; resolves with its sums. `filled` is called as soon as the memory is. */

@@ -2,6 +2,7 @@
 import type { Clock } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 import { pause } from "../runtime/clock.ts";
+import type { PartPlaces } from "./places.ts";
 import { abortError } from "./slots.ts";
 
 export interface RetryOptions {
@@ -41,4 +42,21 @@ export async function withRetries<T>(options: RetryOptions, work: () => Promise<
 /** The same for what brings a part of a file, or a whole small one, out of the source or into the store: its further tries are counted. */
 export function withPartRetries<T>(options: RetryOptions, work: () => Promise<T>): Promise<T> {
   return withRetries(options, work, options.onPartRetry);
+}
+
+export interface Sending {
+  readonly retry: RetryOptions;
+  readonly places: Pick<PartPlaces, "slowDown">;
+}
+
+/** The same into the store: where that asks for fewer requests, fewer parts are on their way. */
+export function intoStore<T>({ retry, places }: Sending, work: () => Promise<T>): Promise<T> {
+  return withPartRetries(retry, async () => {
+    try {
+      return await work();
+    } catch (error) {
+      if (error instanceof RetryError && error.isThrottled) places.slowDown();
+      throw error;
+    }
+  });
 }

@@ -128,6 +128,39 @@ for (const code of [503, 429]) {
   });
 }
 
+/** Requests of the store, by what it is asked to keep: a part of the weights, or a small file. */
+const storing: readonly (readonly [string, number, (request: SeenRequest) => boolean])[] = [
+  ["a part", 503, ({ query }) => query.has("partNumber")],
+  ["a small file", 429, ({ path }) => path.endsWith("/config.json")],
+];
+for (const [what, code, isOf] of storing) {
+  test(`after the store's ${String(code)} to ${what} half as many are on their way, and Retry-After is kept`, async (t) => {
+    const { clock, pauses } = newClock(7_000);
+    const bucket = `slow-${String(code)}`;
+    await s3.createBucket(bucket);
+    const match = (request: SeenRequest): boolean =>
+      request.method === "PUT" && request.path.startsWith(`/${bucket}/`) && isOf(request);
+    const rule = proxy.add({ match, times: 1, fault: { kind: "status", code, retryAfterSeconds: 7 } });
+    t.after(() => rule.remove());
+    const { region, accessKeyId, secretAccessKey } = s3;
+    const credentials = { accessKeyId, secretAccessKey };
+    const store = openStore({ url: `s3://${bucket}/p`, endpoint: proxy.url, region, credentials });
+    t.after(() => store.close());
+    const all = newPartPlaces({ clock, bufferBytes: 16 * PART, partBytes: PART });
+    const shares: PartPlaces[] = [];
+    const share = (): PartPlaces => {
+      const own = all.share();
+      shares.push(own);
+      return own;
+    };
+    const source = newSource(t, s3, "source");
+    const result = await importModel(jobFor({ source, store, prefix: "one", clock, places: { ...all, share } }));
+    assert.equal(result.kind, "imported");
+    assert.deepEqual([rule.hits, pauses], [1, [7_000]]);
+    assert.deepEqual(shares.map(({ limit }) => limit), [4]); // prettier-ignore
+  });
+}
+
 test(
   "a part that only trickles is given up when its time is over, and asked for again",
   { timeout: 60_000 },
