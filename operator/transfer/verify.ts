@@ -108,6 +108,27 @@ export function signatureCheck(store: ObjectStore, trust: TrustedKeys): Manifest
   };
 }
 
+/** Holds each manifest to the digest that its folder should have, where that is known: a good signature may be another model's. */
+export function listedCheck(listed: ReadonlyMap<string, string>): ManifestCheck {
+  return ({ folder }, { digest }) => {
+    const wanted = listed.get(folder) ?? digest;
+    return Promise.resolve(
+      wanted === digest ? undefined : `is of ${digest}, but the Model's status lists ${wanted.slice(0, 200)}`,
+    );
+  };
+}
+
+/** The first of their problems. */
+export function allOf(checks: readonly ManifestCheck[]): ManifestCheck {
+  return async (...revision) => {
+    for (const check of checks) {
+      const problem = await check(...revision);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  };
+}
+
 /** Faults that may pass, without a byte of any object between: a store that is away would be asked in vain for each of them. */
 const MOST_IN_A_ROW = 16;
 

@@ -104,7 +104,7 @@ test(
     const collected = await berth("gc", "--yes", "--older-than", "0m", ...ours);
     assert.equal(collected.code, 0, collected.err);
     assert.doesNotMatch(collected.out, /given up/);
-    assert.match((await berth("verify")).out, /intact/);
+    assert.match((await berth("verify", ...ours)).out, /intact/);
     const store = await rig.startStore();
     const run = startFetch(newFolder(t), { url: store.urls["store"] ?? "", token: await podToken(rig.cluster, pod) });
     const { code, message } = await run.done;

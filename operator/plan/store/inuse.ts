@@ -42,11 +42,11 @@ function isOurs(item: Item, kind: string): boolean {
   return item["kind"] === kind && String(item["apiVersion"]).startsWith(`${GROUP}/`);
 }
 
-/** Folders of the revisions that a model's own status lists. */
-function listedBy(item: Item, folder: string): string[] {
+/** Folders of the revisions that a model's own status lists, with their digests. */
+function listedBy(item: Item, folder: string): (readonly [string, unknown])[] {
   const status = item["status"];
   const revisions = isJson(status) && Array.isArray(status["revisions"]) ? status["revisions"] : [];
-  return revisions.filter(isJson).map(({ number }) => `${folder}${String(number)}/`);
+  return revisions.filter(isJson).map(({ number, digest }) => [`${folder}${String(number)}/`, digest] as const);
 }
 
 /** What one cluster holds, as JSON. */
@@ -56,22 +56,29 @@ export interface ClusterList {
   readonly isWhole: boolean;
 }
 
-interface Gathered extends InUse {
+export interface ClusterUse extends InUse {
+  /** Digests of the revisions that a Model's status lists, by folder: they say which manifest belongs there. */
+  readonly listed: ReadonlyMap<string, string>;
+}
+
+interface Gathered extends ClusterUse {
   readonly models: Set<string>;
   readonly revisions: Set<string>;
   readonly digests: Set<string>;
   readonly importing: Set<string>;
   readonly unlisted: Set<ModelKind>;
+  readonly listed: Map<string, string>;
 }
 
 /** Lists of one or several clusters that share the store; words about what is missing where they cannot be relied upon. */
-export function inUseOf(lists: readonly ClusterList[]): InUse | string {
+export function usedBy(lists: readonly ClusterList[]): ClusterUse | string {
   const all: Gathered = {
     models: new Set(),
     revisions: new Set(),
     digests: new Set(),
     importing: new Set(),
     unlisted: new Set(),
+    listed: new Map(),
   };
   for (const list of lists) {
     const items = itemsOf(list);
@@ -81,9 +88,14 @@ export function inUseOf(lists: readonly ClusterList[]): InUse | string {
     const missing = list.isWhole ? [] : MODEL_KINDS.filter((kind) => !items.some((item) => isOurs(item, kind)));
     for (const kind of missing) all.unlisted.add(kind);
   }
-  if (all.models.size === 0)
-    return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
   return all;
+}
+
+/** The same, to collect garbage by. */
+export function inUseOf(lists: readonly ClusterList[]): InUse | string {
+  const use = usedBy(lists);
+  if (typeof use === "string" || use.models?.size !== 0) return use;
+  return "the list holds no Model and no ClusterModel, so everything would be garbage: to empty a store, remove its folder by hand";
 }
 
 /** Adds what one cluster needs. Namespaces of several clusters have the same names, so each list is read by its own. */
@@ -105,7 +117,10 @@ function gather(items: readonly Item[], into: Gathered): string | undefined {
       return `namespace ${String(object.namespace)} of a Model is not in the list: make it with ${IN_USE_COMMAND}`;
     const folder = `models/${scope}/${object.uid}/`;
     into.models.add(folder);
-    for (const listed of listedBy(item, folder)) into.revisions.add(listed);
+    for (const [revision, digest] of listedBy(item, folder)) {
+      into.revisions.add(revision);
+      if (typeof digest === "string") into.listed.set(revision, digest);
+    }
   }
   return undefined;
 }
