@@ -14,6 +14,10 @@ export interface FailingDisk {
   /** `fullAt` counts once this step was done; at once where absent. */
   fullAfter: string | undefined;
   isFull: boolean;
+  /** Name of a file that gives nothing of itself; reading wants no room and is no step. */
+  unreadable: string | undefined;
+  /** How often it was read in vain. */
+  readonly failedReads: number;
   restore(): void;
 }
 
@@ -27,7 +31,18 @@ const nameOf = (root: string, path: string): string =>
 
 /** Watches everything of the process below `root` until restored. */
 export function newFailingDisk(root: string, code: DiskFault = "ENOSPC"): FailingDisk {
-  const disk: FailingDisk = { steps: [], fullAt: undefined, fullAfter: undefined, isFull: false, restore };
+  let failedReads = 0;
+  const disk: FailingDisk = {
+    steps: [],
+    fullAt: undefined,
+    fullAfter: undefined,
+    isFull: false,
+    unreadable: undefined,
+    get failedReads() {
+      return failedReads;
+    },
+    restore,
+  };
   const mutable = promises as unknown as Record<string, Call>;
   const originals = new Map<string, Call>();
   const step = (call: string, path: string): void => {
@@ -55,6 +70,12 @@ export function newFailingDisk(root: string, code: DiskFault = "ENOSPC"): Failin
         return original(...args);
       };
     }
+    const read = (handle["read"] as Call).bind(file);
+    handle["read"] = async (...args) => {
+      if (nameOf(root, path) !== disk.unreadable) return read(...args);
+      failedReads++;
+      throw Object.assign(new Error(`EIO: ${faults.EIO}, read`), { code: "EIO", syscall: "read" });
+    };
     return file;
   };
   const isBelow = (path: unknown): path is string => typeof path === "string" && path.startsWith(root);

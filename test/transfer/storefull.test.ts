@@ -170,6 +170,23 @@ test("bytes whose flush failed are not believed, whatever the kernel shows of th
   assert.ok(written.length >= weightBytes / mib, disk.steps.slice(since).join(", "));
 });
 
+test("parts that the disk does not give back are brought again, and hold up no import", async (t) => {
+  const source = newSource(t, s3, bucket);
+  const root = newRoot(t);
+  const disk = newFailingDisk(root, "EIO");
+  t.after(() => disk.restore());
+  disk.fullAt = `link /${revision}/model.safetensors`;
+  assert.ok("reason" in (await attempt(source, root)));
+  assert.ok(disk.isFull);
+  Object.assign(disk, {
+    fullAt: undefined,
+    isFull: false,
+    unreadable: `/.incoming/${revision}/model.safetensors/data`,
+  });
+  await assertGoesOn(source, root, "with a disk that takes what it does not give");
+  assert.ok(disk.failedReads > 0);
+});
+
 /** What is left of 16 MiB, or of 64 files and folders. */
 const rooms: readonly (readonly [string, string, (folder: string) => void])[] = [
   ...[0, 64 * 1024, 1.5 * mib, 2.5 * mib, 3 * mib + 8 * 1024].map((freeBytes) => {
