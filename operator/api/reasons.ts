@@ -167,7 +167,7 @@ export const modelReasons = {
   Copying: ["The files are being copied to the store.", "Wait; status.progress tells bytes and the time left."],
   Resumed: ["An import went on where an earlier attempt had ended.", NOTHING],
   ChecksumsUnknown: [
-    "The source refuses to say what checksums it states of a file; its bytes are hashed, but compared with nothing of its own.",
+    "The source does not say what checksums it states of a file, or fails whenever it is asked; its bytes are hashed, but compared with nothing of its own.",
     "Let the credentials ask for the object's head (s3:GetObject), or put a SHA256SUMS beside the model.",
   ],
   NewRevision: [
