@@ -79,8 +79,8 @@ async function readBack(move: PartsMove, part: Part, wanted: number): Promise<Su
 
 /** Brings what was read into the store. */
 async function store(move: PartsMove, { number, offset, bytes }: Part, { journal, seal, crc32 }: Sums): Promise<void> {
-  const { upload, file, serverCopy } = move;
-  const read = { upload, file, number, offset, lengthBytes: bytes.length };
+  const { upload, file, places, serverCopy } = move;
+  const read = { upload, file, places, number, offset, lengthBytes: bytes.length };
   if (crc32 !== undefined && (await serverCopy?.part({ ...read, crc32 }))) return;
   await intoStore(move, () => upload.part(number, bytes, journal, seal));
 }

@@ -8,11 +8,11 @@ import type { ModelFile } from "../plan/model/listing.ts";
 import { afterRefusal, chooseWay } from "../plan/model/way.ts";
 import type { WayChoice } from "../plan/model/way.ts";
 import { messageOf } from "../runtime/errors.ts";
-import { withPartRetries } from "./retry.ts";
-import type { RetryOptions } from "./retry.ts";
+import { intoStore } from "./retry.ts";
+import type { RetryOptions, Sending } from "./retry.ts";
 import { isAbort } from "./slots.ts";
 
-export interface ReadPart {
+export interface ReadPart extends Pick<Sending, "places"> {
   readonly upload: ObjectUpload;
   readonly file: ModelFile;
   readonly number: number;
@@ -35,11 +35,12 @@ function newServerCopy(source: ObjectSource, retry: RetryOptions, onRefused: (wh
     return false;
   };
   async function copied(
-    { upload, number, offset, lengthBytes, crc32 }: ReadPart,
+    { upload, number, offset, lengthBytes, crc32, places }: ReadPart,
     origin: CopyOrigin,
   ): Promise<boolean> {
     try {
-      await withPartRetries(retry, async () => upload.copyPart?.(number, origin, { offset, lengthBytes }, crc32));
+      const sending = { retry, places };
+      await intoStore(sending, async () => upload.copyPart?.(number, origin, { offset, lengthBytes }, crc32));
       return true;
     } catch (error) {
       if (isAbort(error)) throw error;

@@ -9,9 +9,12 @@ import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
 import type { WayChoice } from "../../operator/plan/model/way.ts";
 import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import { systemClock } from "../../operator/runtime/clock.ts";
 import { RetryError, TerminalError } from "../../operator/runtime/errors.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import type { ImportJob } from "../../operator/transfer/import.ts";
+import { newPartPlaces } from "../../operator/transfer/places.ts";
+import type { PartPlaces } from "../../operator/transfer/places.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, HttpFault, SeenRequest } from "../cluster/faultproxy.ts";
@@ -187,13 +190,23 @@ test("a server that repeats the whole object's checksum for a part of it is not 
   assert.match(told[1]?.because ?? "", /states CRC-32 .* of a part/);
 });
 
-test("a server that asks for patience is asked again, not given up", async (t) => {
+test("a server that asks for patience is asked again and for less at once, not given up", async (t) => {
   const rig = await newRig(t);
   const rule = proxy.add({ match: isCopy(rig), times: 3, fault: { kind: "status", code: 503 } });
   t.after(() => rule.remove());
-  const { told } = await run(rig);
+  let slowed = 0;
+  const all = newPartPlaces({ clock: systemClock, bufferBytes: 64 << 20, partBytes: 8 << 20 });
+  const share = (): PartPlaces => {
+    const own = all.share();
+    const slowDown = (): void => {
+      slowed++;
+      own.slowDown();
+    };
+    return { ...own, slowDown };
+  };
+  const { told } = await run(rig, { places: { ...all, share } });
   await assertWhole(rig);
-  assert.deepEqual([told.length, rule.hits], [1, 3]);
+  assert.deepEqual([told.length, rule.hits, slowed], [1, 3, 3]);
 });
 
 /** A source whose object is swapped when the first of its parts has been read; the others are read before or after that. */
