@@ -6,6 +6,8 @@ import type { ListingUse } from "./entries.ts";
 import { MANIFEST_NAME, comparePaths, extensionOf, oddKey } from "./keynames.ts";
 import { printable, refusal, some } from "./problem.ts";
 import type { ModelProblem } from "./problem.ts";
+import { hasTokenizer, isManifestPath, servedOf, wantedTokenizers } from "./served.ts";
+import type { ExtraFormats } from "./served.ts";
 
 /** Largest number of objects that a source may list. */
 export const MAX_OBJECTS = 10_000;
@@ -35,8 +37,6 @@ export function folderOf(prefix: string): string {
   return prefix === "" || prefix.endsWith("/") ? prefix : `${prefix}/`;
 }
 
-const servedExtensions = new Set(["safetensors", "json", "txt", "model", "jinja", "tiktoken", "md"]);
-const servedNames = /^(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[^/]*$/i;
 /** Formats whose loading can run code. */
 const unsafeExtensions = new Set(
   "bin pt pth ckpt pkl pickle npy npz h5 hdf5 keras joblib dill msgpack pb nemo mar".split(" "),
@@ -59,6 +59,9 @@ function emptyWeights(files: readonly ModelFile[]): ModelProblem | undefined {
 const sizeLimits: Readonly<Record<string, number>> = {
   "tokenizer.json": 128 << 20,
   "tokenizer.model": 128 << 20,
+  "spiece.model": 128 << 20,
+  "spm.model": 128 << 20,
+  "sentencepiece.bpe.model": 128 << 20,
   "tekken.json": 128 << 20,
   "vocab.json": 64 << 20,
   "merges.txt": 64 << 20,
@@ -91,56 +94,52 @@ function dangerous(paths: readonly string[]): ModelProblem | undefined {
   return refusal("UnsafeFormat", `${what}: convert them to safetensors and remove ${some(unsafe)}`);
 }
 
-const tokenizerNames = new Set(["tokenizer.json", "tokenizer.model", "tekken.json", "tiktoken.model", "vocab.txt"]);
-
-function hasTokenizer(paths: ReadonlySet<string>): boolean {
-  if (paths.has("vocab.json") && paths.has("merges.txt")) return true;
-  return [...paths].some((path) => tokenizerNames.has(path) || /^[^/]+\.tiktoken$/.test(path));
+/** Paths of the whole source and those of them that are served, and where it is for people. */
+interface Stock {
+  readonly paths: ReadonlySet<string>;
+  readonly served: ReadonlySet<string>;
+  readonly where: string;
 }
 
-function incomplete(
-  paths: ReadonlySet<string>,
-  folder: string,
-  kind: SourceKind,
-  extra: ExtraFormats,
-): ModelProblem | undefined {
-  const root = kind === "bucket" ? "the bucket's root" : "the repository";
-  const where = folder === "" ? root : `'${printable(folder)}'`;
-  if (!paths.has("config.json")) {
-    const remedy =
-      kind === "bucket"
-        ? "point spec.source.s3.prefix at the folder that holds it"
-        : "take a repository in the layout of transformers";
-    return refusal("ConfigMissing", `there is no config.json in ${where}: ${remedy}`);
-  }
-  const weights = [...paths].filter((path) => /^[^/]+\.safetensors$/.test(path));
-  if (weights.length === 0) {
-    const others = [...paths].filter((path) =>
-      ["gguf", "ggml", "onnx", "tflite", "mlmodel", ...archiveExtensions].includes(extensionOf(path)),
+function withoutConfig({ paths, where }: Stock, kind: SourceKind): ModelProblem {
+  const isMistrals = paths.has("params.json") && [...paths].some((path) => /^consolidated.*\.safetensors$/.test(path));
+  if (isMistrals) {
+    const what = `${where} holds Mistral's own layout (params.json, consolidated weights) and no config.json`;
+    return refusal(
+      "ConfigMissing",
+      `${what}: that layout is not supported, take the model in the layout of transformers`,
     );
-    const found = others.length > 0 ? ` (found ${some(others)})` : "";
-    const gguf = extra.gguf ? others.filter((path) => extensionOf(path) === "gguf") : [];
-    if (gguf.length > 0)
-      return refusal(
-        "NotSafetensors",
-        `${some(gguf)} may come along, but there are no *.safetensors weights in ${where}, by which alone nodes are chosen: add the safetensors that it was made of`,
-      );
+  }
+  const remedy =
+    kind === "bucket"
+      ? "point spec.source.s3.prefix at the folder that holds it"
+      : "take a repository in the layout of transformers";
+  return refusal("ConfigMissing", `there is no config.json in ${where}: ${remedy}`);
+}
+
+function withoutWeights({ paths, where }: Stock, extra: ExtraFormats): ModelProblem {
+  const others = [...paths].filter((path) =>
+    ["gguf", "ggml", "onnx", "tflite", "mlmodel", ...archiveExtensions].includes(extensionOf(path)),
+  );
+  const found = others.length > 0 ? ` (found ${some(others)})` : "";
+  const gguf = extra.gguf ? others.filter((path) => extensionOf(path) === "gguf") : [];
+  if (gguf.length > 0)
     return refusal(
       "NotSafetensors",
-      `there are no *.safetensors weights in ${where}${found}: convert the model to safetensors, only that is imported`,
+      `${some(gguf)} may come along, but there are no *.safetensors weights in ${where}, by which alone nodes are chosen: add the safetensors that it was made of`,
     );
-  }
-  if (hasTokenizer(paths)) return undefined;
-  const wanted = "tokenizer.json, tokenizer.model, tekken.json, vocab.txt, or vocab.json with merges.txt";
-  return refusal("TokenizerMissing", `there is no tokenizer in ${where}: add ${wanted}`);
+  return refusal(
+    "NotSafetensors",
+    `there are no *.safetensors weights in ${where}${found}: convert the model to safetensors, only that is imported`,
+  );
 }
 
-function isServed(path: string, hasShards: boolean, extra: ExtraFormats): boolean {
-  if (path === MANIFEST_NAME || path.split("/").some((segment) => segment.startsWith("."))) return false;
-  // Mistral's second copy of the same weights: one layout is enough.
-  if (hasShards && /^consolidated.*\.safetensors$/.test(path)) return false;
-  if (extensionOf(path) === "gguf") return extra.gguf;
-  return servedExtensions.has(extensionOf(path)) || servedNames.test(path);
+function incomplete(stock: Stock, kind: SourceKind, extra: ExtraFormats): ModelProblem | undefined {
+  const { paths, served, where } = stock;
+  if (!paths.has("config.json")) return withoutConfig(stock, kind);
+  if (![...served].some((path) => /^[^/]+\.safetensors$/.test(path))) return withoutWeights(stock, extra);
+  if (hasTokenizer(served)) return undefined;
+  return refusal("TokenizerMissing", `there is no tokenizer in ${where}: add ${wantedTokenizers}`);
 }
 
 /** Below what is read of a manifest, or of the record beside it (MAX_MANIFEST_BYTES), by as much as the rest of either takes. */
@@ -165,11 +164,6 @@ const byPath = (a: ModelFile, b: ModelFile): number => comparePaths(a.path, b.pa
 
 /** What the files stand in: a bucket is its owner's to tidy up, a repository is somebody else's. */
 export type SourceKind = "bucket" | "repository";
-
-/** Formats that the platform lets along beside safetensors. */
-export interface ExtraFormats {
-  readonly gguf: boolean;
-}
 
 /**
  * The files of a model from everything that stands below its prefix, or the first reason to refuse it.
@@ -196,17 +190,27 @@ export function filesOf(
   const all = objects.filter((o) => !isFolderMarker(o)).map((o) => ({ ...o, path: o.key.slice(folder.length) }));
   if (all.length === 0) return nothingThere(folder, kind);
   const paths = all.map((file) => file.path);
+  const served = servedPaths(paths, kind, extra);
+  // What is left out of a repository gets no file name here, and nobody here could rename it.
+  const odd = oddKey(kind === "bucket" ? paths : [...served]);
   const code = kind === "bucket" ? dangerous(paths) : undefined;
-  const problem = oddKey(paths) ?? code ?? incomplete(new Set(paths), folder, kind, extra);
+  const root = kind === "bucket" ? "the bucket's root" : "the repository";
+  const where = folder === "" ? root : `'${printable(folder)}'`;
+  const problem = odd ?? code ?? incomplete({ paths: new Set(paths), served, where }, kind, extra);
   if (problem) return problem;
-  const hasShards = paths.some((path) => /^model.*\.safetensors$/.test(path));
-  const files = all.filter((file) => isServed(file.path, hasShards, extra)).sort(byPath);
+  const files = all.filter(({ path }) => served.has(path)).sort(byPath);
   const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
   const problemOfFiles =
     tooLarge(sizeBytes, maxSizeBytes) ?? emptyWeights(files) ?? oversizedFile(files) ?? unrecordable(files);
   if (problemOfFiles) return problemOfFiles;
-  const leftOut = paths.filter((path) => !isServed(path, hasShards, extra));
-  return { kind, files, leftOut, sizeBytes };
+  return { kind, files, leftOut: paths.filter((path) => !served.has(path)), sizeBytes };
+}
+
+/** Another store's manifest is never one's own; a repository may have a file of nearly that name that means nothing of the kind. */
+function servedPaths(paths: readonly string[], kind: SourceKind, extra: ExtraFormats): ReadonlySet<string> {
+  const isServed = servedOf(new Set(paths), extra);
+  const isOther = (path: string): boolean => (kind === "repository" ? isManifestPath(path) : path === MANIFEST_NAME);
+  return new Set(paths.filter((path) => isServed(path) && !isOther(path)));
 }
 
 function nothingThere(folder: string, kind: SourceKind): ModelProblem {

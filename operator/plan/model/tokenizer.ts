@@ -10,6 +10,9 @@ const tokenizers = [
   "vocab.json",
   "tiktoken.model",
   "vocab.txt",
+  "spiece.model",
+  "spm.model",
+  "sentencepiece.bpe.model",
 ] as const;
 
 /** A file goes before a field (transformers, processing_utils.py and tokenization_utils_base.py). */

@@ -103,6 +103,58 @@ test("consolidated weights alone are served", () => {
   assert.equal(reasonOf(paths), "config.json consolidated.safetensors tekken.json");
 });
 
+const listed = (paths: readonly string[], kind: "bucket" | "repository" = "repository"): string => {
+  const result = filesOf(objects(paths, ""), "", 1e9, kind);
+  return isProblem(result) ? `${result.reason}: ${result.message}` : result.files.map((file) => file.path).join(" ");
+};
+
+test("below the root only weights that the engine reads there are served", () => {
+  const copies = ["original/model.safetensors", "original/config.json", "checkpoint-9/model.safetensors"];
+  const served = "config.json model.safetensors original/config.json tokenizer.json";
+  for (const kind of ["bucket", "repository"] as const) assert.equal(listed([...good, ...copies], kind), served);
+  const layers = ["modules.json", "2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/other.safetensors"];
+  assert.equal(
+    listed([...good, ...layers, "sub/model.safetensors"]),
+    "2_Dense/config.json 2_Dense/model.safetensors config.json model.safetensors modules.json tokenizer.json",
+  );
+  assert.match(listed([...good, "whisper-large-v3/model.safetensors"]), /whisper-large-v3\/model\.safetensors$/);
+});
+
+test("what is left out of a repository refuses nothing by its name, what is served does", () => {
+  const names = [
+    "assets/Logo.png",
+    "assets/logo.png",
+    "a/b/c/d/e/f/g/h/i/picture.jpg",
+    "family \u{1F468}\u200D\u{1F469}.png",
+    "manifest.json",
+    "Manifest.JSON/readme.md",
+    `${"x".repeat(250)}.png`,
+    "../run.py",
+  ];
+  assert.equal(listed([...good, ...names]), "config.json model.safetensors tokenizer.json");
+  for (const name of names) assert.match(listed([...good, name, name.toUpperCase()], "bucket"), /^OddKey/, name);
+  for (const path of ["a//x.json", "a\u200Db.json", "CONFIG.json", "config.json/x.md"])
+    assert.match(listed([...good, path]), /^OddKey/, path);
+});
+
+test("tokenizers are known by every name that the engine loads them by", () => {
+  const without = ["config.json", "model.safetensors"];
+  for (const name of ["spiece.model", "spm.model", "sentencepiece.bpe.model", "qwen.tiktoken", "vocab.txt"])
+    assert.doesNotMatch(listed([...without, name]), /^TokenizerMissing/, name);
+  assert.equal(
+    listed(["config.json", "consolidated.safetensors", "tokenizer.model.v3"]),
+    "config.json consolidated.safetensors tokenizer.model.v3",
+  );
+  for (const name of ["tokenizer.model.v3", "sub/tokenizer.json", "vocab.json", "other.model"])
+    assert.match(listed([...without, name]), /^TokenizerMissing: .*a sentencepiece model/, name);
+});
+
+test("Mistral's own layout is told of as that", () => {
+  const own = ["params.json", "consolidated.safetensors", "tekken.json"];
+  for (const kind of ["bucket", "repository"] as const)
+    assert.match(listed(own, kind), /^ConfigMissing: .*Mistral's own layout .*: that layout is not supported/);
+});
+
 test("another store's manifest, and what lies beside it, is left out and refuses nothing", () => {
   const beside = ["MANIFEST.json", ".berth/import.json", ".berth/files/f-config.json"];
   const result = filesOf(objects([...good, ...beside]), "m/", 1e9);
@@ -223,8 +275,8 @@ test("no list of keys, however odd, yields a path that could leave its folder", 
   );
   const path = fc.array(segment, { minLength: 1, maxLength: 5 }).map((segments) => segments.join("/"));
   fc.assert(
-    fc.property(fc.array(path, { maxLength: 12 }), (paths) => {
-      const result = filesOf(objects([...good, ...paths]), "m", 1e9);
+    fc.property(fc.array(path, { maxLength: 12 }), fc.boolean(), (paths, isHub) => {
+      const result = filesOf(objects([...good, ...paths]), "m", 1e9, isHub ? "repository" : "bucket");
       if (isProblem(result)) return;
       const seen = result.files.map((file) => file.path);
       assert.equal(new Set(seen.map((p) => p.normalize("NFC").toLowerCase())).size, seen.length);
