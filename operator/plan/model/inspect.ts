@@ -18,6 +18,7 @@ import type { ModelProblem } from "./problem.ts";
 import { codeIn, codeProblem } from "./remotecode.ts";
 import { MAX_MODEL_TENSORS } from "./safetensors.ts";
 import type { Tensor } from "./safetensors.ts";
+import { layersProblem } from "./sentencelayers.ts";
 import { chatTemplateOf, wordsOf } from "./tokenizer.ts";
 import { parsersOf } from "../engine/parsers.ts";
 import { cacheOf } from "./cache.ts";
@@ -182,15 +183,15 @@ function parseAll(
 
 /** Configuration and architecture alone, decided before any safetensors header is read. */
 export function inspectConfig(
-  { kind }: Pick<Listing, "kind">,
+  listing: Pick<Listing, "kind" | "files" | "leftOut">,
   texts: ReadonlyMap<string, string>,
 ): ModelProblem | undefined {
-  const configs = parseAll(texts, kind);
+  const configs = parseAll(texts, listing.kind);
   if (isProblem(configs)) return configs;
   const architecture = architectureOf(configs.get("config.json") ?? {});
   if (typeof architecture !== "string") return architecture;
   const index = readIndex(texts);
-  return index && isProblem(index) ? index : undefined;
+  return index && isProblem(index) ? index : layersProblem(listing, texts);
 }
 
 /** A hostile configuration may hold numbers whose product no status field can carry: unknown, then. */

@@ -10,7 +10,7 @@ const ownClasses = { AutoConfig: "configuration_x.XConfig", AutoModelForCausalLM
 function judged(kind: SourceKind, config: object, more: Readonly<Record<string, object>> = {}): string {
   const files = { "config.json": config, ...more };
   const texts = new Map(Object.entries(files).map(([path, json]) => [path, JSON.stringify(json)]));
-  const problem = inspectConfig({ kind }, texts);
+  const problem = inspectConfig({ kind, files: [], leftOut: [] }, texts);
   return problem ? `${problem.reason}: ${problem.message}` : "taken";
 }
 
