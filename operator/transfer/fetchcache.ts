@@ -19,6 +19,8 @@ const HEARTBEAT_MS = 15_000;
 /** A lock whose heart has not beaten for so long belongs to a fetch that was killed. */
 const DEAD_AFTER_MS = 60_000;
 const LOOK_AGAIN_MS = 1_000;
+/** For how long others' fetches may be in the way. */
+const ROOM_PATIENCE_MS = 1_800_000;
 
 export interface CacheOptions {
   /** Root of the volume. */
@@ -51,6 +53,9 @@ async function unless<T>(code: string, work: Promise<T>): Promise<T | undefined>
 /** Folder of the model with that digest (`sha256:` and 64 hex digits, or the digits alone). */
 export const cacheFolderOf = (root: string, digest: string): string => join(root, digest.replace(/^sha256:/, ""));
 
+const lockOf = (root: string, hex: string): string => join(root, CACHE_NOTES, `${hex}.lock`);
+const useOf = (root: string, hex: string): string => join(root, CACHE_NOTES, `${hex}.use`);
+
 /** Whose folder this is: a class that shares one folder among nodes would let one node's fetch remove what another serves. */
 async function checkNode({ root, nodeName }: CacheOptions): Promise<void> {
   const note = join(root, CACHE_NOTES, NODE_NOTE);
@@ -78,22 +83,33 @@ async function bury(lock: string, inode: number): Promise<void> {
   else await rename(aside, lock);
 }
 
-async function isHeld(lock: string, clock: Clock): Promise<boolean> {
-  const found = await unless("ENOENT", stat(lock));
-  return found !== undefined && clock.now() - found.mtimeMs < DEAD_AFTER_MS;
+/** True where the lock is ours now; what a dead fetch left of it is no hindrance. */
+async function tryLock({ clock }: CacheOptions, lock: string): Promise<boolean> {
+  for (;;) {
+    const made = await unless("EEXIST", open(lock, "wx", 0o644));
+    if (made) return made.close().then(() => true);
+    const found = await unless("ENOENT", stat(lock));
+    if (found && clock.now() - found.mtimeMs < DEAD_AFTER_MS) return false;
+    if (found) await bury(lock, found.ino);
+  }
 }
 
-async function takeLock({ clock, log, signal }: CacheOptions, lock: string): Promise<void> {
+/** A lock with its heart beating. */
+function holdLock(options: CacheOptions, lock: string): CachePlace {
+  const rest = beat(options, lock);
+  return {
+    async release() {
+      rest();
+      await rm(lock, { force: true });
+    },
+  };
+}
+
+async function takeLock(options: CacheOptions, lock: string): Promise<CachePlace> {
+  const { clock, log, signal } = options;
   for (let told = false; ; told = true) {
     if (signal.aborted) throw abortError();
-    const made = await unless("EEXIST", open(lock, "wx", 0o644));
-    if (made) return made.close();
-    const found = await unless("ENOENT", stat(lock));
-    if (!found) continue;
-    if (clock.now() - found.mtimeMs >= DEAD_AFTER_MS) {
-      await bury(lock, found.ino);
-      continue;
-    }
+    if (await tryLock(options, lock)) return holdLock(options, lock);
     if (!told) log.info({ lock }, "waiting for another fetch of this model on this node");
     await pause(clock, LOOK_AGAIN_MS, signal);
   }
@@ -119,11 +135,16 @@ interface Kept {
   readonly usedMs: number;
 }
 
-/** Every model in the cache but this one, the least recently used first; one without a note of its use was never whole. */
+/**
+ * Every model in the cache but this one, the least recently used first; one without a note of its use was never whole, and one without a
+ * folder has a fetch that is about to make it.
+ */
 async function others(root: string, mine: string): Promise<Kept[]> {
-  const found = (await readdir(root)).filter((name) => HEX.test(name) && name !== mine);
+  const noted = (await readdir(join(root, CACHE_NOTES))).map((name) => name.replace(/\.use$/, ""));
+  const names = new Set([...(await readdir(root)), ...noted]);
+  const found = [...names].filter((name) => HEX.test(name) && name !== mine);
   const kept = found.map(async (hex): Promise<Kept> => {
-    const note = join(root, CACHE_NOTES, `${hex}.use`);
+    const note = useOf(root, hex);
     const [text, state] = [await unless("ENOENT", readFile(note, "utf8")), await unless("ENOENT", stat(note))];
     const bytes = Number(text);
     const isKnown = state !== undefined && Number.isSafeInteger(bytes) && bytes >= 0;
@@ -134,58 +155,83 @@ async function others(root: string, mine: string): Promise<Kept[]> {
 
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
 
-/** Removes the least recently used model that no fetch holds; false where each is held. */
-async function evictOne({ root, clock, log }: CacheOptions, kept: readonly Kept[]): Promise<boolean> {
+/** Removes the least recently used model that no fetch holds, under its lock: who wants it meanwhile waits and fetches it anew. */
+async function evictOne(options: CacheOptions, kept: readonly Kept[]): Promise<boolean> {
+  const { root, log } = options;
   for (const { hex, bytes } of kept) {
-    if (await isHeld(join(root, CACHE_NOTES, `${hex}.lock`), clock)) continue;
-    log.info({ digest: hex, bytes: Number.isFinite(bytes) ? bytes : undefined }, "removing a model from the cache");
-    await rm(join(root, hex), { recursive: true, force: true });
-    await rm(join(root, CACHE_NOTES, `${hex}.use`), { force: true });
+    const lock = lockOf(root, hex);
+    if (!(await tryLock(options, lock))) continue;
+    const held = holdLock(options, lock);
+    try {
+      log.info({ digest: hex, bytes: Number.isFinite(bytes) ? bytes : undefined }, "removing a model from the cache");
+      await rm(join(root, hex), { recursive: true, force: true });
+      await rm(useOf(root, hex), { force: true });
+    } finally {
+      await held.release();
+    }
     return true;
   }
   return false;
 }
 
-async function makeRoom(options: CacheOptions, hex: string, sizeBytes: number): Promise<void> {
-  const { root, limitBytes, clock, signal } = options;
-  if (sizeBytes > limitBytes)
-    throw new TerminalError(
-      "NoSpace",
-      `the model needs ${gib(sizeBytes)} of the node's cache, which may hold ${gib(limitBytes)}: raise spec.cache.size of the node type`,
-    );
-  for (;;) {
+/** Notes that the model is used, where it fits beside the others; false where it does not as long as fetches hold what they have. */
+async function makeRoom(options: CacheOptions, hex: string, sizeBytes: number): Promise<boolean> {
+  const { root, limitBytes, signal } = options;
+  const fits = (kept: readonly Kept[]): boolean =>
+    kept.reduce((sum, { bytes }) => sum + bytes, sizeBytes) <= limitBytes;
+  for (let kept = await others(root, hex); !fits(kept); kept = await others(root, hex)) {
     if (signal.aborted) throw abortError();
-    const kept = await others(root, hex);
-    if (kept.reduce((sum, { bytes }) => sum + bytes, sizeBytes) <= limitBytes) return;
-    if (!(await evictOne(options, kept))) await pause(clock, LOOK_AGAIN_MS, signal);
+    if (!(await evictOne(options, kept))) return false;
+  }
+  await writeFile(useOf(root, hex), String(sizeBytes));
+  // Another fetch may have taken the same room: whoever noted it last sees both.
+  return fits(await others(root, hex));
+}
+
+function checkSize({ limitBytes }: CacheOptions, sizeBytes: number): void {
+  if (sizeBytes <= limitBytes) return;
+  throw new TerminalError(
+    "NoSpace",
+    `the model needs ${gib(sizeBytes)} of the node's cache, which may hold ${gib(limitBytes)}: raise spec.cache.size of the node type`,
+  );
+}
+
+/** The model's lock, with room for the model. Not held while it waits for room: two that wait for each other's would do so for ever. */
+async function takePlace(options: CacheOptions, hex: string, sizeBytes: number): Promise<CachePlace> {
+  const { root, limitBytes, clock, log, signal } = options;
+  let sinceMs: number | undefined;
+  for (;;) {
+    const held = await takeLock(options, lockOf(root, hex));
+    const hasRoom = await makeRoom(options, hex, sizeBytes).catch(async (error: unknown) => {
+      await held.release();
+      throw error;
+    });
+    if (hasRoom) return held;
+    await held.release();
+    if (sinceMs === undefined)
+      log.info({ digest: hex, bytes: sizeBytes }, "waiting for room in the cache of this node");
+    sinceMs ??= clock.monotonicMs();
+    if (clock.monotonicMs() - sinceMs > ROOM_PATIENCE_MS)
+      throw new TerminalError(
+        "NoSpace",
+        `the model needs ${gib(sizeBytes)} of the node's cache, which may hold ${gib(limitBytes)}, and for half an hour other fetches on this node held what had to go for it: raise spec.cache.size of the node type, or look at the node's other pods`,
+      );
+    // By chance, so that two that were in each other's way do not meet again.
+    await pause(clock, LOOK_AGAIN_MS * (0.5 + Math.random()), signal);
   }
 }
 
 /** Waits for the model's folder, makes room for it, and notes that it is used. Throws TerminalError (CacheShared, NoSpace) or an abort. */
 export async function enterCache(options: CacheOptions, digest: string, sizeBytes: number): Promise<CachePlace> {
-  const { log } = options;
   const root = resolve(options.root);
   const hex = basename(cacheFolderOf(root, digest));
   if (!HEX.test(hex)) throw new TerminalError("ManifestDamaged", `${digest.slice(0, 100)} is no digest of a model`);
-  const notes = join(root, CACHE_NOTES);
-  await makeFolders(notes, 0o755);
+  await makeFolders(join(root, CACHE_NOTES), 0o755);
   await checkNode({ ...options, root });
-  const lock = join(notes, `${hex}.lock`);
-  await takeLock(options, lock);
-  const rest = beat(options, lock);
-  const release = async (): Promise<void> => {
-    rest();
-    await rm(lock, { force: true });
-  };
-  try {
-    await makeRoom({ ...options, root }, hex, sizeBytes);
-    await writeFile(join(notes, `${hex}.use`), String(sizeBytes));
-  } catch (error) {
-    await release();
-    throw error;
-  }
-  log.info({ digest, folder: join(root, hex) }, "using the cache of this node");
-  return { release };
+  checkSize(options, sizeBytes);
+  const place = await takePlace({ ...options, root }, hex, sizeBytes);
+  options.log.info({ digest, folder: join(root, hex) }, "using the cache of this node");
+  return place;
 }
 
 /** Removes everything in the folder, also what Berth did not put there. Throws where something stays. */

@@ -1,10 +1,11 @@
 // The cache of models on a node: who may use it, what makes room for what, and what a killed fetch leaves. Real folders.
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
+import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
-import type { Log } from "../../operator/ports.ts";
+import type { Clock, Log } from "../../operator/ports.ts";
 import { systemClock as clock } from "../../operator/runtime/clock.ts";
 import { CACHE_NOTES, cacheFolderOf, enterCache, wipeCache } from "../../operator/transfer/fetchcache.ts";
 import type { CacheOptions } from "../../operator/transfer/fetchcache.ts";
@@ -32,6 +33,9 @@ async function use(at: ReturnType<typeof cacheOf>, digit: string, bytes: number,
   const then = Date.now() / 1000 - secondsAgo;
   utimesSync(join(at.root, CACHE_NOTES, `${digit.repeat(64)}.use`), then, then);
 }
+
+/** A hundred times as fast where it waits, so that there are many meetings. */
+const fast: Clock = { ...clock, after: (ms, run) => clock.after(ms / 100, run) };
 
 const models = (root: string): string[] =>
   readdirSync(root)
@@ -88,6 +92,66 @@ test("one fetch at a time fills a model's folder; what another fetch holds is no
   await held.release();
   // Either may be next; both come in the end, and each only while the other is not there.
   await Promise.all([same, other].map(async (place) => (await place).release()));
+});
+
+test(
+  "two fetches that would have to remove each other's model both come in the end",
+  { timeout: 60_000 },
+  async (t) => {
+    const at = cacheOf(t, { clock: fast });
+    for (let round = 0; round < 20; round++) {
+      for (const digit of ["a", "b"]) {
+        mkdirSync(cacheFolderOf(at.root, digest(digit)), { recursive: true });
+        mkdirSync(join(at.root, CACHE_NOTES), { recursive: true });
+        writeFileSync(join(at.root, CACHE_NOTES, `${digit.repeat(64)}.use`), "60");
+      }
+      const entering = ["a", "b"].map((digit) => at.enter(digit, 60).then((place) => ({ digit, place })));
+      const one = await Promise.race(entering);
+      assert.deepEqual(models(at.root), [one.digit]);
+      await one.place.release();
+      await Promise.all(entering.map(async (other) => (await other).place.release()));
+    }
+  },
+);
+
+test(
+  "a model is not removed under a fetch that has just come to it, and no two are there that do not fit",
+  { timeout: 120_000 },
+  async (t) => {
+    const at = cacheOf(t, { clock: fast });
+    const inside = new Set<string>();
+    const visits = async (digit: string): Promise<void> => {
+      const marker = join(cacheFolderOf(at.root, digest(digit)), "weights");
+      for (let visit = 0; visit < 40; visit++) {
+        const place = await at.enter(digit, 60);
+        inside.add(digit);
+        assert.deepEqual([...inside], [digit]);
+        mkdirSync(cacheFolderOf(at.root, digest(digit)), { recursive: true });
+        writeFileSync(marker, "");
+        for (let look = 0; look < 5; look++) await stat(marker);
+        inside.delete(digit);
+        await place.release();
+      }
+    };
+    await Promise.all(["a", "b", "c"].map(visits));
+  },
+);
+
+test("who waits half an hour for others' fetches is told what holds the cache", { timeout: 60_000 }, async (t) => {
+  let skippedMs = 0;
+  const skipping: Clock = { ...clock, monotonicMs: () => clock.monotonicMs() + skippedMs };
+  const at = cacheOf(t, { clock: skipping });
+  const held = await at.enter("a", 60);
+  const waiting = assert.rejects(
+    at.enter("b", 60),
+    /for half an hour other fetches on this node.*spec\.cache\.size/,
+  );
+  await eventually(() => at.said.includes("waiting for room in the cache of this node"), {
+    what: "it says that it waits",
+  });
+  skippedMs = 1_900_000;
+  await waiting;
+  await held.release();
 });
 
 test("the lock of a fetch that was killed is taken over after a minute without a heartbeat, and not before", async (t) => {
