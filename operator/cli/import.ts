@@ -21,6 +21,7 @@ import { newBar } from "./importbar.ts";
 import type { Terminal } from "./importbar.ts";
 import { openPlace } from "./inspectplace.ts";
 import type { Place } from "./inspectplace.ts";
+import { endpointURL, sourcePlace, storeURL } from "./placeforms.ts";
 import { storeKeysOf } from "./storekeys.ts";
 
 export interface ImportIO {
@@ -66,14 +67,14 @@ Example: berth import --from s3://models/llama --to file:///var/lib/berth`;
 export function importCommand(io: ImportIO, end: (code: number) => void): Command {
   return bucketOptions(new Command("import"))
     .description("copy one model into a store, inspected before and verified while it is copied; no cluster is needed")
-    .requiredOption("--from <place>", "a folder, s3://bucket/prefix or hf://org/name[@revision]")
-    .requiredOption("--to <store>", "s3://bucket/prefix or file:///path")
+    .requiredOption("--from <place>", "a folder, s3://bucket/prefix or hf://org/name[@revision]", sourcePlace)
+    .requiredOption("--to <store>", "s3://bucket/prefix or file:///path", storeURL)
     .option(
       "--name <name>",
       "name of the model in the store, below models/local/ (default: the last part of --from)",
       nameOf,
     )
-    .option("--endpoint <url>", "S3 endpoint of the store (default: AWS)")
+    .option("--endpoint <url>", "S3 endpoint of the store (default: AWS)", endpointURL)
     .option("--region <region>", "region of the store's bucket", "us-east-1")
     .addOption(styleOption("addressing-style", "the store").default("Path"))
     .option("--max-size <GiB>", "refuse a model that is larger (default: 2048)", sizeOf)
@@ -126,8 +127,6 @@ function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigi
 }
 
 function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, env: ImportIO["env"]): ObjectStore {
-  if (!/^(s3|file):\/\/./.test(to))
-    throw new TerminalError("PlaceInvalid", `--to is "${to.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
   return openStore({
     url: to,
     ...(endpoint === undefined ? {} : { endpoint }),

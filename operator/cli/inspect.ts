@@ -9,6 +9,7 @@ import { exitCodeOf } from "./exitcode.ts";
 import { readModel } from "./inspectmodel.ts";
 import { commonNodeTypes, nodeTypesOf } from "./inspectnodes.ts";
 import { bucketOptions, waysOf, type BucketFlags } from "./bucketoptions.ts";
+import { sourcePlace } from "./placeforms.ts";
 import { counted, openPlace, type Reads } from "./inspectplace.ts";
 import { textOf } from "./inspecttable.ts";
 
@@ -52,6 +53,7 @@ export function inspectCommand(io: InspectIO, end: (code: number) => void): Comm
     .argument(
       "<place>",
       "a folder, s3://bucket/prefix (AWS_* variables) or hf://org/name[@revision] (HF_TOKEN, HF_ENDPOINT)",
+      sourcePlace,
     )
     .option(
       "--node-types <file>",

@@ -4,6 +4,7 @@ import { proxyFault } from "../adapters/egress/proxy.ts";
 import type { ProxySettings } from "../adapters/egress/proxy.ts";
 import { openHub } from "../adapters/hub/source.ts";
 import type { SourceKind } from "../plan/model/listing.ts";
+import { ENDPOINT_FORM, endpointFault, shownURL } from "../adapters/storageurl.ts";
 import type { ObjectSource } from "../ports.ts";
 import { TerminalError } from "../runtime/errors.ts";
 import { newFolderSource } from "./foldersource.ts";
@@ -33,6 +34,16 @@ function proxySettings(env: Environment): ProxySettings {
     if (fault !== undefined) throw new TerminalError("PlaceInvalid", `${name} ${fault}`);
   }
   return { https: given("HTTPS_PROXY"), http: given("HTTP_PROXY"), none: given("NO_PROXY"), connectBy: "name" };
+}
+
+/** A variable that is given and is no URL of a server is named. */
+function endpointFrom(env: Environment, ...names: readonly string[]): string | undefined {
+  const name = names.find((one) => env[one] !== undefined);
+  const text = name === undefined ? undefined : env[name];
+  const fault = text === undefined ? undefined : endpointFault(text);
+  if (fault !== undefined)
+    throw new TerminalError("PlaceInvalid", `${String(name)} ${shownURL(text ?? "")} ${fault}: ${ENDPOINT_FORM}`);
+  return text;
 }
 
 /** How a bucket is asked, besides what the environment says. */
@@ -68,7 +79,7 @@ async function openBucket(text: string, env: Environment, ways: BucketWays): Pro
   const source = newS3Source({
     ...ways,
     bucket,
-    endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? `https://s3.${region}.amazonaws.com`,
+    endpoint: endpointFrom(env, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") ?? `https://s3.${region}.amazonaws.com`,
     region,
     tunnels,
     idleTimeoutMs: SILENCE_MS,
@@ -84,7 +95,7 @@ async function openBucket(text: string, env: Environment, ways: BucketWays): Pro
 async function openRepository(text: string, env: Environment): Promise<Place> {
   const [repo = "", revision] = text.slice("hf://".length).replace(/\/+$/, "").split("@");
   const token = env["HF_TOKEN"];
-  const endpoint = env["HF_ENDPOINT"];
+  const endpoint = endpointFrom(env, "HF_ENDPOINT");
   const { newProxiedFetch } = await import("../adapters/egress/proxyfetch.ts");
   const fetch = newProxiedFetch(proxySettings(env));
   const source = await openHub({

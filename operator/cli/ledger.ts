@@ -13,6 +13,7 @@ import { gcCommand } from "./ledgergc.ts";
 import { sinkCommands } from "./ledgersinks.ts";
 import { exportCommand, showCommand, tailCommand } from "./ledgerprint.ts";
 import { recomputedText, verificationText } from "./ledgertext.ts";
+import { endpointURL, ledgerURL } from "./placeforms.ts";
 import { trustOf } from "./ledgertrust.ts";
 import type { UsageIO } from "./usageclient.ts";
 
@@ -164,8 +165,8 @@ export function secondsOfFlag(text: string): number {
 
 function withPlace(command: Command): Command {
   return command
-    .requiredOption("--ledger-url <url>", "s3://bucket/prefix or file:///path")
-    .option("--endpoint <url>", "URL of the S3 server")
+    .requiredOption("--ledger-url <url>", "s3://bucket/prefix or file:///path", ledgerURL)
+    .option("--endpoint <url>", "URL of the S3 server", endpointURL)
     .option("--region <name>", "region of the bucket")
     .exitOverride();
 }

@@ -16,6 +16,7 @@ import type { Fault, ManifestCheck } from "../transfer/verify.ts";
 import { styleOption } from "./bucketoptions.ts";
 import { neededBy } from "./modelscluster.ts";
 import { garbageText, listOf, listText, verifiedText } from "./modelstext.ts";
+import { endpointURL, storeURL } from "./placeforms.ts";
 import { storeKeysOf } from "./storekeys.ts";
 
 export interface ModelsIO {
@@ -111,8 +112,8 @@ export function modelsCommand(io: ModelsIO, end: (code: number) => void): Comman
 
 function withPlace(command: Command): Command {
   return command
-    .requiredOption("--store <url>", "s3://bucket/prefix or file:///path")
-    .option("--endpoint <url>", "URL of the S3 server (default: AWS)")
+    .requiredOption("--store <url>", "s3://bucket/prefix or file:///path", storeURL)
+    .option("--endpoint <url>", "URL of the S3 server (default: AWS)", endpointURL)
     .option("--region <name>", "region of the bucket", "us-east-1")
     .addOption(styleOption("addressing-style", "the store").default("Path"))
     .option("--only <folder>", "one model or revision: models/<namespace UID>/<model UID>[/<n>]", folderOf)
@@ -140,8 +141,6 @@ function durationOf(text: string): number {
 }
 
 function storeOf({ store, endpoint, region, addressingStyle: addressing }: Place, env: ModelsIO["env"]): ObjectStore {
-  if (!/^(s3|file):\/\/./.test(store))
-    throw new Error(`--store is "${store.slice(0, 200)}": write s3://bucket/prefix or file:///path`);
   return openStore({
     url: store,
     ...(endpoint === undefined ? {} : { endpoint }),

@@ -12,6 +12,7 @@ import { parsePriceList } from "../plan/rating/pricelist.ts";
 import { exitCodeOf } from "./exitcode.ts";
 import { estimateOf } from "./estimate.ts";
 import { focusExport, focusVersionOption } from "./focus.ts";
+import { endpointURL, ledgerURL } from "./placeforms.ts";
 import { ask, askSums, questionOf, UsageError } from "./usageclient.ts";
 import type { Question, UsageIO } from "./usageclient.ts";
 import { chartOf } from "./usagechart.ts";
@@ -49,9 +50,13 @@ export function usageCommand(io: UsageIO, end: (code: number) => void): Command 
         .choices(["table", "wide", "chart", "json", "csv", "focus"])
         .default("table"),
     )
-    .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)")
-    .option("--ledger-url <url>", "read sealed hours from the ledger itself: s3://bucket/prefix or file:///path")
-    .option("--ledger-endpoint <url>", "URL of the ledger's S3 server")
+    .option("--server <url>", "URL of the usage API (or BERTH_USAGE_SERVER)", endpointURL)
+    .option(
+      "--ledger-url <url>",
+      "read sealed hours from the ledger itself: s3://bucket/prefix or file:///path",
+      ledgerURL,
+    )
+    .option("--ledger-endpoint <url>", "URL of the ledger's S3 server", endpointURL)
     .option("--ledger-region <name>", "region of the ledger's bucket")
     .option("--token-file <path>", "file with a token of Kubernetes (or the token itself in BERTH_TOKEN)")
     .option("--kubeconfig <path>", "kubeconfig whose token is used (or KUBECONFIG)")

@@ -4,6 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 import { newS3Client } from "../s3/client.ts";
+import { STORAGE_FORM, storageFault } from "../storageurl.ts";
 import { withVerifyMode } from "./careful.ts";
 import { withCompression } from "./compression.ts";
 import { newDirectoryLedger } from "./directory.ts";
@@ -20,18 +21,12 @@ export interface LedgerPlace {
 /** Opens without a request; `probe()` makes the first one. Throws TerminalError for a URL of another form. */
 export function openLedger({ url, endpoint, region = "us-east-1", credentials }: LedgerPlace): Ledger {
   const wrong = (why: string) =>
-    new TerminalError(
-      "LedgerURLInvalid",
-      `--ledger-url ${JSON.stringify(url)} ${why}: write s3://bucket/prefix or file:///path`,
-    );
-  if (!URL.canParse(url)) throw wrong("is no URL");
+    new TerminalError("LedgerURLInvalid", `--ledger-url ${JSON.stringify(url)} ${why}: ${STORAGE_FORM}`);
+  const fault = storageFault(url);
+  if (fault !== undefined) throw wrong(fault);
   const parsed = new URL(url);
-  if (parsed.protocol === "file:") {
-    if (parsed.host !== "") throw wrong("names a host");
+  if (parsed.protocol === "file:")
     return withCompression(withVerifyMode(newDirectoryLedger(fileURLToPath(parsed)), { isConditional: true }));
-  }
-  if (parsed.protocol !== "s3:") throw wrong("has another scheme");
-  if (parsed.hostname === "") throw wrong("names no bucket");
   if (!credentials) {
     throw new TerminalError(
       "LedgerCredentialsMissing",

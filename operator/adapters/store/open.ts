@@ -1,6 +1,7 @@
 /** The store by its URL. */
 import { fileURLToPath } from "node:url";
 import type { ObjectStore } from "../../ports.ts";
+import { STORAGE_FORM, shownURL, storeFault } from "../storageurl.ts";
 import { newFileStore } from "./file.ts";
 import { newS3Store } from "./s3.ts";
 
@@ -20,11 +21,12 @@ export interface StorePlace {
   readonly maxSockets?: number;
 }
 
-/** Throws on a URL of another scheme; nothing is contacted yet. */
+/** Throws on a URL of another form; nothing is contacted yet. */
 export function openStore(place: StorePlace): ObjectStore {
+  const fault = storeFault(place.url);
+  if (fault !== undefined) throw new Error(`the store's URL ${shownURL(place.url)} ${fault}: ${STORAGE_FORM}`);
   const url = new URL(place.url);
   if (url.protocol === "file:") return newFileStore(fileURLToPath(url));
-  if (url.protocol !== "s3:") throw new Error(`the store's URL begins with ${url.protocol}//: use s3:// or file://`);
   const { endpoint, region, addressing, credentials, maxSockets } = place;
   return newS3Store({
     bucket: url.hostname,

@@ -304,5 +304,5 @@ test("faults of the store are StoreError and carry no credentials", async (t) =>
       return true;
     });
   }
-  assert.throws(() => openStore({ url: "ftp://x/y", region }), /use s3:\/\/ or file:\/\//);
+  assert.throws(() => openStore({ url: "ftp://x/y", region }), /write s3:\/\/bucket\/prefix or file:\/\/\/path/);
 });
