@@ -146,8 +146,9 @@ async function others(root: string, mine: string): Promise<Kept[]> {
   const kept = found.map(async (hex): Promise<Kept> => {
     const note = useOf(root, hex);
     const [text, state] = [await unless("ENOENT", readFile(note, "utf8")), await unless("ENOENT", stat(note))];
-    const bytes = Number(text);
-    const isKnown = state !== undefined && Number.isSafeInteger(bytes) && bytes >= 0;
+    // Empty while it is written anew: that is no model of 0 bytes.
+    const bytes = /^\d+$/.test(text ?? "") ? Number(text) : NaN;
+    const isKnown = state !== undefined && Number.isSafeInteger(bytes);
     return isKnown ? { hex, bytes, usedMs: state.mtimeMs } : { hex, bytes: Infinity, usedMs: 0 };
   });
   return (await Promise.all(kept)).sort((a, b) => a.usedMs - b.usedMs || (a.hex < b.hex ? -1 : 1));

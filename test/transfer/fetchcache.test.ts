@@ -72,6 +72,14 @@ test("a folder of which nobody knows its size goes first", async (t) => {
   assert.deepEqual(models(at.root), ["a"]);
 });
 
+test("a note of use that is empty, as while it is written anew, is of no model of 0 bytes", async (t) => {
+  const at = cacheOf(t);
+  await use(at, "a", 50, 10);
+  writeFileSync(join(at.root, CACHE_NOTES, `${"a".repeat(64)}.use`), "");
+  await (await at.enter("b", 50)).release();
+  assert.deepEqual(models(at.root), []);
+});
+
 test("a model that is larger than the cache is refused with both sizes, and nothing is removed for it", async (t) => {
   const at = cacheOf(t, { limitBytes: 2 ** 30 });
   await use(at, "a", 10, 10);
@@ -142,10 +150,7 @@ test("who waits half an hour for others' fetches is told what holds the cache", 
   const skipping: Clock = { ...clock, monotonicMs: () => clock.monotonicMs() + skippedMs };
   const at = cacheOf(t, { clock: skipping });
   const held = await at.enter("a", 60);
-  const waiting = assert.rejects(
-    at.enter("b", 60),
-    /for half an hour other fetches on this node.*spec\.cache\.size/,
-  );
+  const waiting = assert.rejects(at.enter("b", 60), /for half an hour other fetches on this node.*spec\.cache\.size/);
   await eventually(() => at.said.includes("waiting for room in the cache of this node"), {
     what: "it says that it waits",
   });
