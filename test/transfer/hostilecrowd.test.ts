@@ -1,4 +1,4 @@
-// Twelve models that are as large to inspect as the limits allow, at once in one process with the importer's bound of the heap: each is
+// Fourteen models that are as large to inspect as the limits allow, at once in one process with the importer's bound of the heap: each is
 // refused, memory stays below what the pod's limit leaves beside its buffers, and the process imports the next good model.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { promisify } from "node:util";
 import { startS3 } from "../cluster/s3.ts";
-import { tinyModel, uploadFiles } from "../models/tiny.ts";
+import { tinyConfig, tinyModel, uploadFiles } from "../models/tiny.ts";
 import type { Files } from "../models/tiny.ts";
 import type { Crowd, CrowdEnd } from "./hostilecrowd.ts";
 
@@ -32,6 +32,9 @@ const many = (count: number, entry: (n: number) => string): string =>
 const tensors = (from: number): string =>
   many(190_000, (n) => `"model.layers.${String(n + from)}":{"dtype":"U8","shape":[0],"data_offsets":[4,4]}`);
 
+/** As ModelOpt's mixed precision names them. */
+const experts = `{"quant_method":"modelopt","quantized_layers":{${many(100_000, (n) => `"model.layers.1.mlp.experts.${String(n)}.up_proj":{"quant_algo":"NVFP4","group_size":16}`)}}}`;
+
 /** By name, with the reason that each is refused for. */
 const crowd: Readonly<Record<string, readonly [string, Files]>> = {
   "many tensors": [
@@ -45,6 +48,13 @@ const crowd: Readonly<Record<string, readonly [string, Files]>> = {
   "a large tokenizer configuration": [
     "CustomCode",
     { "tokenizer_config.json": `{"added_tokens_decoder":{${many(150_000, (n) => `"${String(n)}":{"content":"<${String(n)}>","special":true,"lstrip":false}`)}},"auto_map":{"AutoTokenizer":"x.Y"}}` },
+  ],
+  "large configurations": [
+    "CustomCode",
+    {
+      "config.json": JSON.stringify(tinyConfig).replace(/}$/, `,"quantization_config":${experts}}`),
+      "hf_quant_config.json": `{"quantization":${experts},"auto_map":{"AutoConfig":"x.Y"}}`,
+    },
   ],
 }; // prettier-ignore
 

@@ -55,19 +55,28 @@ export type ModelFacts = Pick<
 export const INDEX_PATH = "model.safetensors.index.json";
 const sentencePath = "sentence_bert_config.json";
 const modelOptPath = "hf_quant_config.json";
+const tokenizerPath = "tokenizer_config.json";
+/** ModelOpt's mixed precision names every expert of every layer, in either of two files: some megabytes. */
+const MAX_CONFIG_BYTES = 8 << 20;
+/** As many as 1 MiB can hold, three for each of 190,000 matrices of experts: values more than bytes are what takes memory. */
+const MAX_CONFIG_VALUES = 600_000;
 /** Small files that are read for inspection where they exist, with the most bytes that each may have. */
 export const inspectedFiles: Readonly<Record<string, number>> = {
-  "config.json": 1 << 20,
-  "tokenizer_config.json": 16 << 20,
+  "config.json": MAX_CONFIG_BYTES,
+  [tokenizerPath]: 16 << 20,
   "processor_config.json": 1 << 20,
   "preprocessor_config.json": 1 << 20,
   "video_preprocessor_config.json": 1 << 20,
   "generation_config.json": 1 << 20,
   "chat_template.json": 1 << 20,
   "adapter_config.json": 1 << 20,
-  [modelOptPath]: 1 << 20,
+  [modelOptPath]: MAX_CONFIG_BYTES,
   [sentencePath]: 1 << 20,
   [INDEX_PATH]: 64 << 20,
+};
+const mostValues: Readonly<Record<string, number>> = {
+  "config.json": MAX_CONFIG_VALUES,
+  [modelOptPath]: MAX_CONFIG_VALUES,
 };
 
 /** Of other configurations, which are read for code alone: each, and all of a model. */
@@ -112,7 +121,8 @@ export function oversized(listing: Listing): ModelProblem | undefined {
 function mostBytesOf(path: string): number | undefined {
   if (Object.hasOwn(inspectedFiles, path)) return inspectedFiles[path];
   const name = path.slice(path.lastIndexOf("/") + 1);
-  return isOtherConfig(path) ? (inspectedFiles[name] ?? MAX_OTHER_BYTES) : undefined;
+  if (!isOtherConfig(path)) return undefined;
+  return name === tokenizerPath ? inspectedFiles[name] : MAX_OTHER_BYTES;
 }
 
 /** Files at the top whose tensors are the model's weights: those that the index names, else all. */
@@ -172,7 +182,7 @@ function parseAll(
       if (problem) return problem;
       continue;
     }
-    const json = parseConfig(path, text);
+    const json = parseConfig(path, text, mostValues[path]);
     if (isProblem(json)) return json;
     const code = codeIn(path, json, kind) ?? templatesProblem(path, json);
     if (code) return code;
@@ -223,7 +233,7 @@ export function inspect(
   const paths = new Set(listing.files.map((file) => file.path));
   const task = taskOf(architecture, paths.has("modules.json") && paths.has("1_Pooling/config.json"));
   const facts = factsOf(architecture, task, config, tensors);
-  const tokenizer = configs.get("tokenizer_config.json");
+  const tokenizer = configs.get(tokenizerPath);
   const contextLength = contextLengthOf(config, task, { sentence: configs.get(sentencePath), tokenizer });
   const parsers =
     task === "Generate" ? parsersOf({ architecture, chatTemplate: chatTemplateOf(texts, configs) }) : undefined;

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { taskOf } from "../../../operator/plan/model/config.ts";
-import { inspect } from "../../../operator/plan/model/inspect.ts";
+import { inspect, inspectedFiles } from "../../../operator/plan/model/inspect.ts";
 import type { ModelFacts } from "../../../operator/plan/model/inspect.ts";
 import { isProblem } from "../../../operator/plan/model/problem.ts";
 import type { Tensor } from "../../../operator/plan/model/safetensors.ts";
@@ -268,4 +268,20 @@ test("shards count by the index, and a sentence model's limit is the smaller one
   const config = { architectures: ["BertModel"], max_position_embeddings: 512 };
   const facts = factsOf(config, [tensor("w", "F32", 2)], { "sentence_bert_config.json": '{"max_seq_length":256}' });
   assert.deepEqual([facts.contextLength, facts.kvBytesPerToken], [256, 0]);
+});
+
+test("a configuration that names every expert of every layer is read", () => {
+  const names = Array.from(
+    { length: 61 * 384 * 3 },
+    (_, n) => `model.layers.${String(n % 61)}.mlp.experts.${String(n)}`,
+  );
+  const layers = Object.fromEntries(names.map((name) => [name, { quant_algo: "NVFP4", group_size: 16 }]));
+  const quantization = { quant_algo: "MIXED_PRECISION", quantized_layers: layers };
+  const config = { architectures: ["LlamaForCausalLM"], num_hidden_layers: 1 };
+  const separate = { "hf_quant_config.json": JSON.stringify({ quantization }) };
+  assert.equal(factsOf(config, [], separate).quantization, "modelopt_mixed");
+  const together = { ...config, quantization_config: { quant_method: "modelopt", ...quantization } };
+  const sizeBytes = JSON.stringify(together).length;
+  assert.ok(sizeBytes > 4 << 20 && sizeBytes <= (inspectedFiles["config.json"] ?? 0), String(sizeBytes));
+  assert.equal(factsOf(together).quantization, "modelopt_mixed");
 });
