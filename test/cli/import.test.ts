@@ -1,7 +1,7 @@
 // `berth import` as a process: what it prints, how it ends, and that a killed one goes on. The engine's own faults: test/transfer.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -17,6 +17,7 @@ import type { S3Server } from "../cluster/s3.ts";
 import { llamaFolder } from "../models/llama.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
+import { journaledBytes } from "../transfer/journaled.ts";
 import { RECORD, digestOf, hashesOf, withoutHash } from "../transfer/bench.ts";
 import { chooser, fuzzSeed } from "../transfer/mutate.ts";
 
@@ -119,18 +120,6 @@ test("a dry run inspects and copies nothing", async (t) => {
 
 /** Two requests of 64 KiB for the headers of two files. */
 const headerReads = 2 * 65_536;
-
-/** Bytes of weights that the folder's journals and finished files hold after a kill. */
-function journaledBytes(folder: string): number {
-  const partBytes = 16 << 20;
-  return filesBelow(folder).reduce((sum, path) => {
-    if (/^models\/.*\.safetensors$/.test(path)) return sum + statSync(join(folder, path)).size;
-    if (!path.endsWith("/journal")) return sum;
-    const size = statSync(join(folder, path.replace(/journal$/, "data"))).size;
-    const parts = [...readFileSync(join(folder, path), "utf8").matchAll(/^(\d+) [0-9a-f]+ [0-9a-f]+$/gm)];
-    return parts.reduce((all, [, number]) => all + Math.min(partBytes, size - Number(number) * partBytes), sum);
-  }, 0);
-}
 
 function rangeBytes({ headers }: SeenRequest): number {
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
