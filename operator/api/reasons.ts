@@ -232,7 +232,7 @@ export const modelReasons = {
   ],
   TooLarge: ["The files together exceed spec.maxSize or the platform's bound.", "Raise spec.maxSize, or import less."],
   ListingInvalid: [
-    "The source's listing cannot be that of a bucket: it has no end, repeats keys or names sizes that are none.",
+    "The source's listing cannot be that of a bucket: it has no end, repeats keys, names sizes that are none or words too long for any server.",
     "Check spec.source.s3.endpoint: what answers there is no S3 server.",
   ],
   OddKey: ["A key is no safe file name.", "Rename or remove the object that the message names."],
@@ -245,12 +245,15 @@ export const modelReasons = {
     "Correct the template in the file that the message names.",
   ],
   WeightsMissing: [
-    "In place of weights stands an empty object, a link, or a pointer of Git LFS.",
+    "In place of weights stands an empty object, a link or a pointer of Git LFS, or a layer that modules.json names has none.",
     "Upload the file that the message names itself.",
   ],
   UnsafeFormat: ["The weights are in a format that can carry code, such as pickle.", "Convert them to safetensors."],
   NotSafetensors: ["There are no safetensors weights.", "Convert the weights to safetensors, or correct the prefix."],
-  ConfigMissing: ["There is no config.json.", "Point the prefix at the folder that holds it."],
+  ConfigMissing: [
+    "There is no config.json.",
+    "Point the prefix at the folder that holds it; Mistral's own layout, without one, is not supported.",
+  ],
   ConfigInvalid: ["config.json or a file like it cannot be read.", "Correct the file that the message names."],
   TokenizerMissing: ["There is no tokenizer beside the weights.", "Add one of the files that the message names."],
   IndexInvalid: ["The index of the shards does not agree with the files.", "Upload the model again, completely."],
