@@ -1,6 +1,7 @@
-// One import alone in a process, for tests that kill it. What and where comes as JSON in TEST_IMPORT; the revision's digest is printed.
+// One import alone in a process, for tests that kill it. What and where comes as JSON in TEST_IMPORT; the way is printed when it is chosen, and the revision's digest.
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
+import type { WayChoice } from "../../operator/plan/model/way.ts";
 import type { ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { importModel } from "../../operator/transfer/import.ts";
@@ -22,6 +23,8 @@ export interface ProcessJob {
   readonly partsAtOnce: number;
   /** False: list and inspect only. */
   readonly copy?: boolean;
+  /** Whether the service of both buckets may copy. */
+  readonly serverSideCopy?: boolean;
   /** Dies in place of this request of those that change the store once every file is there, counted from 0. */
   readonly diesAt?: number;
 }
@@ -54,8 +57,11 @@ async function main(job: ProcessJob): Promise<string> {
   const opened = openStore({ url: job.storeUrl, endpoint, region, credentials });
   const { store, begin } = mortal(opened, job.diesAt ?? Infinity);
   const places = newPartPlaces({ clock: systemClock, bufferBytes: partsAtOnce * partBytes, partBytes });
-  const observer = newObserver({ committing: begin });
-  const result = await importModel(jobFor({ source, store, prefix, places, observer, copy: job.copy !== false }));
+  // Written to a pipe before anything else happens, so a death takes none of it away.
+  const going = ({ way, because }: WayChoice): unknown => process.stdout.write(`way ${way}: ${because}\n`);
+  const observer = newObserver({ committing: begin, going });
+  const copying = { copy: job.copy !== false, serverSideCopy: job.serverSideCopy === true };
+  const result = await importModel(jobFor({ source, store, prefix, places, observer, ...copying }));
   source.close();
   store.close();
   if (result.kind === "refused") throw new Error(`${result.problem.reason}: ${result.problem.message}`);

@@ -7,11 +7,12 @@ import { join } from "node:path";
 import { build } from "esbuild";
 import { ListMultipartUploadsCommand, ListPartsCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
+import { newS3Client } from "../../operator/adapters/s3/client.ts";
 import { recordKey } from "../../operator/plan/model/manifest.ts";
 import { newByteGate } from "../cluster/bytegate.ts";
 import type { ByteGate } from "../cluster/bytegate.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
-import type { FaultProxy } from "../cluster/faultproxy.ts";
+import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { filesBelow, uploadFolder } from "../models/upload.ts";
@@ -69,9 +70,20 @@ export async function startKillRig(): Promise<KillRig> {
   return { s3, proxy, gate, client, compiled, sizes: new Map(), stop };
 }
 
-/** Puts the files of a folder into the source. */
-export async function putSource({ client, sizes }: KillRig, prefix: string, folder: string): Promise<void> {
-  await uploadFolder(client, sourceBucket, prefix, folder);
+/**
+ * Puts the files of a folder into the source, with a CRC-32 of each as clients do nowadays, or without: the server of these tests repeats
+ * the whole object's for each part that it copies, which is then refused.
+ */
+export async function putSource(
+  { s3, client, sizes }: KillRig,
+  prefix: string,
+  folder: string,
+  { checksums = true } = {},
+): Promise<void> {
+  const { endpoint, region, accessKeyId, secretAccessKey } = s3;
+  const silent = newS3Client({ endpoint, region, credentials: { accessKeyId, secretAccessKey } });
+  await uploadFolder(checksums ? client : silent, sourceBucket, prefix, folder);
+  silent.destroy();
   for (const path of filesBelow(folder)) sizes.set(prefix + path, statSync(join(folder, path)).size);
 }
 
@@ -106,10 +118,14 @@ export interface RunEnd {
   readonly code: number | null;
   readonly isKilled: boolean;
   readonly digest: string;
+  /** As told by the importer, with why, in order. */
+  readonly ways: readonly string[];
   readonly said: string;
   readonly asked: readonly Asked[];
-  /** Parts that went into a bucket: path of the file and number. */
+  /** Parts that went into a bucket, copies too: path of the file and number. */
   readonly sent: readonly string[];
+  /** Those of them whose bytes the service took itself. */
+  readonly copiedThere: readonly string[];
 }
 
 export interface RunOptions extends Omit<
@@ -137,11 +153,13 @@ function askedSince({ proxy, sizes }: KillRig, since: number, prefix: string): A
 
 export const partName = (path: string, number: number): string => `part ${String(number)} of ${path}`;
 
-function sentSince({ proxy }: KillRig, since: number): string[] {
+const isCopy = ({ headers }: SeenRequest): boolean => headers["x-amz-copy-source"] !== undefined;
+
+function sentSince({ proxy }: KillRig, since: number, which: (request: SeenRequest) => boolean = () => true): string[] {
   const start = `/platform/${revision}/`;
   return proxy.seen
     .slice(since)
-    .filter(({ method, query }) => method === "PUT" && query.has("partNumber"))
+    .filter((request) => request.method === "PUT" && request.query.has("partNumber") && which(request))
     .map(({ path, query }) => {
       const file = path.slice(path.indexOf(start) + start.length);
       return partName(decodeURIComponent(file), Number(query.get("partNumber")) - 1);
@@ -167,8 +185,11 @@ export async function runImporter(rig: KillRig, options: RunOptions): Promise<Ru
     child.on("close", (exit, by) => resolve({ code: exit, signal: by })),
   );
   gate.open();
-  const traffic = { asked: askedSince(rig, since, options.prefix), sent: sentSince(rig, since) };
-  return { code, isKilled: signal === "SIGKILL", digest: text.out.trim(), said: text.said, ...traffic };
+  const sending = { sent: sentSince(rig, since), copiedThere: sentSince(rig, since, isCopy) };
+  const traffic = { asked: askedSince(rig, since, options.prefix), ...sending };
+  const ways = [...text.out.matchAll(/^way (\w+: .*)$/gm)].map(([, way = ""]) => way);
+  const digest = text.out.replace(/^way .*\n/gm, "").trim();
+  return { code, isKilled: signal === "SIGKILL", digest, ways, said: text.said, ...traffic };
 }
 
 /** What tells that nobody has touched a file of the revision; undefined where there is none. */

@@ -9,7 +9,7 @@ import type { TestContext } from "node:test";
 import { llamaFolder } from "../models/llama.ts";
 import { safetensors, tinyModel } from "../models/tiny.ts";
 import { filesBelow } from "../models/upload.ts";
-import { digestOf, hashesOf, kinds } from "./bench.ts";
+import { digestOf, hashesOf } from "./bench.ts";
 import type { StoreKind } from "./bench.ts";
 import {
   heldIn,
@@ -31,6 +31,15 @@ const MIB = 1 << 20;
 const BATCHED = { bytes: 256 * KIB, files: 64 } as const;
 /** Where a bucket shows nothing of an unfinished upload, so many files are open. */
 const OPEN_FILES = 2;
+/** How bytes come into a store: sent into a bucket, written into a folder, or copied by the service of both buckets. */
+const ways = ["s3", "file", "copy"] as const;
+type Way = (typeof ways)[number];
+const storeOf = { s3: "s3", file: "file", copy: "s3" } as const satisfies Record<Way, StoreKind>;
+const tells = {
+  s3: "StreamedUpload: server-side copy is not enabled",
+  file: "Directory: the store is a directory",
+  copy: "ServerSideCopy: source and store are buckets of one service",
+} as const;
 /** S3 takes no smaller parts. */
 const shapes = {
   s3: { partBytes: 5 * MIB, partsAtOnce: 2 },
@@ -51,9 +60,9 @@ interface SourceModel {
 
 let rig: KillRig;
 /** Shards of some parts, files of a part at most, and many whose records are written together. */
-const large = {} as Record<StoreKind, SourceModel>;
+const large = {} as Record<Way, SourceModel>;
 /** One file of some parts, and few others. */
-let small: SourceModel;
+const small = {} as Record<Way, SourceModel>;
 
 function writeLarge(folder: string, kind: StoreKind): void {
   cpSync(llamaFolder(shards[kind]), folder, { recursive: true });
@@ -74,11 +83,12 @@ function writeSmall(folder: string): void {
 
 const sumOf = (counts: Iterable<number>): number => [...counts].reduce((sum, count) => sum + count, 0);
 
-async function putModel(prefix: string, write: (folder: string) => void): Promise<SourceModel> {
+async function putModel(way: Way, name: string, write: (folder: string) => void): Promise<SourceModel> {
+  const prefix = `${name}-${way}/`;
   const folder = mkdtempSync(join(tmpdir(), "berth-model-"));
   try {
     write(folder);
-    await putSource(rig, prefix, folder);
+    await putSource(rig, prefix, folder, { checksums: way !== "copy" });
     const files = filesBelow(folder);
     const bytes = sumOf(files.map((path) => statSync(join(folder, path)).size));
     return { prefix, files, bytes, hashes: hashesOf(folder), digest: digestOf(folder, files) };
@@ -89,8 +99,10 @@ async function putModel(prefix: string, write: (folder: string) => void): Promis
 
 before(async () => {
   rig = await startKillRig();
-  for (const kind of kinds) large[kind] = await putModel(`large-${kind}/`, (folder) => writeLarge(folder, kind));
-  small = await putModel("small/", writeSmall);
+  for (const way of ways) {
+    large[way] = await putModel(way, "large", (folder) => writeLarge(folder, storeOf[way]));
+    small[way] = await putModel(way, "small", writeSmall);
+  }
 });
 after(() => rig.stop());
 
@@ -172,27 +184,39 @@ async function checkWhole(model: SourceModel, store: KilledStore, { code, digest
 
 const nothing: Held = { finished: new Map(), parts: new Map() };
 
-/** Runs importers of that model into stores of that kind, which are gone with the test. */
-async function newImporters(t: TestContext, kind: StoreKind, { prefix }: SourceModel) {
+/** Each process goes the way that is meant, and no other, from its first part to its death; one that finds all of it there goes none. */
+function checkWay(way: Way, { ways: told, sent, copiedThere, said }: RunEnd): void {
+  if (told.length + sent.length > 0) assert.deepEqual(told, [tells[way]], said);
+  assert.deepEqual(copiedThere, way === "copy" ? sent : []);
+}
+
+/** Runs importers of that model that way, into stores which are gone with the test. */
+async function newImporters(t: TestContext, way: Way, { prefix }: SourceModel) {
+  const kind = storeOf[way];
   let stores = 0;
   const newStore = async (): Promise<KilledStore> => {
     const store = await newKilledStore(rig, kind, `${prefix.slice(0, -1)}-${String(stores++)}`);
     t.after(() => store.remove());
     return store;
   };
-  const run = (store: KilledStore, change: Partial<RunOptions> = {}): Promise<RunEnd> =>
-    runImporter(rig, { prefix, ...shapes[kind], storeUrl: store.url, ...change });
+  const run = async (store: KilledStore, change: Partial<RunOptions> = {}): Promise<RunEnd> => {
+    const serverSideCopy = way === "copy";
+    const end = await runImporter(rig, { prefix, ...shapes[kind], storeUrl: store.url, serverSideCopy, ...change });
+    if (change.copy !== false) checkWay(way, end);
+    return end;
+  };
   const inspected = (await run(await newStore(), { copy: false })).asked.map(rangeOf);
   return { newStore, run, copied: (end: RunEnd) => copiedOf(end, inspected) };
 }
 
-for (const kind of kinds) {
+for (const way of ways) {
+  const kind = storeOf[way];
   const { partBytes } = shapes[kind];
-  test(`${kind}: killed at ${String(kills)} random bytes, an import loses what was in flight and nothing else`, async (t) => {
+  test(`${way}: killed at ${String(kills)} random bytes, an import loses what was in flight and nothing else`, async (t) => {
     t.diagnostic(`seed ${String(fuzzSeed)} (SEED= repeats it)`);
     const choose = chooser(fuzzSeed);
-    const model = large[kind];
-    const { newStore, run, copied } = await newImporters(t, kind, model);
+    const model = large[way];
+    const { newStore, run, copied } = await newImporters(t, way, model);
     const before = rig.gate.passed;
     const unhurt = await newStore();
     const end = await run(unhurt);
@@ -222,21 +246,21 @@ for (const kind of kinds) {
     }
   });
 
-  test(`${kind}: killed in place of each request after its last file, an import reads nothing again and loses nothing`, async (t) => {
-    const { newStore, run, copied } = await newImporters(t, kind, small);
+  test(`${way}: killed in place of each request after its last file, an import reads nothing again and loses nothing`, async (t) => {
+    const { newStore, run, copied } = await newImporters(t, way, small[way]);
     let deaths = 0;
     for (; ; deaths++) {
       const store = await newStore();
       const dying = await run(store, { diesAt: deaths });
       if (!dying.isKilled) break;
       const begun = await heldIn(rig, store, partBytes);
-      assert.deepEqual([...begun.finished.keys()].sort(), small.files);
+      assert.deepEqual([...begun.finished.keys()].sort(), small[way].files);
       const manifest = markOf(store, "MANIFEST.json");
       const end = await run(store);
       assert.deepEqual(copied(end), []);
       checkFinished({ kind, copied: [], sent: [], begun, ended: await heldIn(rig, store, partBytes) });
       assert.equal(markOf(store, "MANIFEST.json"), manifest ?? markOf(store, "MANIFEST.json"), "it was written again");
-      await checkWhole(small, store, end);
+      await checkWhole(small[way], store, end);
     }
     assert.ok(deaths >= 5, `it was killed before the manifest, behind it, and amid the tidying up: ${String(deaths)}`);
   });
