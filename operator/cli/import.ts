@@ -49,6 +49,7 @@ interface Flags extends BucketFlags {
 }
 
 const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
 const EXIT_REFUSED = 4;
 /** Memory for parts on their way, as in the importer role. */
 const BUFFER_BYTES = 256 << 20;
@@ -71,7 +72,7 @@ export function importCommand(io: ImportIO, end: (code: number) => void): Comman
     .requiredOption("--to <store>", "s3://bucket/prefix or file:///path", storeURL)
     .option(
       "--name <name>",
-      "name of the model in the store, below models/local/ (default: the last part of --from)",
+      "name of the model in the store, below models/local/ (default: the last part of --from, where that makes one)",
       nameOf,
     )
     .option("--endpoint <url>", "S3 endpoint of the store (default: AWS)", endpointURL)
@@ -99,17 +100,20 @@ function sizeOf(text: string): number {
   throw new InvalidArgumentError("Write a number of GiB.");
 }
 
-/** From `s3://bucket/models/Llama 3/` comes `Llama-3`; a repository's name may have its revision behind it. */
-export function defaultName(place: string): string {
-  const whole = /^(s3|hf):\/\//.test(place)
-    ? place.replace(/^(hf:.*)@[^/]*$/, "$1")
-    : resolve(place.replace(/^file:\/\//, ""));
-  return (
-    basename(whole)
-      .replace(/[^\w.-]+/g, "-")
-      .replace(/^[^A-Za-z0-9]+/, "")
-      .slice(0, 63) || "model"
-  );
+const MOST_NAME_CHARACTERS = 63;
+
+/**
+ * From `s3://bucket/models/Llama 3/` comes `Llama-3`; a repository's name may have its revision behind it. Undefined where letters, digits
+ * or the end would get lost: models whose names differ in these alone would become revisions of one.
+ */
+export function defaultName(from: string): string | undefined {
+  const whole = /^(s3|hf):\/\//.test(from)
+    ? from.replace(/^(hf:[^@]*)@.*$/, "$1")
+    : resolve(from.replace(/^file:\/\//, ""));
+  const last = basename(whole);
+  const name = last.replace(/[^\w.-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "");
+  const isLossy = /[^\p{ASCII}]/u.test(last.replace(/[^\p{L}\p{N}\p{M}]/gu, ""));
+  return isLossy || name === "" || name.length > MOST_NAME_CHARACTERS ? undefined : name;
 }
 
 function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigin {
@@ -137,11 +141,18 @@ function storeOf({ to, endpoint, region, addressingStyle: addressing }: Flags, e
 }
 
 async function run(flags: Flags, io: ImportIO): Promise<number> {
+  const name = flags.name ?? defaultName(flags.from) ?? (flags.dryRun ? "model" : undefined);
+  if (name !== undefined) return importAs(name, flags, io);
+  const place = flags.from.slice(0, 200);
+  io.complain?.(`berth import: the last part of ${place} makes no name in the store: give --name\n`);
+  return EXIT_USAGE;
+}
+
+async function importAs(name: string, flags: Flags, io: ImportIO): Promise<number> {
   const bar = newBar((text) => io.complain?.(text), { terminal: io.terminal, now: () => performance.now() });
   try {
     const store = storeOf(flags, io.env);
     const place = await openPlace(flags.from, io.env, waysOf(flags));
-    const name = flags.name ?? defaultName(place.name);
     const job = {
       source: place.source,
       store,

@@ -97,6 +97,7 @@ test("refusals, faults and wrong flags have codes and words of their own, and no
     [["--from", "s3://models/llama"], {}, 2, /required option '--to <store>' not specified/],
     [["--from", "x", "--to", to, "--name", "../up"], {}, 2, /Write letters/],
     [["--from", "x", "--to", to, "--max-size", "-1"], {}, 2, /number of GiB/],
+    [["--from", "s3://models/模型", "--to", to], {}, 2, /the last part of s3:\/\/models\/模型 makes no name in the store: give --name/],
     [["--help"], {}, 0, /^$/],
   ]; // prettier-ignore
   for (const [args, env, code, words] of cases) {
@@ -200,8 +201,15 @@ test("told to stop, it says how to go on", async (t) => {
 });
 
 test("the name in the store comes from the place, and is one", () => {
-  const names = ["s3://b/models/Llama 3/", "s3://b", "/srv/x/", "hf://org/Qwen-3@main", "hf://org/Qwen-3", "s3://b/…"];
-  assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "Qwen-3", "model"]);
+  const names = [
+    "s3://b/models/Llama 3/",
+    "s3://b",
+    "/srv/x/",
+    "hf://org/Qwen-3@main",
+    "hf://org/Qwen-3",
+    "hf://o/q@refs/pr/1",
+  ];
+  assert.deepEqual(names.map(defaultName), ["Llama-3", "b", "x", "Qwen-3", "Qwen-3", "q"]);
   const at = [
     "/data/me@host/llama",
     "s3://b/team@v1/llama",
@@ -211,6 +219,25 @@ test("the name in the store comes from the place, and is one", () => {
   ];
   assert.deepEqual(at.map(defaultName), ["llama", "llama", "mistral", "llama-v1", "x"]);
   assert.deepEqual([".", "../x/."].map(defaultName), [basename(process.cwd()), "x"]);
+  assert.equal(defaultName(`/m/${"n".repeat(63)}`), "n".repeat(63));
+});
+
+test("no name is made of a place whose letters or end would get lost: two models became revisions of one", () => {
+  const long = `/m/${"n".repeat(64)}`;
+  const places = [
+    "/m/模型甲",
+    "/m/模型乙",
+    "/m/модель-7B",
+    "s3://b/Mod\u0065\u0301le",
+    "s3://b/…",
+    "/",
+    long,
+    `${long}-int4`,
+  ];
+  assert.deepEqual(
+    places.map(defaultName),
+    places.map(() => undefined),
+  );
 });
 
 test("with --server-side-copy the service of both buckets copies, and the closing lines say so", async () => {
