@@ -8,12 +8,17 @@ import { printable } from "../plan/model/problem.ts";
 import type { ObjectSource, SourceObject } from "../ports.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
 
+/** What the file system tells of a file. */
+export type FileFacts = Pick<BigIntStats, "ino" | "size" | "mtimeNs" | "ctimeNs" | "birthtimeNs">;
+
 /**
  * Reproducible archives set all times of modification alike, and an inode is given again once it is free: the time of birth cannot be set.
- * The time of change is no part of it: a new owner, mode or link moves that one too, and no byte.
+ * The time of change is no part of it: a new owner, mode or link moves that one too, and no byte. But where a file system tells no time of
+ * birth (0), nothing else cannot be set, and to read a file once more is better than to take another one for it.
  */
-function etagOf({ ino, size, mtimeNs, birthtimeNs }: BigIntStats): string {
-  return createHash("sha256").update([ino, size, mtimeNs, birthtimeNs].join(" ")).digest("hex");
+export function etagOf({ ino, size, mtimeNs, ctimeNs, birthtimeNs }: FileFacts): string {
+  const bornNs = birthtimeNs === 0n ? ctimeNs : birthtimeNs;
+  return createHash("sha256").update([ino, size, mtimeNs, bornNs].join(" ")).digest("hex");
 }
 
 /** What also shows whoever writes and sets the time back, while the files are read. */

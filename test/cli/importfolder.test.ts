@@ -7,6 +7,8 @@ import { dirname, join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
 import { openStore } from "../../operator/adapters/store/open.ts";
+import { etagOf } from "../../operator/cli/foldersource.ts";
+import type { FileFacts } from "../../operator/cli/foldersource.ts";
 import { importCommand } from "../../operator/cli/import.ts";
 import { openPlace } from "../../operator/cli/inspectplace.ts";
 import { modelsCommand } from "../../operator/cli/models.ts";
@@ -198,6 +200,15 @@ for (const [how, touch] of [
     assert.match((await runImport(from, shell)).end ?? "", /^already there: revision 1/);
   });
 }
+
+test("where a file system tells no time of birth, any change of a file makes it another: a time that cannot be set is needed", (t) => {
+  const path = join(write(newFolder(t), { file: "weights" }), "file");
+  const { ino, size, mtimeNs, ctimeNs, birthtimeNs } = statSync(path, { bigint: true });
+  const facts = { ino, size, mtimeNs, ctimeNs, birthtimeNs };
+  const changed = (known: FileFacts): string => etagOf({ ...known, ctimeNs: ctimeNs + 1n });
+  assert.equal(changed({ ...facts, birthtimeNs: 1n }), etagOf({ ...facts, birthtimeNs: 1n }));
+  assert.notEqual(changed({ ...facts, birthtimeNs: 0n }), etagOf({ ...facts, birthtimeNs: 0n }));
+});
 
 for (const [how, disturb] of [
   ["written to", (path: string) => writeFileSync(path, weights(7, 24 << 20))],
