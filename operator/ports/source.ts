@@ -34,6 +34,17 @@ export interface CopyOrigin {
   readonly versionId?: string;
 }
 
+/** Reads one object on and on: one answer for as many pieces of memory as follow one another. */
+export interface ObjectReader {
+  /**
+   * Fills the memory with the bytes from `offset`, in the answer of the call before where that ended there, else in a new one. One call
+   * at a time; fails as `ObjectSource.fill` does, and the next call then asks anew.
+   */
+  fill(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled>;
+  /** Ends the answer that is open. */
+  close(): void;
+}
+
 /** Read side of a tenant's bucket. Refusals are TerminalError, faults that pass by themselves RetryError (runtime/errors.ts). */
 export interface ObjectSource {
   /** One page of at most 1,000 objects; `next` is passed back for the following page and absent on the last. */
@@ -46,6 +57,8 @@ export interface ObjectSource {
   read(object: SourceObject, offset: number, lengthBytes: number, signal?: AbortSignal): Promise<Uint8Array>;
   /** The same into memory of the caller's, filled whole: the way of large reads. `read` serves where absent. */
   fill?(object: SourceObject, offset: number, into: Uint8Array, signal?: AbortSignal): Promise<Filled>;
+  /** For a large object that is read from one end to the other; `fill` serves where absent. */
+  reader?(object: SourceObject): ObjectReader;
   /** Costs a request; absent where a source states nothing beyond its listing. */
   stated?(object: SourceObject, signal?: AbortSignal): Promise<StatedChecksums>;
   /** Of an S3 service, for its own copying; absent for other sources. */

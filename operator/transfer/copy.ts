@@ -5,6 +5,7 @@
 import type { ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
+import { newAnswers } from "./answers.ts";
 import { copyFile } from "./copyfile.ts";
 import { newHashThreads } from "./hashthreads.ts";
 import { settleAll } from "./moveparts.ts";
@@ -45,6 +46,7 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
   const seals = newSeals(job.signer, folder);
   const records = await openRecords({ store, folder, retry, seals });
   const hashes = newHashThreads();
+  const answers = newAnswers(retry.clock);
   const large = newSlots(store.readsBack ? largeAtOnce.readsBack : largeAtOnce.blind);
   const small = newSlots(smallAtOnce);
   let failed = false;
@@ -52,7 +54,7 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
     const release = await (file.sizeBytes > places.partBytes ? large : small).take(retry.signal);
     try {
       if (failed) return undefined;
-      const record = await copyFile({ ...job, hashes, records, seals }, file);
+      const record = await copyFile({ ...job, hashes, records, seals, answers }, file);
       job.onFile();
       return record;
     } catch (error) {

@@ -4,6 +4,7 @@ import type { ObjectSource, ObjectStore, ObjectUpload, StatedChecksums } from ".
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError, TerminalError } from "../runtime/errors.ts";
+import type { Answers } from "./answers.ts";
 import { inTime } from "./deadline.ts";
 import { fillPart } from "./fill.ts";
 import { sha256Hex } from "./hash.ts";
@@ -30,6 +31,7 @@ export interface FileCopy {
   readonly retry: RetryOptions;
   readonly places: PartPlaces;
   readonly hashes: HashThreads;
+  readonly answers: Answers;
   readonly records: Records;
   readonly seals: Seals;
   /** For large files alone: the bytes of a small one are in memory, and its key is taken on a condition that no copy knows everywhere. */

@@ -1,5 +1,5 @@
 /** One part of a source in memory: allowed by the pace, held to a time, tried again elsewhere where it fails in a way that passes. */
-import type { Filled, ObjectSource } from "../ports.ts";
+import type { Filled, ObjectReader, ObjectSource } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { RetryError } from "../runtime/errors.ts";
 import { inTime } from "./deadline.ts";
@@ -11,6 +11,8 @@ export interface Filling {
   readonly source: ObjectSource;
   readonly retry: RetryOptions;
   readonly places: PartPlaces;
+  /** For bytes that come in an answer that is open; otherwise each part is a request of its own. */
+  readonly reader?: ObjectReader | undefined;
 }
 
 async function readInto(source: ObjectSource, file: ModelFile, offset: number, into: Uint8Array, signal: AbortSignal) {
@@ -19,11 +21,14 @@ async function readInto(source: ObjectSource, file: ModelFile, offset: number, i
   return { stated: {} };
 }
 
-async function once({ source, retry }: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
+async function once({ source, retry, reader }: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
   const what = `${file.path.slice(0, 150)}: ${String(into.length)} bytes`;
   let working: Promise<Filled> | undefined;
   const work = (signal: AbortSignal): Promise<Filled> =>
-    (working = source.fill?.(file, offset, into, signal) ?? readInto(source, file, offset, into, signal));
+    (working =
+      reader?.fill(offset, into, signal) ??
+      source.fill?.(file, offset, into, signal) ??
+      readInto(source, file, offset, into, signal));
   try {
     return await inTime(retry, { what, lengthBytes: into.length }, work);
   } catch (error) {

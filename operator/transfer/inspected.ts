@@ -94,7 +94,7 @@ export function newInspected(): Inspected {
   return {
     note: (object, bytes) => void noted.set(object.key, beginningOf(bytes)),
     held: (source) => {
-      const { fill } = source;
+      const { fill, reader } = source;
       return {
         ...source,
         async read(object, offset, ...rest) {
@@ -107,6 +107,19 @@ export function newInspected(): Inspected {
             const filled = await fill(object, offset, into, signal);
             compare(object, offset, into);
             return filled;
+          },
+        }),
+        ...(reader && {
+          reader(object) {
+            const one = reader(object);
+            return {
+              ...one,
+              async fill(offset, into, signal) {
+                const filled = await one.fill(offset, into, signal);
+                compare(object, offset, into);
+                return filled;
+              },
+            };
           },
         }),
       };

@@ -2,9 +2,12 @@
 import type { ObjectUpload } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { combinedCrc32 } from "./crc.ts";
+import type { Answers } from "./answers.ts";
 import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
+import { newPartFiller } from "./partfiller.ts";
+import type { PartFiller } from "./partfiller.ts";
 import { intoStore } from "./retry.ts";
 import type { PartSeals } from "./seals.ts";
 import type { ServerCopy } from "./servercopy.ts";
@@ -14,6 +17,8 @@ export interface PartsMove extends Filling {
   readonly upload: ObjectUpload;
   readonly partBytes: number;
   readonly hashes: Pick<HashThreads, "crc32" | "crc64" | "gmac32">;
+  /** How the import asks the source for parts that follow one another. */
+  readonly answers: Answers;
   /** Of this file. */
   readonly hash: ThreadHash;
   /** Whether the CRC-64/NVME is counted too. */
@@ -86,15 +91,18 @@ async function store(move: PartsMove, { number, offset, bytes }: Part, { journal
 }
 
 /** Brings the part into memory and the store; resolves with its sums. `filled` is called as soon as the memory is. */
-async function bring(move: PartsMove, part: Part, filled: () => void): Promise<Sums> {
+async function bring(move: PartsMove, part: Part, filler: PartFiller, filled: () => void): Promise<Sums> {
   const { upload, file } = move;
   const found = upload.found.get(part.number);
-  const shown = found === undefined ? undefined : await readBack(move, part, found);
-  if (shown) {
-    filled();
-    return shown;
-  }
-  await fillPart(move, file, part.offset, part.bytes);
+  if (found !== undefined && upload.readBack) {
+    const shown = await readBack(move, part, found);
+    if (shown) {
+      filled();
+      return shown;
+    }
+    // Too late for its turn among those that follow one another.
+    await fillPart(move, file, part.offset, part.bytes);
+  } else await filler.fill(part.offset, part.bytes);
   filled();
   const came = await sumsOf(move, part);
   // A part that the store has and cannot show was read again for its hash alone.
@@ -109,9 +117,9 @@ async function hashPart(move: PartsMove, bytes: Uint8Array, before: bigint): Pro
   return crc64;
 }
 
-function movePart(move: PartsMove, part: Part, before: Promise<bigint>) {
+function movePart(move: PartsMove, filler: PartFiller, part: Part, before: Promise<bigint>) {
   const filled = Promise.withResolvers<void>();
-  const brought = bring(move, part, filled.resolve);
+  const brought = bring(move, part, filler, filled.resolve);
   brought.catch(filled.reject);
   const hashed = Promise.all([filled.promise, before]).then(([, crc64]) => hashPart(move, part.bytes, crc64));
   const done = Promise.all([brought, hashed]).then(([{ journal, crc32 }]) => {
@@ -155,6 +163,7 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   let stopped: unknown;
   let hashed = Promise.resolve(0n);
   const touch = newTouch(move);
+  const filler = newPartFiller(move, file);
   for (let offset = 0; offset < file.sizeBytes && !failed; offset += partBytes) {
     const lengthBytes = Math.min(partBytes, file.sizeBytes - offset);
     // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.
@@ -166,13 +175,14 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
       break;
     }
     if (move.upload.found.has(running.length)) await touch();
-    const moved = movePart(move, { number: running.length, offset, bytes: place.buffer }, hashed);
+    const moved = movePart(move, filler, { number: running.length, offset, bytes: place.buffer }, hashed);
     ({ hashed } = moved);
     running.push(moved.done);
     moved.done.catch(() => (failed = true));
     ended.push(moved.settled.then(() => place.release()));
   }
   await Promise.all(ended);
+  filler.close();
   await settleAll(running);
   if (stopped !== undefined) throw stopped;
   const crcs = await Promise.all(running);

@@ -25,6 +25,8 @@ export interface RawRequest {
   readonly into?: (() => Uint8Array | undefined) | undefined;
   /** Asked after each piece: nothing more is read, and the piece stays as it is, until this resolves. */
   readonly drained?: (() => Promise<void> | undefined) | undefined;
+  /** The time until `drained` resolves is the caller's: it is not held against the server as silence. */
+  readonly isPatient?: boolean | undefined;
 }
 
 export interface RawClient {
@@ -78,6 +80,7 @@ interface Reading {
 /** A connection for one request at a time. */
 interface Line {
   readonly socket: net.Socket;
+  readonly silenceMs: number;
   reading: Reading | undefined;
   /** True after an answer that came whole, until the next request. */
   rests: boolean;
@@ -159,7 +162,7 @@ function dial(
   const lookup = guard ? { lookup: guard.lookup } : {};
   const options: net.TcpNetConnectOpts & tls.ConnectionOptions = { ...where, ...secure, ...lookup, onread };
   const socket = connected(options, isSecure, secure, through);
-  const line: Line = Object.assign(state, { socket, rests: false });
+  const line: Line = Object.assign(state, { socket, silenceMs, rests: false });
   if (through) readPieces(socket, line);
   const fail = (error: Error): void => line.reading?.fail(error);
   socket.setNoDelay(true).setTimeout(connectMs);
@@ -213,6 +216,15 @@ function newAnswer({ onHead, onBytes, into }: RawRequest) {
   };
 }
 
+/** Nobody reads until then, so that nothing can come. */
+function pauseSilence({ socket, silenceMs }: Line, until: Promise<void>): void {
+  socket.setTimeout(0);
+  until.then(
+    () => socket.setTimeout(silenceMs),
+    () => undefined,
+  );
+}
+
 /** One exchange on one line; resolves with whether the line can be used again. */
 function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise<boolean> {
   const { promise, resolve, reject } = Promise.withResolvers<boolean>();
@@ -232,6 +244,7 @@ function exchange(line: Line, request: RawRequest, signal: AbortSignal): Promise
     try {
       const whole = answer.take(piece);
       const busy = request.drained?.();
+      if (busy && request.isPatient) pauseSilence(line, busy);
       if (!whole) {
         busy?.catch(broken);
         return busy;

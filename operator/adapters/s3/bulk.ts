@@ -21,14 +21,29 @@ export interface BulkClient {
       readonly onHead: (head: { readonly status: number; readonly headers: ReadonlyMap<string, string> }) => void;
       readonly onBytes: (piece: Uint8Array) => void;
       readonly into: () => Uint8Array | undefined;
+      readonly drained?: () => Promise<void> | undefined;
+      readonly isPatient?: boolean;
     },
     signal: AbortSignal,
   ): Promise<void>;
   close(): void;
 }
 
+/** Where the body of an answer goes. */
+export interface BulkSink {
+  readonly headers: ReadonlyMap<string, string>;
+  /** Told of each answer before its first byte; throws where the body is not the one that was asked for. */
+  begin(headers: ReadonlyMap<string, string>, isBody: boolean): void;
+  /** Where the next bytes belong; undefined where there is no memory for them yet. */
+  next(): Uint8Array | undefined;
+  /** A piece of the body: the beginning of `next()`, or bytes that are somebody else's after the call. */
+  take(piece: Uint8Array): void;
+  /** Nothing more is read until it resolves. */
+  drained?(): Promise<void> | undefined;
+}
+
 /** Memory to fill, and what came into it. */
-export class BulkTarget {
+export class BulkTarget implements BulkSink {
   /** Bytes that came. */
   at = 0;
   headers: ReadonlyMap<string, string> = new Map();
@@ -85,7 +100,7 @@ const isBody = (status: number): boolean => status === 200 || status === 206;
 async function fetchInto(
   client: BulkClient,
   { url, headers }: { readonly url: URL; readonly headers: Readonly<Record<string, string>> },
-  target: BulkTarget,
+  target: BulkSink,
   signal: AbortSignal,
 ): Promise<Refusal | undefined> {
   let status = 0;
@@ -103,6 +118,8 @@ async function fetchInto(
     },
     into: () => (isBody(status) ? target.next() : undefined),
     onBytes: (piece) => (isBody(status) ? target.take(piece) : refuse(piece)),
+    drained: () => (isBody(status) ? target.drained?.() : undefined),
+    isPatient: true,
   };
   await client.get(request, signal).catch((error: unknown) => {
     if (!(error instanceof RefusalTooLong)) throw error;
@@ -117,7 +134,7 @@ export interface BulkGet {
   readonly versionId?: string | undefined;
 }
 
-export type BulkGetter = (get: BulkGet, target: BulkTarget, signal?: AbortSignal) => Promise<Refusal | undefined>;
+export type BulkGetter = (get: BulkGet, target: BulkSink, signal?: AbortSignal) => Promise<Refusal | undefined>;
 
 /** GETs of objects of one bucket into memory. */
 export function newBulkGetter(client: S3Client, bulk: BulkClient, bucket: string, access: S3Access): BulkGetter {

@@ -5,10 +5,10 @@
 import { GetObjectCommand, HeadObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
-import type { CopyOrigin, Filled, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
+import type { CopyOrigin, Filled, ObjectReader, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
 import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { BulkTarget, newBulkGetter } from "./bulk.ts";
-import type { BulkGetter } from "./bulk.ts";
+import type { BulkGetter, BulkSink } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
 import { newS3Client, originOf } from "./client.ts";
 import type { S3Access, S3Credentials } from "./client.ts";
@@ -17,6 +17,7 @@ import type { S3Place } from "./errors.ts";
 import { askedForLess } from "./fallbacks.ts";
 import type { Extras, Terms } from "./fallbacks.ts";
 import { listPage } from "./listpage.ts";
+import { newObjectReader } from "./objectreader.ts";
 import { newRenewal } from "./renewal.ts";
 import { serviceOf } from "./service.ts";
 
@@ -76,28 +77,25 @@ const MAX_VERSION_BYTES = 1024;
 
 const pinOf = ({ key, etag }: SourceObject): string => `${etag} ${key}`;
 
-/** Some bytes of an object, and the memory that they go to. */
+/** Some bytes of an object, and where they go. */
 interface Wanted extends Extras {
   readonly object: SourceObject;
   readonly offset: number;
+  readonly lengthBytes: number;
   /** The whole of an object is asked for without a range: servers state checksums only then. */
   readonly range: string | undefined;
-  readonly target: BulkTarget;
+  readonly target: BulkSink;
   readonly signal: AbortSignal | undefined;
 }
 
 function wantedOf(
   { versions, asksStated }: Reading,
-  object: SourceObject,
-  offset: number,
-  target: BulkTarget,
-  signal?: AbortSignal,
-) {
-  const lengthBytes = target.into.length;
+  what: Pick<Wanted, "object" | "offset" | "lengthBytes" | "target" | "signal">,
+): Wanted {
+  const { object, offset, lengthBytes } = what;
   const isWhole = offset === 0 && lengthBytes === object.sizeBytes;
   const range = isWhole ? undefined : `bytes=${String(offset)}-${String(offset + lengthBytes - 1)}`;
-  const extras = { versionId: versions.get(pinOf(object)), asksStated: isWhole && asksStated };
-  return { object, offset, range, ...extras, target, signal };
+  return { ...what, range, versionId: versions.get(pinOf(object)), asksStated: isWhole && asksStated };
 }
 
 function getCommand({ bucket }: Reading, { object, range, versionId, asksStated }: Wanted): GetObjectCommand {
@@ -126,24 +124,27 @@ async function getBulk(reading: Reading, get: BulkGetter, wanted: Wanted): Promi
     await reading.client.send(getCommand(reading, wanted), { refusal } as object);
     throw new Error(`the server answers a read with HTTP ${String(refusal.status)}`);
   }
-  const said = (name: string): string | undefined => target.headers.get(name);
-  const length = said("content-length");
+  return saidBy(target.headers);
+}
+
+function saidBy(headers: ReadonlyMap<string, string>): Said {
+  const length = headers.get("content-length");
   return {
-    range: said("content-range"),
+    range: headers.get("content-range"),
     lengthBytes: length === undefined ? undefined : Number(length),
-    versionId: said("x-amz-version-id"),
+    versionId: headers.get("x-amz-version-id"),
   };
 }
 
-async function getBySdk(reading: Reading, wanted: Wanted): Promise<Said> {
-  const { target, signal, object } = wanted;
+async function getBySdk(reading: Reading, wanted: Wanted, target: BulkTarget): Promise<Said> {
+  const { signal, object } = wanted;
   const options = signal ? { abortSignal: signal } : {};
   const answer = await reading.client.send(getCommand(reading, wanted), options);
   const said = { range: answer.ContentRange, lengthBytes: answer.ContentLength, versionId: answer.VersionId };
   const body = answer.Body as Readable | undefined;
   if (!body) throw new Error("the answer has no body");
   try {
-    checkRange(object, wanted.offset, target.into.length, said);
+    checkRange(object, wanted.offset, wanted.lengthBytes, said);
   } catch (error) {
     body.destroy();
     throw error;
@@ -153,24 +154,50 @@ async function getBySdk(reading: Reading, wanted: Wanted): Promise<Said> {
   return said;
 }
 
-function send(reading: Reading, wanted: Wanted): Promise<Said> {
-  const { get } = reading;
-  return askedForLess(reading, wanted, (one) => (get ? getBulk(reading, get, one) : getBySdk(reading, one)));
+function pin({ versions, pinsVersions }: Reading, object: SourceObject, { versionId }: Said): void {
+  const isVersion = versionId !== undefined && versionId !== "" && versionId !== "null";
+  if (pinsVersions && isVersion && Buffer.byteLength(versionId) <= MAX_VERSION_BYTES)
+    versions.set(pinOf(object), versionId);
 }
 
 async function fill(reading: Reading, object: SourceObject, offset: number, target: BulkTarget, signal?: AbortSignal) {
-  const { versions } = reading;
+  const { get } = reading;
   const lengthBytes = target.into.length;
-  const said = await send(reading, wantedOf(reading, object, offset, target, signal)).catch((error: unknown) => {
+  const wanted = wantedOf(reading, { object, offset, lengthBytes, target, signal });
+  const once = (one: Wanted): Promise<Said> => (get ? getBulk(reading, get, one) : getBySdk(reading, one, target));
+  const said = await askedForLess(reading, wanted, once).catch((error: unknown) => {
     throw isOtherLength(object, lengthBytes, target) ? changed(object, "changed its size") : error;
   });
   checkRange(object, offset, lengthBytes, said);
   if (target.at < lengthBytes)
     throw new Error(`the answer ended after ${String(target.at)} of ${String(lengthBytes)} bytes`);
-  const { versionId } = said;
-  const isVersion = versionId !== undefined && versionId !== "" && versionId !== "null";
-  if (reading.pinsVersions && isVersion && Buffer.byteLength(versionId) <= MAX_VERSION_BYTES)
-    versions.set(pinOf(object), versionId);
+  pin(reading, object, said);
+}
+
+/** Of the object from some byte to its end, in one answer. */
+function readerOf(
+  reading: Reading,
+  get: BulkGetter,
+  object: SourceObject,
+  guarded: (work: () => Promise<void>) => Promise<void>,
+): ObjectReader {
+  const lengthFrom = (offset: number): number => object.sizeBytes - offset;
+  return newObjectReader({
+    object,
+    guarded,
+    check(offset, headers) {
+      const said = saidBy(headers);
+      checkRange(object, offset, lengthFrom(offset), said);
+      pin(reading, object, said);
+    },
+    async ask(offset, target, signal) {
+      // With a range also where it is the whole: the answer then says which bytes of how many they are.
+      const range = `bytes=${String(offset)}-${String(object.sizeBytes - 1)}`;
+      const from = wantedOf(reading, { object, offset, lengthBytes: lengthFrom(offset), target, signal });
+      const wanted = { ...from, range, asksStated: false };
+      await askedForLess(reading, wanted, (one) => getBulk(reading, get, one));
+    },
+  });
 }
 
 export interface S3SourceOptions extends S3Access {
@@ -227,10 +254,11 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
   // One try each: who reads tries again, and learns of every refusal.
   const access = { ...options, maxAttempts: 1, currentCredentials: renewal.current };
   const client = newS3Client(access);
+  const bulk = options.bulk && newBulkGetter(client, options.bulk, bucket, access);
   const reading: Reading = {
     client,
     bucket,
-    get: options.bulk && newBulkGetter(client, options.bulk, bucket, access),
+    get: bulk,
     versions: new Map(),
     pinsVersions: true,
     asksStated: true,
@@ -255,6 +283,9 @@ export function newS3Source(options: S3SourceOptions): ObjectSource {
       return bytes;
     },
     fill: filled,
+    ...(bulk && {
+      reader: (object: SourceObject) => readerOf(reading, bulk, object, (work) => guarded({ reading: true }, work)),
+    }),
     stated: (object, signal) => guarded({ reading: true, asksHead: true }, () => stated(reading, object, signal)),
     service: serviceOf(options),
     originOf: (object) => copyOrigin(reading, object),
