@@ -3,6 +3,7 @@
  * few large files are open at once, since after a kill those are hashed again.
  */
 import type { ManifestSigner, ObjectSource, ObjectStore } from "../ports.ts";
+import type { AnswersFor } from "../plan/model/answers.ts";
 import type { FileRecord } from "../plan/model/manifest.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { newAnswers } from "./answers.ts";
@@ -31,6 +32,8 @@ export interface CopyJob {
   /** Memory for parts, shared with other imports of this process. */
   readonly places: PartPlaces;
   readonly serverCopy?: ServerCopy | undefined;
+  /** How large files are asked for at first; "Files" where absent. */
+  readonly answersFor?: AnswersFor | undefined;
   /** Whose key the copy will be signed with: only what the same one has vouched for is taken as there. */
   readonly signer?: ManifestSigner | undefined;
   /** Called after each part that is in the store; `copied` is false for those that an earlier attempt had brought. */
@@ -46,7 +49,8 @@ export async function copyFiles(job: CopyJob): Promise<FileRecord[]> {
   const seals = newSeals(job.signer, folder);
   const records = await openRecords({ store, folder, retry, seals });
   const hashes = newHashThreads();
-  const answers = newAnswers(retry.clock);
+  // What the service copies is asked for in the same ranges before, by who may read them.
+  const answers = newAnswers(retry.clock, job.serverCopy ? "Parts" : job.answersFor);
   const large = newSlots(store.readsBack ? largeAtOnce.readsBack : largeAtOnce.blind);
   const small = newSlots(smallAtOnce);
   let failed = false;

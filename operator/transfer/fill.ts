@@ -21,7 +21,12 @@ async function readInto(source: ObjectSource, file: ModelFile, offset: number, i
   return { stated: {} };
 }
 
-async function once({ source, retry, reader }: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
+async function once(
+  { source, retry, reader }: Filling,
+  file: ModelFile,
+  offset: number,
+  into: Uint8Array,
+): Promise<Filled> {
   const what = `${file.path.slice(0, 150)}: ${String(into.length)} bytes`;
   let working: Promise<Filled> | undefined;
   const work = (signal: AbortSignal): Promise<Filled> =>

@@ -6,6 +6,7 @@ import type { Clock, ManifestSigner, ObjectSource, ObjectStore } from "../ports.
 import { instantOf } from "../api/conditions.ts";
 import type { ModelRevision } from "../api/model.ts";
 import type { ImportObserver, ImportResult } from "../plan/model/importing.ts";
+import type { AnswersFor } from "../plan/model/answers.ts";
 import type { FoundRevision, SourceOrigin } from "../plan/model/importrecord.ts";
 import type { ModelFacts } from "../plan/model/inspect.ts";
 import { filesOf, folderOf } from "../plan/model/listing.ts";
@@ -51,6 +52,8 @@ export interface ImportJob {
   readonly copy: boolean;
   /** Whether the store's credentials may copy from the source's bucket, where one service holds both; false where absent. */
   readonly serverSideCopy?: boolean;
+  /** How large files are asked for at first; by what an import then sees, it may go on otherwise. One answer a file where absent. */
+  readonly answersFor?: AnswersFor | undefined;
   /** A request to read every byte from the source and write it, whatever the store holds of it; answered once. */
   readonly reimport?: string;
   readonly clock: Clock;
@@ -171,6 +174,7 @@ async function copyRevision(
     retry,
     places: places.share(),
     serverCopy: way.serverCopy,
+    answersFor: job.answersFor,
     signer,
     ...told(observer),
   });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
-import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import type { ObjectSource, ObjectStore, SourceObject } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import type { ImportObserver } from "../../operator/plan/model/importing.ts";
 import type { ImportJob } from "../../operator/transfer/import.ts";
@@ -48,6 +48,35 @@ export function newSource(t: TestContext, s3: S3Server, bucket: string, endpoint
   const source = newS3Source({ endpoint, region, bucket, credentials, bulk });
   t.after(() => source.close());
   return source;
+}
+
+/** The source, with something done before each piece of an object is brought, in an answer of its own or in one that is open. */
+export function hooked(
+  source: ObjectSource,
+  before: (object: SourceObject, offset: number) => Promise<unknown> | void,
+): ObjectSource {
+  const { fill, reader } = source;
+  return {
+    ...source,
+    ...(fill && {
+      async fill(object, offset, ...rest) {
+        await before(object, offset);
+        return fill(object, offset, ...rest);
+      },
+    }),
+    ...(reader && {
+      reader(object) {
+        const one = reader(object);
+        return {
+          ...one,
+          async fill(offset, ...rest) {
+            await before(object, offset);
+            return one.fill(offset, ...rest);
+          },
+        };
+      },
+    }),
+  };
 }
 
 export interface Seen extends ImportObserver {

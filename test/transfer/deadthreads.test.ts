@@ -11,7 +11,7 @@ import { newFileStore } from "../../operator/adapters/store/file.ts";
 import { createStoreApp } from "../../operator/http/store.ts";
 import { serve } from "../../operator/http/serve.ts";
 import type { ImportResult } from "../../operator/plan/model/importing.ts";
-import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import type { ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { newSender } from "../../operator/storesend.ts";
 import { newRevisions } from "../../operator/storerevisions.ts";
@@ -28,7 +28,7 @@ import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import { newMemoryLog } from "../runtime/rig.ts";
-import { jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+import { hooked, jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
 import type { Seen } from "./bench.ts";
 
 const PART = 5 << 20;
@@ -98,13 +98,11 @@ interface Watched {
 function newImport(t: TestContext, store: ObjectStore, reading: (part: number) => Promise<void>): Watched {
   const source = newSource(t, s3, "source");
   const [read, sent]: [number[], number[]] = [[], []];
-  const fill: ObjectSource["fill"] = async (object, offset, into, signal) => {
-    assert.ok(source.fill);
-    if (!object.key.endsWith(".safetensors")) return source.fill(object, offset, into, signal);
+  const watched = hooked(source, async (object, offset) => {
+    if (!object.key.endsWith(".safetensors")) return;
     read.push(offset / PART);
     await reading(offset / PART);
-    return source.fill(object, offset, into, signal);
-  };
+  });
   const upload: ObjectStore["upload"] = async (key, plan) => {
     const begun = await store.upload(key, plan);
     const { readBack } = begun;
@@ -116,7 +114,7 @@ function newImport(t: TestContext, store: ObjectStore, reading: (part: number) =
   };
   const places = newPartPlaces({ clock: systemClock, bufferBytes: PARTS_AT_ONCE * PART, partBytes: PART });
   const observer = newObserver();
-  const job = jobFor({ source: { ...source, fill }, store: { ...store, upload }, prefix: "m", places, observer });
+  const job = jobFor({ source: watched, store: { ...store, upload }, prefix: "m", places, observer });
   return { read, sent, observer, run: () => importModel(job) };
 }
 

@@ -91,7 +91,7 @@ export async function complete(job: Try): Promise<ImportResult> {
 
 /** The source, which states no checksums, and what is read of it for the copy: by path, in bytes. */
 export function counted(t: TestContext): { readonly source: ObjectSource; readonly read: Map<string, number> } {
-  const { stated: _stated, ...source } = newSource(t, s3, "source");
+  const { stated: _stated, reader: _reader, ...source } = newSource(t, s3, "source");
   const read = new Map<string, number>();
   const fill: ObjectSource["fill"] = async (object, offset, into, signal) => {
     assert.ok(source.fill);

@@ -119,7 +119,12 @@ for (const code of [503, 429]) {
       isRefused = true;
       refused.resolve();
     };
-    const job = { source: { ...direct, fill }, store: await newStore(t, s3, "file"), prefix: "one" };
+    const job = {
+      answersFor: "Parts" as const,
+      source: { ...direct, fill },
+      store: await newStore(t, s3, "file"),
+      prefix: "one",
+    };
     const result = await importModel(jobFor({ ...job, clock, observer, places: { ...all, share: counted } }));
     assert.equal(result.kind, "imported");
     assert.deepEqual([share?.limit, pauses], [4, [7_000]]);

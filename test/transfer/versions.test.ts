@@ -58,7 +58,7 @@ test("the version that was read first is read to the end although a newer one st
     return direct.fill(object, offset, ...rest);
   };
   const store = await newStore(t, s3, "s3");
-  const result = await importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m" }));
+  const result = await importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m", answersFor: "Parts" }));
   assert.ok(result.kind === "imported" && putting);
   assert.equal(hashOf(await store.get(`${folder}model.safetensors`, 64 * MIB)), hashOf(weights));
   const late = proxy.seen.filter(
@@ -94,11 +94,14 @@ test("a version that is deleted in the middle of the import is a changed source,
     return direct.fill(object, offset, ...rest);
   };
   const store = await newStore(t, s3, "s3");
-  await assert.rejects(importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m" })), (error) => {
-    const problem = problemOf(error);
-    assert.deepEqual([problem?.reason, problem?.retryable], ["SourceChanged", true], String(error));
-    return true;
-  });
+  await assert.rejects(
+    importModel(jobFor({ source: { ...direct, fill }, store, prefix: "m", answersFor: "Parts" })),
+    (error) => {
+      const problem = problemOf(error);
+      assert.deepEqual([problem?.reason, problem?.retryable], ["SourceChanged", true], String(error));
+      return true;
+    },
+  );
   const result = await importModel(jobFor({ source: direct, store, prefix: "m" }));
   assert.ok(result.kind === "imported" && result.copied);
   assert.equal(hashOf(await store.get(`${folder}model.safetensors`, 64 * MIB)), hashOf(newer));

@@ -6,7 +6,6 @@ import { GetObjectCommand, HeadObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 import type { Readable } from "node:stream";
 import type { CopyOrigin, Filled, ObjectReader, ObjectSource, SourceObject, StatedChecksums } from "../../ports.ts";
-import { RetryError, TerminalError } from "../../runtime/errors.ts";
 import { BulkTarget, newBulkGetter } from "./bulk.ts";
 import type { BulkGetter, BulkSink } from "./bulk.ts";
 import { statedBy, wantsStated } from "./checksums.ts";
@@ -19,16 +18,9 @@ import type { Extras, Terms } from "./fallbacks.ts";
 import { listPage } from "./listpage.ts";
 import { newObjectReader } from "./objectreader.ts";
 import { newRenewal } from "./renewal.ts";
+import { changed, checkRange, checkRest, saidBy } from "./said.ts";
+import type { Said } from "./said.ts";
 import { serviceOf } from "./service.ts";
-
-/** First byte and total size out of `bytes 0-9/100`; undefined where the server does not tell. */
-function rangeOf(contentRange: string | undefined): { readonly from: number; readonly total: number } | undefined {
-  const [, from, total] = /^bytes (\d+)-\d+\/(\d+)$/.exec(contentRange ?? "") ?? [];
-  return from === undefined ? undefined : { from: Number(from), total: Number(total) };
-}
-
-const changed = (object: SourceObject, what: string): RetryError =>
-  new RetryError(new TerminalError("SourceChanged", `${object.key.slice(0, 200)} ${what} while it was read`));
 
 /** Reads exactly `into.length` bytes; more or less is a fault of the server. */
 async function collect(body: Readable, target: BulkTarget, signal: AbortSignal | undefined): Promise<void> {
@@ -47,22 +39,6 @@ function isOtherLength(object: SourceObject, lengthBytes: number, target: BulkTa
   const told = target.headers.get("content-length");
   const isWhole = lengthBytes === object.sizeBytes && !target.headers.has("content-range");
   return target.isBody && isWhole && told !== undefined && Number(told) !== lengthBytes;
-}
-
-/** What an answer says of the object. */
-interface Said {
-  readonly range: string | undefined;
-  readonly lengthBytes: number | undefined;
-  readonly versionId: string | undefined;
-}
-
-function checkRange(object: SourceObject, offset: number, lengthBytes: number, said: Said): void {
-  const { from, total } = rangeOf(said.range) ?? {};
-  if (total === undefined && lengthBytes !== object.sizeBytes) throw new Error("the server ignores ranges");
-  if (from !== undefined && from !== offset)
-    throw new Error(`the server answers from byte ${String(from)} where ${String(offset)} was asked for`);
-  const told = total ?? said.lengthBytes;
-  if (told !== undefined && told !== object.sizeBytes) throw changed(object, "changed its size");
 }
 
 interface Reading extends Terms {
@@ -127,15 +103,6 @@ async function getBulk(reading: Reading, get: BulkGetter, wanted: Wanted): Promi
   return saidBy(target.headers);
 }
 
-function saidBy(headers: ReadonlyMap<string, string>): Said {
-  const length = headers.get("content-length");
-  return {
-    range: headers.get("content-range"),
-    lengthBytes: length === undefined ? undefined : Number(length),
-    versionId: headers.get("x-amz-version-id"),
-  };
-}
-
 async function getBySdk(reading: Reading, wanted: Wanted, target: BulkTarget): Promise<Said> {
   const { signal, object } = wanted;
   const options = signal ? { abortSignal: signal } : {};
@@ -181,19 +148,18 @@ function readerOf(
   object: SourceObject,
   guarded: (work: () => Promise<void>) => Promise<void>,
 ): ObjectReader {
-  const lengthFrom = (offset: number): number => object.sizeBytes - offset;
   return newObjectReader({
     object,
     guarded,
     check(offset, headers) {
       const said = saidBy(headers);
-      checkRange(object, offset, lengthFrom(offset), said);
+      checkRest(object, offset, said);
       pin(reading, object, said);
     },
     async ask(offset, target, signal) {
       // With a range also where it is the whole: the answer then says which bytes of how many they are.
       const range = `bytes=${String(offset)}-${String(object.sizeBytes - 1)}`;
-      const from = wantedOf(reading, { object, offset, lengthBytes: lengthFrom(offset), target, signal });
+      const from = wantedOf(reading, { object, offset, lengthBytes: object.sizeBytes - offset, target, signal });
       const wanted = { ...from, range, asksStated: false };
       await askedForLess(reading, wanted, (one) => getBulk(reading, get, one));
     },
