@@ -18,7 +18,7 @@ import type { ServerCopy } from "./servercopy.ts";
 import { newSlots } from "./slots.ts";
 
 /** A store that shows unfinished parts hashes them again by itself; from others they must be read from the source once more. */
-const largeAtOnce = { readsBack: 4, blind: 2 } as const;
+const largeAtOnce = { readsBack: 6, blind: 2 } as const;
 /** Enough to have work for both ends while files are flushed; the places hold them to fewer where a server asks for that. */
 const smallAtOnce = 64;
 
