@@ -3,7 +3,6 @@ import type { ObjectUpload } from "../ports.ts";
 import type { ModelFile } from "../plan/model/listing.ts";
 import { combinedCrc32 } from "./crc.ts";
 import type { Answers } from "./answers.ts";
-import { fillPart } from "./fill.ts";
 import type { Filling } from "./fill.ts";
 import type { HashThreads, ThreadHash } from "./hashthreads.ts";
 import { newPartFiller } from "./partfiller.ts";
@@ -90,19 +89,23 @@ async function store(move: PartsMove, { number, offset, bytes }: Part, { journal
   await intoStore(move, () => upload.part(number, bytes, journal, seal));
 }
 
+/** The byte behind all that an earlier attempt has brought, where that need not be read again. */
+function behindFound({ upload, partBytes }: PartsMove): number {
+  return upload.readBack
+    ? [...upload.found.keys()].reduce((most, number) => Math.max(most, number + 1), 0) * partBytes
+    : 0;
+}
+
 /** Brings the part into memory and the store; resolves with its sums. `filled` is called as soon as the memory is. */
 async function bring(move: PartsMove, part: Part, filler: PartFiller, filled: () => void): Promise<Sums> {
-  const { upload, file } = move;
+  const { upload } = move;
   const found = upload.found.get(part.number);
-  if (found !== undefined && upload.readBack) {
-    const shown = await readBack(move, part, found);
-    if (shown) {
-      filled();
-      return shown;
-    }
-    // Too late for its turn among those that follow one another.
-    await fillPart(move, file, part.offset, part.bytes);
-  } else await filler.fill(part.offset, part.bytes);
+  const shown = found === undefined || !upload.readBack ? undefined : await readBack(move, part, found);
+  if (shown) {
+    filled();
+    return shown;
+  }
+  await filler.fill(part.offset, part.bytes);
   filled();
   const came = await sumsOf(move, part);
   // A part that the store has and cannot show was read again for its hash alone.
@@ -163,7 +166,7 @@ export async function moveParts(move: PartsMove): Promise<PartsMoved> {
   let stopped: unknown;
   let hashed = Promise.resolve(0n);
   const touch = newTouch(move);
-  const filler = newPartFiller(move, file);
+  const filler = newPartFiller(move, file, behindFound(move));
   for (let offset = 0; offset < file.sizeBytes && !failed; offset += partBytes) {
     const lengthBytes = Math.min(partBytes, file.sizeBytes - offset);
     // Places are taken in the order of the parts: who waits for its turn to be hashed waits only for a part that has a place.

@@ -11,7 +11,14 @@ export interface PartFiller {
   close(): void;
 }
 
-export function newPartFiller(filling: Filling & { readonly answers: Answers }, file: ModelFile): PartFiller {
+/**
+ * `fromOffset`: what is before it is asked for part by part, since some of it is there already, which one answer would bring again.
+ */
+export function newPartFiller(
+  filling: Filling & { readonly answers: Answers },
+  file: ModelFile,
+  fromOffset = 0,
+): PartFiller {
   const { source, answers } = filling;
   const reader = source.reader?.(file);
   let before: Promise<unknown> = Promise.resolve();
@@ -29,8 +36,9 @@ export function newPartFiller(filling: Filling & { readonly answers: Answers }, 
   }
   return {
     async fill(offset, into) {
-      if (reader) answers.part(waiting > 0);
-      if (!reader || answers.now === "Parts") return void (await fillPart(filling, file, offset, into));
+      if (!reader || offset < fromOffset) return void (await fillPart(filling, file, offset, into));
+      answers.part(waiting > 0);
+      if (answers.now === "Parts") return void (await fillPart(filling, file, offset, into));
       const filled = fillNext(offset, into);
       before = filled;
       filled.catch(() => undefined);

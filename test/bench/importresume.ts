@@ -1,7 +1,8 @@
-// kill -9 at 90 %: bytes that the next importer reads again from the source, counted between it and the server, beside those that were asked
-// for at the kill and not yet in the store: what is in the store is never read again, and everything else has to be.
+// kill -9 at 90 %: bytes that the next importer reads again from the source, counted between it and the server, beside those that had come
+// by the kill and were not yet in the store: what is in the store is never read again, and everything else has to be.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { SeenRequest } from "../cluster/faultproxy.ts";
 import { journaledBytes } from "../transfer/journaled.ts";
@@ -19,11 +20,11 @@ const PART_BYTES = 16 << 20;
 /** Of a header, which is read by both importers. */
 const HEADER_BYTES = 64 << 10;
 
-/** Zero for what is no part of a file. */
-function partBytes({ method, headers }: SeenRequest): number {
+/** Bytes that came of an answer; zero of what is no part of a file. */
+function weightsOf({ method, headers, passedBytes }: SeenRequest): number {
   const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
-  const bytes = method === "GET" && from !== undefined ? Number(to) - Number(from) + 1 : 0;
-  return bytes > HEADER_BYTES ? bytes : 0;
+  const askedBytes = method === "GET" && from !== undefined ? Number(to) - Number(from) + 1 : 0;
+  return askedBytes > HEADER_BYTES ? passedBytes : 0;
 }
 
 function resumeFigures(againBytes: number, inFlightBytes: number): void {
@@ -33,7 +34,7 @@ function resumeFigures(againBytes: number, inFlightBytes: number): void {
     value: againBytes / 2 ** 20,
     unit,
     limit: inFlightBytes / 2 ** 20,
-    against: "asked for and not in the store at the kill (wanted at most)",
+    against: "come and not in the store at the kill (wanted at most)",
   });
   print({
     name: `${name}.inflight`,
@@ -49,22 +50,15 @@ export async function resumeLine(bench: Bench): Promise<void> {
   const proxy = await startFaultProxy({ target: bench.s3.endpoint, dialect: "s3" });
   const env = { ...environment(bench), AWS_ENDPOINT_URL_S3: proxy.url };
   const weightBytes = SHARDS * SHARD_BYTES;
-  let askedBytes = 0;
-  const reached = Promise.withResolvers<void>();
-  const match = (request: SeenRequest): boolean => {
-    askedBytes += partBytes(request);
-    if (askedBytes > weightBytes * 0.9) reached.resolve();
-    return false;
-  };
-  proxy.add({ match, fault: { kind: "reset" } });
+  const cameBytes = (): number => proxy.seen.reduce((sum, request) => sum + weightsOf(request), 0);
   const folder = bench.newFolder();
   const line = berthLine(model.place, `file://${folder}`);
   const first = spawn("bash", ["-c", `exec ${line}`], { env: { ...process.env, ...env }, stdio: "ignore" });
-  await reached.promise;
+  await eventually(() => cameBytes() > weightBytes * 0.9, { what: "nine tenths have come", recheckMs: 5, deadlineMs: 120_000 }); // prettier-ignore
   first.kill("SIGKILL");
   await once(first, "close");
-  const inFlightBytes = askedBytes - journaledBytes(folder);
+  const inFlightBytes = cameBytes() - journaledBytes(folder);
   await costOf(line, env);
   await proxy.close();
-  resumeFigures(Math.max(0, askedBytes - weightBytes), inFlightBytes);
+  resumeFigures(Math.max(0, cameBytes() - weightBytes), inFlightBytes);
 }

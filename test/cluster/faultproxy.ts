@@ -48,6 +48,8 @@ export interface SeenRequest {
   readonly query: URLSearchParams;
   readonly isWatch: boolean;
   readonly headers: http.IncomingHttpHeaders;
+  /** Bytes of the answer's body that have been passed on, where no fault hit it. */
+  readonly passedBytes: number;
 }
 
 export interface FaultRule {
@@ -97,6 +99,7 @@ interface ActiveRule extends FaultRule {
 }
 
 interface Exchange {
+  readonly passed: (bytes: number) => void;
   readonly incoming: http.IncomingMessage;
   readonly answer: http.ServerResponse;
   /** Sends the client a TCP reset. */
@@ -150,7 +153,9 @@ function copyBody(
 ): void {
   const { answer } = exchange;
   if (fault?.kind !== "cut" && fault?.kind !== "stall-after") {
-    gated(upstream, gate).pipe(answer);
+    const body = gated(upstream, gate);
+    body.on("data", (chunk: Buffer) => exchange.passed(chunk.length));
+    body.pipe(answer);
     return;
   }
   let left = fault.afterBytes;
@@ -261,7 +266,7 @@ function act(exchange: Exchange, options: FaultProxyOptions, agent: http.Agent, 
   }
 }
 
-function seenOf(incoming: http.IncomingMessage): SeenRequest {
+function seenOf(incoming: http.IncomingMessage): SeenRequest & { passedBytes: number } {
   const url = incoming.url ?? "/";
   const { pathname, searchParams } = new URL(url, "http://proxy");
   const isWatch = ["1", "true"].includes(searchParams.get("watch") ?? "");
@@ -272,6 +277,7 @@ function seenOf(incoming: http.IncomingMessage): SeenRequest {
     query: searchParams,
     isWatch,
     headers: incoming.headers,
+    passedBytes: 0,
   };
 }
 
@@ -290,7 +296,8 @@ export async function startFaultProxy(options: FaultProxyOptions): Promise<Fault
     if (rule) rule.hits += 1;
     const { remotePort = 0 } = incoming.socket;
     const reset = (): void => void sockets.get(remotePort)?.resetAndDestroy();
-    act({ incoming, answer, reset }, options, agent, rule?.fault);
+    const passed = (bytes: number): void => void (request.passedBytes += bytes);
+    act({ incoming, answer, reset, passed }, options, agent, rule?.fault);
   };
   const { tls } = options;
   const server = tls ? https.createServer({ cert: tls.certPem, key: tls.keyPem }, handle) : http.createServer(handle);

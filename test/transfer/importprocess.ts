@@ -1,6 +1,7 @@
 // One import alone in a process, for tests that kill it. What and where comes as JSON in TEST_IMPORT; the way is printed when it is chosen, and the revision's digest.
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import { openStore } from "../../operator/adapters/store/open.ts";
+import type { AnswersFor } from "../../operator/plan/model/answers.ts";
 import type { WayChoice } from "../../operator/plan/model/way.ts";
 import type { ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
@@ -21,6 +22,8 @@ export interface ProcessJob {
   readonly partBytes: number;
   /** Places for parts. */
   readonly partsAtOnce: number;
+  /** How large files are asked for at first. */
+  readonly answersFor: AnswersFor;
   /** False: list and inspect only. */
   readonly copy?: boolean;
   /** Whether the service of both buckets may copy. */
@@ -61,7 +64,9 @@ async function main(job: ProcessJob): Promise<string> {
   const going = ({ way, because }: WayChoice): unknown => process.stdout.write(`way ${way}: ${because}\n`);
   const observer = newObserver({ committing: begin, going });
   const copying = { copy: job.copy !== false, serverSideCopy: job.serverSideCopy === true };
-  const result = await importModel(jobFor({ source, store, prefix, places, observer, ...copying }));
+  const result = await importModel(
+    jobFor({ source, store, prefix, places, observer, answersFor: job.answersFor, ...copying }),
+  );
   source.close();
   store.close();
   if (result.kind === "refused") throw new Error(`${result.problem.reason}: ${result.problem.message}`);

@@ -112,6 +112,8 @@ export interface Asked {
   readonly path: string;
   readonly offset: number;
   readonly lengthBytes: number;
+  /** Bytes of it that have left the proxy. */
+  readonly cameBytes: number;
 }
 
 export interface RunEnd {
@@ -141,13 +143,18 @@ function askedSince({ proxy, sizes }: KillRig, since: number, prefix: string): A
   return proxy.seen
     .slice(since)
     .filter(({ method, path }) => method === "GET" && path.startsWith(bucket + prefix))
-    .map(({ path, headers }) => {
+    .map(({ path, headers, passedBytes }) => {
       const key = decodeURIComponent(path.slice(bucket.length));
       // Without a range it is the whole object.
       const [, from = 0, to] = /^bytes=(\d+)-(\d+)$/.exec(headers.range ?? "") ?? [];
       const end = to === undefined ? sizes.get(key) : Number(to) + 1;
       assert.ok(end !== undefined, `${key} is no object of the source`);
-      return { path: key.slice(prefix.length), offset: Number(from), lengthBytes: end - Number(from) };
+      return {
+        path: key.slice(prefix.length),
+        offset: Number(from),
+        lengthBytes: end - Number(from),
+        cameBytes: passedBytes,
+      };
     });
 }
 
