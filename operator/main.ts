@@ -14,6 +14,7 @@ import {
   storeConfig,
   storeOptions,
 } from "./config.ts";
+import { hideKeys } from "./cli/hiddenkeys.ts";
 import { VERSION, type Running } from "./process.ts";
 
 type Options = typeof commonOptions;
@@ -181,6 +182,7 @@ async function program(asked: string | undefined): Promise<Command> {
   addRoles(berth);
   addSteps(berth);
   await addShellCommands(berth, asked);
+  hideKeys(berth);
   for (const command of berth.commands) command.exitOverride().showHelpAfterError("(--help lists what can be given)");
   return berth;
 }

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { parse } from "yaml";
 import { openFolder } from "./adapters/sinks/folder.ts";
 import { openSink, type Forms } from "./adapters/sinks/open.ts";
+import { shownURL } from "./adapters/storageurl.ts";
 import type { UsageRecord } from "./api/ledger.ts";
 import type { PriceList } from "./api/pricelist.ts";
 import { sinkConfigs, type SinkConfig } from "./api/sinks.ts";
@@ -46,12 +47,12 @@ export function parseSinks(
 function problemsOf(sink: SinkConfig, hasPrices: boolean): string[] {
   if (sink.type === "cloudevents" || sink.type === "webhook") {
     const bare = sink.url.startsWith("http://") && !sink.plainHttp;
-    return bare ? [`url: ${sink.url} has no TLS; use https, or set plainHttp inside your own network`] : [];
+    return bare ? [`url: ${shownURL(sink.url)} has no TLS; use https, or set plainHttp inside your own network`] : [];
   }
   const keys = sink.accessKeyIdFile !== undefined && sink.secretAccessKeyFile !== undefined;
   return [
     ...(sink.url.startsWith("s3:") && !keys
-      ? [`url: ${sink.url} needs keys; name accessKeyIdFile and secretAccessKeyFile`]
+      ? [`url: ${shownURL(sink.url)} needs keys; name accessKeyIdFile and secretAccessKeyFile`]
       : []),
     ...(sink.type === "focus" && !hasPrices ? ["type: focus needs prices; give --price-list-file"] : []),
   ];

@@ -4,8 +4,12 @@ import { fileURLToPath } from "node:url";
 export const STORAGE_FORM = "write s3://bucket/prefix or file:///path";
 export const ENDPOINT_FORM = "write http://host:port or https://host";
 
-/** For messages: whoever puts a key into a URL shall not find it in a log. */
-export const shownURL = (text: string): string => `"${text.slice(0, 200).replace(/\/\/[^/]*@/, "//…@")}"`;
+/** Words with a URL in them, up to the last @: secrets of AWS hold slashes. */
+export const withoutKeys = (text: string): string => text.replace(/\/\/.*@/s, "//…@");
+
+/** For messages: whoever puts a key into a URL shall not find it in a log, not even without a scheme. */
+export const shownURL = (text: string): string =>
+  `"${text.replace(/^([a-z][a-z0-9+.-]*:\/\/)?.*@/is, "$1…@").slice(0, 200)}"`;
 
 /** Of a ledger or a store. */
 export function storageFault(text: string): string | undefined {
@@ -40,5 +44,6 @@ export function storeFault(text: string): string | undefined {
 /** Of an S3 server. */
 export function endpointFault(text: string): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  return url && /^https?:$/.test(url.protocol) ? undefined : "is no http or https URL";
+  if (!url || !/^https?:$/.test(url.protocol)) return "is no http or https URL";
+  return url.username === "" && url.password === "" ? undefined : "names a user or a key before its host";
 }

@@ -1,5 +1,6 @@
 /** Runs a command with these arguments and answers with its exit code: its own, or 2 for wrong flags. */
 import { CommanderError, type Command } from "commander";
+import { hideKeys } from "./hiddenkeys.ts";
 
 interface Streams {
   readonly write: (text: string) => void;
@@ -13,6 +14,7 @@ export async function exitCodeOf(
 ): Promise<number> {
   let code = 0;
   const asked = command((ended) => (code = ended)).exitOverride();
+  hideKeys(asked);
   asked.configureOutput({ writeOut: io.write, writeErr: (text) => io.complain?.(text) });
   try {
     await asked.parseAsync([...args], { from: "user" });

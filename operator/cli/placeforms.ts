@@ -18,6 +18,7 @@ function sourceFault(text: string): string | undefined {
   const [, scheme, rest = ""] = /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(.*)$/s.exec(text) ?? [];
   if (scheme === undefined) return text === "" ? "is empty" : undefined;
   if (scheme === "file") return rest.startsWith("/") ? undefined : "names a host, and no path from the root on";
+  if (scheme === "s3" && /^[^/]*[@:]/.test(rest)) return "names more than a bucket before its path";
   if (scheme === "s3") return rest === "" || rest.startsWith("/") ? "names no bucket" : undefined;
   if (scheme === "hf") return rest === "" || rest.startsWith("/") ? "names no repository" : undefined;
   return "has another scheme";

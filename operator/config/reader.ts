@@ -1,4 +1,5 @@
 /** Single flags and variables. Every flag `--some-name` may also be given as BERTH_SOME_NAME; the flag wins. */
+import { shownURL } from "../adapters/storageurl.ts";
 import { commonOptions, fetchOptions, importerOptions, operatorOptions, storeOptions } from "../options.ts";
 
 export type Flags = Readonly<Record<string, unknown>>;
@@ -57,7 +58,7 @@ export class Reader {
     const text = this.required(flag);
     if (text !== "" && !schemes.some((scheme) => text.startsWith(`${scheme}://`))) {
       this.problems.push(
-        `--${flag} is "${text}": begin it with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`,
+        `--${flag} is ${shownURL(text)}: begin it with ${schemes.map((scheme) => `${scheme}://`).join(" or ")}`,
       );
     }
     return text;

@@ -57,13 +57,19 @@ for (const [words, why] of [
   [`${to} file:///a%2Fb`, `holds a % that begins no code, or the code of a slash: ${storage}`],
   [`${to} file:///models/c#`, `holds ? or #, which in a path are %3F and %23: ${storage}`],
   [`${to} s3://key:word@b/x`, `names more than a bucket before its path: ${storage}`],
+  [`${to} s3://AKIAEXAMPLE:wJal/rXUtn@b/x`, `is no URL: ${storage}`],
   [`${to} s3://b/x --endpoint nonsense`, `is no http or https URL: ${server}`],
+  [`${to} s3://b/x --endpoint ftp://key:wJal/rXUtn@h/`, `is no http or https URL: ${server}`],
+  [`${to} s3://b/x --endpoint https://key:word@h/`, `names a user or a key before its host: ${server}`],
   [`${from} ftp://x`, `has another scheme: ${source}`],
   [`${from} file://relative/x`, `names a host, and no path from the root on: ${source}`],
   [`${from} s3:///x`, `names no bucket: ${source}`],
+  [`${from} s3://key:word@b/x`, `names more than a bucket before its path: ${source}`],
+  [`${from} s3://AKIAEXAMPLE:wJal/rXUtn@b/x`, `names more than a bucket before its path: ${source}`],
   [`${from} hf://`, `names no repository: ${source}`],
   ["inspect s3://", `names no bucket: ${source}`],
   ["models list --store nonsense", `is no URL: ${storage}`],
+  ["models list --store s3://key:word@b/x", `names more than a bucket before its path: ${storage}`],
   ["models verify --store s3://b/%zz", `holds a % that begins no code, or the code of a slash: ${storage}`],
   ["models gc --store s3://b/x --endpoint b:9000", `is no http or https URL: ${server}`],
   ["ledger verify --ledger-url file://relative/x", `names a host: ${storage}`],
@@ -76,6 +82,7 @@ for (const [words, why] of [
     const { code, said } = await run(words.split(" "));
     assert.equal(code, 2, said);
     assert.ok(said.includes(` It ${why}.`), said);
+    assert.doesNotMatch(said, /key:|word|AKIA|wJal|rXUtn/);
   });
 
 test("places of the right form are taken as they are", () => {
@@ -101,8 +108,12 @@ for (const [flags, words] of [
   ],
   [{ storeUrl: "s3://key:word@b/x" }, `--store-url "s3://…@b/x" names more than a bucket before its path: ${storage}`],
   [{ storeEndpoint: "b:9000" }, `--store-endpoint "b:9000" is no http or https URL: ${server}`],
+  [{ storeUrl: "s3://AKIAEXAMPLE:wJal/rXUtn@b/x" }, `--store-url "s3://…@b/x" is no URL: ${storage}`],
+  [{ storeUrl: "ftp://AKIAEXAMPLE:wJal/rXUtn@b/x" }, `--store-url is "ftp://…@b/x": begin it with s3:// or file://`],
+  [{ storeUrl: "AKIAEXAMPLE:wJal/rXUtn@b/x" }, `--store-url is "…@b/x": begin it with s3:// or file://`],
+  [{ storeUrl: `s3://AKIAEXAMPLE:${"wJal/rXUtn".repeat(30)}@b/x` }, `--store-url "s3://…@b/x" is no URL: ${storage}`],
 ] as const)
-  test(`a role that is started with ${Object.values(flags).join("")} says the same`, () => {
+  test(`a role that is started with ${Object.values(flags).join("").slice(0, 60)} says the same`, () => {
     assert.throws(
       () => importerConfig({ storeUrl: "file:///store", ...flags }, {}),
       (error: Error) => {

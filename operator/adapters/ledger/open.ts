@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import type { Ledger } from "../../ports.ts";
 import { TerminalError } from "../../runtime/errors.ts";
 import { newS3Client } from "../s3/client.ts";
-import { STORAGE_FORM, storageFault } from "../storageurl.ts";
+import { STORAGE_FORM, shownURL, storageFault } from "../storageurl.ts";
 import { withVerifyMode } from "./careful.ts";
 import { withCompression } from "./compression.ts";
 import { newDirectoryLedger } from "./directory.ts";
@@ -21,7 +21,7 @@ export interface LedgerPlace {
 /** Opens without a request; `probe()` makes the first one. Throws TerminalError for a URL of another form. */
 export function openLedger({ url, endpoint, region = "us-east-1", credentials }: LedgerPlace): Ledger {
   const wrong = (why: string) =>
-    new TerminalError("LedgerURLInvalid", `--ledger-url ${JSON.stringify(url)} ${why}: ${STORAGE_FORM}`);
+    new TerminalError("LedgerURLInvalid", `--ledger-url ${shownURL(url)} ${why}: ${STORAGE_FORM}`);
   const fault = storageFault(url);
   if (fault !== undefined) throw wrong(fault);
   const parsed = new URL(url);
