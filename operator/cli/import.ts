@@ -119,12 +119,12 @@ export function defaultName(from: string): string | undefined {
 function originOf(place: Place, from: string, env: ImportIO["env"]): SourceOrigin {
   const hub = /^hf:\/\/(.+)@([0-9a-f]{40})$/.exec(place.name);
   if (hub)
-    return { endpoint: env["HF_ENDPOINT"] ?? "https://huggingface.co", repo: hub[1] ?? "", commit: hub[2] ?? "" };
+    return { endpoint: env["HF_ENDPOINT"] || "https://huggingface.co", repo: hub[1] ?? "", commit: hub[2] ?? "" };
   const { folder, prefix } = place;
   if (folder !== undefined) return { endpoint: pathToFileURL(folder).href, bucket: "local", prefix };
   const bucket = /^s3:\/\/([^/]+)/.exec(from)?.[1] ?? "";
   return {
-    endpoint: env["AWS_ENDPOINT_URL_S3"] ?? env["AWS_ENDPOINT_URL"] ?? "https://s3.amazonaws.com",
+    endpoint: env["AWS_ENDPOINT_URL_S3"] || env["AWS_ENDPOINT_URL"] || "https://s3.amazonaws.com",
     bucket,
     prefix,
   };

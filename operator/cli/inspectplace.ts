@@ -36,9 +36,9 @@ function proxySettings(env: Environment): ProxySettings {
   return { https: given("HTTPS_PROXY"), http: given("HTTP_PROXY"), none: given("NO_PROXY"), connectBy: "name" };
 }
 
-/** A variable that is given and is no URL of a server is named. */
+/** A variable that is given and is no URL of a server is named; an empty one is as good as none. */
 function endpointFrom(env: Environment, ...names: readonly string[]): string | undefined {
-  const name = names.find((one) => env[one] !== undefined);
+  const name = names.find((one) => env[one]);
   const text = name === undefined ? undefined : env[name];
   const fault = text === undefined ? undefined : endpointFault(text);
   if (fault !== undefined)
@@ -75,7 +75,7 @@ async function openBucket(text: string, env: Environment, ways: BucketWays): Pro
   const accessKeyId = env["AWS_ACCESS_KEY_ID"];
   const secretAccessKey = env["AWS_SECRET_ACCESS_KEY"];
   const sessionToken = env["AWS_SESSION_TOKEN"];
-  const region = env["AWS_REGION"] ?? env["AWS_DEFAULT_REGION"] ?? "us-east-1";
+  const region = env["AWS_REGION"] || env["AWS_DEFAULT_REGION"] || "us-east-1";
   const source = newS3Source({
     ...ways,
     bucket,

@@ -1,7 +1,7 @@
 // `berth import` as a process: what it prints, how it ends, and that a killed one goes on. The engine's own faults: test/transfer.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
@@ -94,6 +94,7 @@ test("refusals, faults and wrong flags have codes and words of their own, and no
     [["--from", "s3://models/llama", "--to", to], { AWS_ENDPOINT_URL_S3: "nonsense" }, 4, /AWS_ENDPOINT_URL_S3 "nonsense" is no http or https URL: write/],
     [["--from", "/no/such/folder", "--to", to], {}, 4, /is no folder/],
     [["--from", "s3://models/llama", "--to", to], { AWS_ENDPOINT_URL_S3: "http://127.0.0.1:9" }, 1, /cannot be reached/],
+    [["--from", "s3://models/llama", "--to", to], { AWS_ENDPOINT_URL_S3: "", AWS_ENDPOINT_URL: "http://127.0.0.1:9" }, 1, /127\.0\.0\.1:9 cannot be reached/],
     [["--from", "s3://models/llama"], {}, 2, /required option '--to <store>' not specified/],
     [["--from", "x", "--to", to, "--name", "../up"], {}, 2, /Write letters/],
     [["--from", "x", "--to", to, "--max-size", "-1"], {}, 2, /number of GiB/],
@@ -107,6 +108,16 @@ test("refusals, faults and wrong flags have codes and words of their own, and no
     for (const secret of [s3.secretAccessKey, "wrong-secret"]) assert.ok(!`${ended.out}${ended.said}`.includes(secret));
   }
   assert.match((await run(["--help"])).out, /Exit codes: 0 complete in the store, 1 failed/);
+});
+
+test("an empty variable is as good as none, for where a model is read and for what is recorded of it", async (t) => {
+  const folder = newFolder(t);
+  const env = { AWS_ENDPOINT_URL_S3: "", AWS_ENDPOINT_URL: proxy.url };
+  const { code, said } = await run(["--from", "s3://models/llama", "--to", `file://${folder}`], env);
+  assert.equal(code, 0, said);
+  const path = filesBelow(folder).find((name) => /\/\.berth\/import(s\/[^/]+)?\.json$/.test(name)) ?? "";
+  const record = JSON.parse(readFileSync(join(folder, path), "utf8")) as { source: { endpoint: string } };
+  assert.equal(record.source.endpoint, proxy.url);
 });
 
 test("a dry run inspects and copies nothing", async (t) => {
