@@ -83,13 +83,16 @@ async function bury(lock: string, inode: number): Promise<void> {
   else await rename(aside, lock);
 }
 
+const isAlive = (clock: Clock, lock: { readonly mtimeMs: number }): boolean =>
+  clock.now() - lock.mtimeMs < DEAD_AFTER_MS;
+
 /** True where the lock is ours now; what a dead fetch left of it is no hindrance. */
 async function tryLock({ clock }: CacheOptions, lock: string): Promise<boolean> {
   for (;;) {
     const made = await unless("EEXIST", open(lock, "wx", 0o644));
     if (made) return made.close().then(() => true);
     const found = await unless("ENOENT", stat(lock));
-    if (found && clock.now() - found.mtimeMs < DEAD_AFTER_MS) return false;
+    if (found && isAlive(clock, found)) return false;
     if (found) await bury(lock, found.ino);
   }
 }
@@ -117,7 +120,11 @@ async function takeLock(options: CacheOptions, lock: string): Promise<CachePlace
 
 function beat({ clock, signal }: CacheOptions, lock: string): () => void {
   let cancel: () => void = () => undefined;
-  signal.addEventListener("abort", () => cancel(), { once: true });
+  const rest = (): void => {
+    signal.removeEventListener("abort", rest);
+    cancel();
+  };
+  signal.addEventListener("abort", rest, { once: true });
   const next = (): void => {
     cancel = clock.after(HEARTBEAT_MS, () => {
       const at = new Date(clock.now());
@@ -126,7 +133,7 @@ function beat({ clock, signal }: CacheOptions, lock: string): () => void {
     });
   };
   next();
-  return () => cancel();
+  return rest;
 }
 
 interface Kept {
@@ -146,12 +153,28 @@ async function others(root: string, mine: string): Promise<Kept[]> {
   const kept = found.map(async (hex): Promise<Kept> => {
     const note = useOf(root, hex);
     const [text, state] = [await unless("ENOENT", readFile(note, "utf8")), await unless("ENOENT", stat(note))];
-    // Empty while it is written anew: that is no model of 0 bytes.
+    // Empty where the node lost its power: that is no model of 0 bytes.
     const bytes = /^\d+$/.test(text ?? "") ? Number(text) : NaN;
     const isKnown = state !== undefined && Number.isSafeInteger(bytes);
     return isKnown ? { hex, bytes, usedMs: state.mtimeMs } : { hex, bytes: Infinity, usedMs: 0 };
   });
   return (await Promise.all(kept)).sort((a, b) => a.usedMs - b.usedMs || (a.hex < b.hex ? -1 : 1));
+}
+
+/** Bytes of those that a fetch holds now: no removing of others makes room that these take. */
+async function heldBytes({ root, clock }: CacheOptions, kept: readonly Kept[]): Promise<number> {
+  const held = kept.map(async ({ hex, bytes }) => {
+    const lock = await unless("ENOENT", stat(lockOf(root, hex)));
+    return lock && isAlive(clock, lock) ? bytes : 0;
+  });
+  return (await Promise.all(held)).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+/** Under another name first, so that nobody reads half a number. Whoever was faster, by a lock taken for dead, has noted the same. */
+async function noteUse(root: string, hex: string, sizeBytes: number): Promise<void> {
+  const note = useOf(root, hex);
+  await writeFile(`${note}.new`, String(sizeBytes));
+  await unless("ENOENT", rename(`${note}.new`, note));
 }
 
 const gib = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(2)} GiB`;
@@ -182,9 +205,10 @@ async function makeRoom(options: CacheOptions, hex: string, sizeBytes: number): 
     kept.reduce((sum, { bytes }) => sum + bytes, sizeBytes) <= limitBytes;
   for (let kept = await others(root, hex); !fits(kept); kept = await others(root, hex)) {
     if (signal.aborted) throw abortError();
+    if (sizeBytes + (await heldBytes(options, kept)) > limitBytes) return false;
     if (!(await evictOne(options, kept))) return false;
   }
-  await writeFile(useOf(root, hex), String(sizeBytes));
+  await noteUse(root, hex, sizeBytes);
   // Another fetch may have taken the same room: whoever noted it last sees both.
   return fits(await others(root, hex));
 }

@@ -1,5 +1,6 @@
 // The cache of models on a node: who may use it, what makes room for what, and what a killed fetch leaves. Real folders.
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { existsSync, mkdirSync, readFileSync, readdirSync, symlinkSync, utimesSync, writeFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
@@ -72,7 +73,7 @@ test("a folder of which nobody knows its size goes first", async (t) => {
   assert.deepEqual(models(at.root), ["a"]);
 });
 
-test("a note of use that is empty, as while it is written anew, is of no model of 0 bytes", async (t) => {
+test("a note of use that is empty is of no model of 0 bytes", async (t) => {
   const at = cacheOf(t);
   await use(at, "a", 50, 10);
   writeFileSync(join(at.root, CACHE_NOTES, `${"a".repeat(64)}.use`), "");
@@ -100,6 +101,24 @@ test("one fetch at a time fills a model's folder; what another fetch holds is no
   await held.release();
   // Either may be next; both come in the end, and each only while the other is not there.
   await Promise.all([same, other].map(async (place) => (await place).release()));
+});
+
+test("no model goes for one that does not fit beside what other fetches hold, whatever goes", async (t) => {
+  const at = cacheOf(t);
+  await use(at, "c", 10, 300);
+  await use(at, "d", 10, 200);
+  const held = await at.enter("a", 60);
+  const waiting = at.enter("b", 60);
+  await eventually(() => at.said.some((words) => words.startsWith("waiting for room")), { what: "it waits for room" });
+  assert.deepEqual(models(at.root), ["c", "d"]);
+  await held.release();
+  await (await waiting).release();
+});
+
+test("a fetch that is over listens to nothing any more", async (t) => {
+  const at = cacheOf(t);
+  for (const digit of ["a", "b", "c"]) await (await at.enter(digit, 60)).release();
+  assert.deepEqual(getEventListeners(at.ending.signal, "abort"), []);
 });
 
 test(
