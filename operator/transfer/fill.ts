@@ -43,13 +43,18 @@ async function once(
   }
 }
 
+/** A server that cuts every long answer, or takes no long range, is asked for this part alone afterwards. */
+const READER_TRIES = 2;
+
 /** Fills the memory; resolves with what the source says of it. */
 export async function fillPart(filling: Filling, file: ModelFile, offset: number, into: Uint8Array): Promise<Filled> {
-  const { retry, places } = filling;
+  const { retry, places, reader } = filling;
+  let tries = 0;
   return withPartRetries(retry, async () => {
     await places.allow(into.length, retry.signal);
     try {
-      const filled = await once(filling, file, offset, into);
+      const way = { ...filling, reader: tries++ < READER_TRIES ? reader : undefined };
+      const filled = await once(way, file, offset, into);
       places.came(into.length);
       return filled;
     } catch (error) {

@@ -20,15 +20,22 @@ export function newPartFiller(
   fromOffset = 0,
 ): PartFiller {
   const { source, answers } = filling;
+  const { clock } = filling.retry;
   const reader = source.reader?.(file);
   let before: Promise<unknown> = Promise.resolve();
   let waiting = 0;
+  /** Since when the open answer waits for memory; undefined before there is one. */
+  let restsSinceMs: number | undefined;
   /** After the one before it; where that has failed, this fails alike, since the file does. */
   async function fillNext(offset: number, into: Uint8Array): Promise<void> {
     waiting++;
     try {
       await before;
+      const sinceMs = clock.monotonicMs();
       await fillPart({ ...filling, reader }, file, offset, into);
+      const nowMs = clock.monotonicMs();
+      if (restsSinceMs !== undefined) answers.filled(nowMs - sinceMs, sinceMs - restsSinceMs);
+      restsSinceMs = nowMs;
     } finally {
       waiting--;
       if (waiting === 0 && answers.now === "Parts") reader?.close();
@@ -37,7 +44,6 @@ export function newPartFiller(
   return {
     async fill(offset, into) {
       if (!reader || offset < fromOffset) return void (await fillPart(filling, file, offset, into));
-      answers.part(waiting > 0);
       if (answers.now === "Parts") return void (await fillPart(filling, file, offset, into));
       const filled = fillNext(offset, into);
       before = filled;

@@ -92,22 +92,44 @@ interface Line {
  */
 type Buffers = Buffer[];
 
+/** A record of TLS (RFC 8446, section 5.1). */
+const RECORD_BYTES = 16 << 10;
+
 /** `socket` is asked for only once bytes have come. */
 function newOnread(line: Pick<Line, "reading">, own: Buffer, socket: () => net.Socket): net.OnReadOpts {
   let turnBytes = 0;
+  /** What comes while a buffer is in use: TLS hands over what it has decrypted, although it was told to stop. */
+  let held: Uint8Array[] | undefined;
   const resume = (): void => {
     turnBytes = 0;
     socket().resume();
   };
+  const take = (piece: Uint8Array): Promise<void> | undefined => {
+    if (!line.reading) socket().destroy();
+    return line.reading?.take(piece);
+  };
+  const hold = (busy: Promise<void>, pieces: Uint8Array[]): void => {
+    held = pieces;
+    const goOn = (): void => {
+      held = undefined;
+      for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
+        const more = take(piece);
+        if (more) return hold(more, pieces);
+      }
+      resume();
+    };
+    busy.then(goOn, () => socket().destroy());
+  };
   return {
     // Asked again after each call: between two requests nothing but the connection's own buffer can be written to.
-    buffer: () => line.reading?.next() ?? own,
+    buffer: () => (held ? Buffer.allocUnsafeSlow(RECORD_BYTES) : (line.reading?.next() ?? own)),
     callback(bytes, buffer) {
-      if (!line.reading) socket().destroy();
-      const busy = line.reading?.take(buffer.subarray(0, bytes));
+      const piece = buffer.subarray(0, bytes);
+      if (held) return (held.push(piece), false);
+      const busy = take(piece);
       turnBytes += bytes;
       if (!busy && turnBytes < TURN_BYTES) return true;
-      if (busy) busy.then(resume, () => socket().destroy());
+      if (busy) hold(busy, []);
       else setImmediate(resume);
       return false;
     },

@@ -30,6 +30,8 @@ export type HttpFault =
       readonly status?: number;
       readonly headers?: Readonly<Record<string, string | undefined>>;
       readonly body?: (body: Buffer) => Buffer | string;
+      /** Written in pieces of so many bytes, which are chunks where the answer has no length. */
+      readonly chunkBytes?: number;
     }
   /** The last byte of the request's body is another one when it reaches the server. */
   | { readonly kind: "spoil-request" }
@@ -200,7 +202,10 @@ function rewrite({ answer }: Exchange, upstream: http.IncomingMessage, fault: Ht
     const headers = { ...upstream.headers, "content-length": String(body.length), ...fault.headers };
     const kept = Object.entries(headers).filter(([, value]) => value !== undefined);
     answer.writeHead(fault.status ?? upstream.statusCode ?? 502, Object.fromEntries(kept));
-    answer.end(body);
+    const { chunkBytes = body.length } = fault;
+    let at = 0;
+    for (; body.length - at > chunkBytes; at += chunkBytes) answer.write(body.subarray(at, at + chunkBytes));
+    answer.end(body.subarray(at));
   });
 }
 

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import type { ModelFile } from "../../operator/plan/model/listing.ts";
 import type { ObjectReader, ObjectSource, SourceObject } from "../../operator/ports.ts";
@@ -17,12 +18,13 @@ import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
+import { newAuthority, newServerCertificate } from "../cluster/x509.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
 import { jobFor, newStore } from "./bench.ts";
 
 const MIB = 2 ** 20;
 const PART = 5 * MIB;
-const SILENCE_MS = 400;
+const SILENCE_MS = 2_000;
 const weightBytes = 4 * PART + 1_000;
 const weights = safetensors({ w: { dtype: "U8", shape: [weightBytes], data_offsets: [0, weightBytes] } }, weightBytes);
 randomBytes(weightBytes).copy(weights, weights.length - weightBytes);
@@ -110,19 +112,41 @@ test("pieces of any length follow one another in one answer, and elsewhere anoth
   assert.deepEqual(ranges(), [`bytes=0-${last}`, `bytes=${String(9 * MIB)}-${last}`]);
 });
 
-test("pieces out of a body in chunks, whose boundaries are anywhere", async (t) => {
-  const chunked = proxy.add({
-    match: isOfWeights,
-    fault: { kind: "rewrite", headers: { "content-length": undefined, "transfer-encoding": "chunked" }, body: (body) => body },
-  }); // prettier-ignore
+test("pieces out of a body in chunks, many of which come in one read", async (t) => {
+  const headers = { "content-length": undefined, "transfer-encoding": "chunked" };
+  const chunked = proxy.add({ match: isOfWeights, fault: { kind: "rewrite", headers, chunkBytes: 8_191 } });
   t.after(() => chunked.remove());
   const { reader, ranges } = await openReader(t);
   let at = 0;
-  for (const lengthBytes of [10, 100_003, 5 * MIB, weights.length - 5 * MIB - 100_013]) {
+  for (const lengthBytes of [10, 100_003, 3 * MIB, 2 * MIB, weights.length - 5 * MIB - 100_013]) {
     await piece(reader, at, lengthBytes);
     at += lengthBytes;
   }
   assert.equal(ranges().length, 1);
+});
+
+test("over TLS, which hands over more than it was asked for, a file that is larger than the memory arrives whole", async (t) => {
+  const authority = newAuthority();
+  const server = await startS3({ tls: newServerCertificate(authority, ["127.0.0.1"]) });
+  t.after(() => server.stop());
+  const known = getCACertificates("default");
+  setDefaultCACertificates([authority.certPem]);
+  t.after(() => setDefaultCACertificates(known));
+  await server.createBucket("source");
+  const client = server.client();
+  await uploadFiles(client, "source", "m/", tinyModel({ "model.safetensors": weights }));
+  client.destroy();
+  const { endpoint, region, accessKeyId, secretAccessKey } = server;
+  const bulk = newRawClient({ silenceMs: 20_000 });
+  const credentials = { accessKeyId, secretAccessKey };
+  const source = newS3Source({ endpoint, region, bucket: "source", credentials, bulk });
+  t.after(() => source.close());
+  const store = await newStore(t, s3, "file");
+  const places = newPartPlaces({ clock: systemClock, bufferBytes: PART, partBytes: PART });
+  const result = await importModel(jobFor({ source, store, prefix: "m", places }));
+  assert.equal(result.kind, "imported");
+  const stored = await store.get("models/ns-uid/model-uid/1/model.safetensors", 64 * MIB);
+  assert.ok(stored && Buffer.from(stored).equals(weights), "the weights are others than those of the source");
 });
 
 test("an answer that breaks off while nobody has memory for it is asked for again from there", async (t) => {
@@ -155,6 +179,20 @@ test("a server that waits until there is memory is not called silent, and one th
   await piece(reader, 10 * MIB, MIB);
   await assert.rejects(reader.fill(11 * MIB, new Uint8Array(4 * MIB)), /TimeoutError/);
   await piece(reader, 11 * MIB, 4 * MIB);
+});
+
+test("a server that answers no long range is asked for parts, and the import ends whole", async (t) => {
+  const isLong = (request: SeenRequest): boolean => {
+    const [, from, to] = /^bytes=(\d+)-(\d+)$/.exec(request.headers.range ?? "") ?? [];
+    return isOfWeights(request) && Number(to) - Number(from) >= PART;
+  };
+  const reset = proxy.add({ match: isLong, fault: { kind: "reset" } });
+  t.after(() => reset.remove());
+  const store = await newStore(t, s3, "file");
+  const places = newPartPlaces({ clock: systemClock, bufferBytes: 4 * PART, partBytes: PART });
+  const result = await importModel(jobFor({ source: openSource(t), store, prefix: "m", places }));
+  assert.equal(result.kind, "imported");
+  assert.ok(reset.hits > 0);
 });
 
 test("an abort ends the answer, and nothing is written to the memory afterwards", async (t) => {
@@ -197,30 +235,50 @@ function newSlowSource() {
   return { source, asked, held };
 }
 
-test("an import that waits for its connection goes on with a request for each part, after what it waits for", async () => {
-  const { source, asked, held } = newSlowSource();
+/** A filler of a file of that source, by a clock that the test moves. */
+function newClocked(source: ObjectSource) {
   let nowMs = 0;
   const clock = { ...systemClock, monotonicMs: () => nowMs };
-  const answers = newAnswers(clock);
-  const retry = { clock, tries: 1, baseMs: 1 };
   const places = newPartPlaces({ clock, bufferBytes: MIB });
-  const file: ModelFile = { path: "w", key: "m/w", sizeBytes: 12, etag: '"e"' };
-  const filler = newPartFiller({ source, retry, places, answers }, file);
+  const file: ModelFile = { path: "w", key: "m/w", sizeBytes: 100, etag: '"e"' };
+  const retry = { clock, tries: 1, baseMs: 1 };
+  const filler = newPartFiller({ source, retry, places, answers: newAnswers(clock) }, file);
   const fill = (offset: number): Promise<void> => filler.fill(offset, new Uint8Array(1));
-  const waiting = Array.from({ length: 9 }, (_, offset) => fill(offset));
-  nowMs = 1_001;
-  const tenth = fill(9);
-  await tenth;
-  await fill(10);
+  return { fill, pass: (ms: number) => void (nowMs += ms) };
+}
+
+test("an import that waits for its connection goes on with a request for each part, after what it waits for", async () => {
+  const { source, asked, held } = newSlowSource();
+  const { fill, pass } = newClocked(source);
+  const waiting = Array.from({ length: 12 }, (_, offset) => fill(offset));
   const by = (wanted: string): number[] => asked.filter(([way]) => way === wanted).map(([, offset]) => offset);
-  assert.deepEqual(by("range"), [9, 10]); // prettier-ignore
-  for (let n = 0; n < waiting.length; n++) {
-    await eventually(() => held.length > n, { what: `part ${String(n)} is asked for` });
+  const release = async (n: number): Promise<void> => {
+    await eventually(() => held.length > n, { what: `part ${String(n)} is asked for`, recheckMs: 2 });
+    pass(200);
     held[n]?.();
     await waiting[n];
-  }
-  assert.deepEqual(by("reader"), [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+  };
+  for (let n = 0; n < 9; n++) await release(n);
+  await fill(12);
+  await fill(13);
+  assert.deepEqual(by("range"), [12, 13]);
+  for (let n = 9; n < waiting.length; n++) await release(n);
+  assert.deepEqual(by("reader"), [...waiting.keys()]);
   assert.deepEqual(asked.at(-1), ["closed", -1], "nobody needs its answer any more");
+});
+
+test("an import whose connection waits for memory keeps its one answer", async () => {
+  const { source, asked, held } = newSlowSource();
+  const { fill, pass } = newClocked(source);
+  for (let n = 0; n < 40; n++) {
+    const filled = fill(n);
+    await eventually(() => held.length > n, { what: `part ${String(n)} is asked for`, recheckMs: 2 });
+    pass(100);
+    held[n]?.();
+    await filled;
+    pass(100);
+  }
+  assert.deepEqual(new Set(asked.map(([way]) => way)), new Set(["reader"]));
 });
 
 test("parts behind one that cannot be had are not asked for", async () => {

@@ -186,6 +186,24 @@ describe("faults at CompleteMultipartUpload", () => {
     });
   }
 
+  test("a store that says it completed other bytes is not believed, nor is what stands there kept", async (t) => {
+    const rig = await newRig(t);
+    const other = "<ChecksumCRC32>AAAAAA==</ChecksumCRC32><ChecksumType>FULL_OBJECT</ChecksumType>";
+    const body = (said: Buffer): string =>
+      said.toString().replace(/<Checksum\w+>[^<]*<\/Checksum\w+>/g, "").replace("</CompleteMultipartUploadResult>", `${other}$&`); // prettier-ignore
+    const lie = proxy.add({ match: isComplete(rig), times: 1, fault: { kind: "rewrite", body } });
+    const isRemoval = ({ method, path }: SeenRequest): boolean =>
+      method === "DELETE" && path.startsWith(`/${rig.storeBucket}/`) && path.endsWith("model.safetensors");
+    const refused = proxy.add({ match: isRemoval, times: 3, fault: { kind: "status", code: 503 } });
+    t.after(() => [lie, refused].forEach((rule) => rule.remove()));
+    const problem = await attempt(rig);
+    assert.ok("reason" in problem, JSON.stringify(problem));
+    assert.match(problem.message, /another checksum/);
+    assert.deepEqual([lie.hits, refused.hits], [1, 3]);
+    assert.equal(await rig.store.head("models/ns-uid/model-uid/1/model.safetensors"), undefined);
+    await assertWhole(rig, await attempt(rig));
+  });
+
   test("a store that is away for a while when a file is completed gets it when it is back", async (t) => {
     const rig = await newRig(t);
     const rule = proxy.add({ match: isComplete(rig), times: 5, fault: { kind: "status", code: 503 } });

@@ -276,3 +276,23 @@ test("silence is a TimeoutError, which is told from a connection that broke", as
   const { url } = await startPeer(t, () => undefined);
   await assert.rejects(newGet(t, url, 50)(), { name: "TimeoutError" });
 });
+
+test("over TLS a piece stays as it is until it is taken, whatever has been decrypted behind it", async (t) => {
+  const { url, cert } = await startTlsPeer(t);
+  const known = getCACertificates("default");
+  setDefaultCACertificates([cert]);
+  t.after(() => setDefaultCACertificates(known));
+  const client = newRawClient({ silenceMs: 5_000 });
+  t.after(() => client.close());
+  const came: Buffer[] = [];
+  let last: Uint8Array | undefined;
+  // Taken two turns of the loop later, as by a socket that is slow.
+  const drained = async (): Promise<void> => {
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    if (last) came.push(Buffer.from(last));
+    last = undefined;
+  };
+  const onBytes = (piece: Uint8Array): void => void (last = piece);
+  await client.get({ url, headers: {}, onHead: () => undefined, onBytes, drained }, new AbortController().signal);
+  assert.ok(Buffer.concat(came).equals(LARGE), "bytes were written over while somebody had them");
+});

@@ -17,6 +17,9 @@ export interface Terms {
   asksStated: boolean;
 }
 
+/** Refusals of whoever asks, which may be renewed meanwhile, and of no part of the request. */
+const CREDENTIALS = /^(ExpiredToken|InvalidToken|InvalidAccessKeyId|SignatureDoesNotMatch|RequestTimeTooSkewed)$/;
+
 /** Requests for less, the least last. Many who may read objects may not read their versions (s3:GetObjectVersion). */
 function lessThan<Request extends Extras>(request: Request, status: number): Request[] {
   const unstated = request.asksStated && [400, 501].includes(status);
@@ -40,6 +43,7 @@ export async function askedForLess<Request extends Extras, Answer>(
   } catch (error) {
     refusal = error;
   }
+  if (refusal instanceof Error && CREDENTIALS.test(refusal.name)) throw refusal;
   for (const less of lessThan(request, statusOf(refusal) ?? 0)) {
     try {
       const answer = await ask(less);

@@ -17,8 +17,8 @@ class ReaderSink implements BulkSink {
   #at = 0;
   #full = Promise.withResolvers<void>();
   #room: PromiseWithResolvers<void> | undefined;
-  /** Came with bytes for which there was memory, and had none itself. */
-  #surplus: Uint8Array | undefined;
+  /** Came with bytes for which there was memory, and had none itself: several pieces where one read held several chunks. */
+  #surplus: Uint8Array[] = [];
 
   constructor(lengthBytes: number, check: (headers: Headers) => void) {
     this.#left = lengthBytes;
@@ -52,8 +52,8 @@ class ReaderSink implements BulkSink {
     this.#into = into;
     this.#at = 0;
     const surplus = this.#surplus;
-    this.#surplus = undefined;
-    if (surplus) this.#put(surplus);
+    this.#surplus = [];
+    for (const piece of surplus) this.#put(piece);
     if (this.#into) {
       this.#room?.resolve();
       this.#room = undefined;
@@ -74,7 +74,7 @@ class ReaderSink implements BulkSink {
   #put(piece: Uint8Array): void {
     const into = this.#into;
     const count = into ? Math.min(piece.length, into.length - this.#at) : 0;
-    if (count < piece.length) this.#surplus = Uint8Array.prototype.slice.call(piece, count);
+    if (count < piece.length) this.#surplus.push(Uint8Array.prototype.slice.call(piece, count));
     if (!into) return;
     const isThere = piece.buffer === into.buffer && piece.byteOffset === into.byteOffset + this.#at;
     if (!isThere) into.set(piece.subarray(0, count), this.#at);

@@ -196,6 +196,9 @@ interface Completion {
   readonly signal: AbortSignal | undefined;
 }
 
+/** What stands there is not what was sent: it is removed, and no later answer makes it good. */
+class OtherChecksum extends Error {}
+
 async function complete(place: Place, key: string, { upload, crc32, signal }: Completion): Promise<void> {
   const Parts = [...upload.parts.values()].sort((a, b) => (a.PartNumber ?? 0) - (b.PartNumber ?? 0));
   const target = { Bucket: place.bucket, Key: place.prefix + key };
@@ -207,8 +210,7 @@ async function complete(place: Place, key: string, { upload, crc32, signal }: Co
   const { ChecksumCRC32, ChecksumType } = answer;
   const stored = statedBy({ type: ChecksumType, crc32: ChecksumCRC32, sha256: undefined }).crc32;
   if (stored === undefined || crc32 === undefined || stored === crc32) return;
-  await place.client.send(new DeleteObjectCommand(target));
-  throw new Error(`the store completed ${key} with another checksum than its parts have`);
+  throw new OtherChecksum(`the store completed ${key} with another checksum than its parts have`);
 }
 
 /** Where the upload is gone, an earlier call may have completed it whose answer was lost: the caller knows what alone may stand there. */
@@ -238,6 +240,7 @@ type S3Upload = ObjectUpload & Required<Pick<ObjectUpload, "copyPart">>;
 /** Everything that is thrown is raw: the store translates it. */
 export async function openS3Upload(place: Place, key: string, plan: UploadPlan): Promise<S3Upload> {
   const upload = await find(place, key, plan);
+  let spoilt: OtherChecksum | undefined;
   const forgetNote = (): Promise<unknown> =>
     place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: noteKey(place, key) }));
   return {
@@ -247,9 +250,17 @@ export async function openS3Upload(place: Place, key: string, plan: UploadPlan):
     touch: () => touchNote(place, key, plan, upload.uploadId),
     canCommitAgain: true,
     commit: async (crc32, signal) => {
-      const outcome = await completeOnce(place, key, { upload, crc32, signal });
-      await forgetNote();
-      return outcome;
+      try {
+        if (spoilt) throw spoilt;
+        const outcome = await completeOnce(place, key, { upload, crc32, signal });
+        await forgetNote();
+        return outcome;
+      } catch (error) {
+        if (!(error instanceof OtherChecksum)) throw error;
+        spoilt = error;
+        await place.client.send(new DeleteObjectCommand({ Bucket: place.bucket, Key: place.prefix + key }));
+        throw error;
+      }
     },
     leave: () => Promise.resolve(),
     abort: async () => {

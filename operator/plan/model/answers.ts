@@ -4,21 +4,22 @@
  */
 export type AnswersFor = "Files" | "Parts";
 
-/** What one window of time has shown. */
+/** What one window of time has shown of parts that came in answers which were open already. */
 export interface AnswersWindow {
-  /** Parts that got their memory. */
   readonly parts: number;
-  /** Those of them that had to wait, with their memory, until their file's one connection had brought what is before them. */
-  readonly behind: number;
+  /** Milliseconds from the moment at which there was memory for them until it was full, all together. */
+  readonly fillMs: number;
+  /** Milliseconds in which their answers had waited for memory before. */
+  readonly waitMs: number;
 }
 
 /** Fewer say nothing. */
-const LEAST_PARTS = 8;
+export const LEAST_PARTS = 8;
 
 /**
- * An import that waits for its connections goes on with more of them, to its end: memory that waits for the disk or the hash is taken
- * before there is any to wait with.
+ * An import whose connections bring something three quarters of the time goes on with more of them, to its end: where the disk or the
+ * hash is slower, connections wait for memory most of the time.
  */
-export function nextAnswers(now: AnswersFor, { parts, behind }: AnswersWindow): AnswersFor {
-  return now === "Files" && parts >= LEAST_PARTS && behind * 4 >= parts * 3 ? "Parts" : now;
+export function nextAnswers(now: AnswersFor, { parts, fillMs, waitMs }: AnswersWindow): AnswersFor {
+  return now === "Files" && parts >= LEAST_PARTS && fillMs >= 3 * waitMs ? "Parts" : now;
 }
