@@ -57,7 +57,7 @@ test("usage command: each thing that is missing is said with its remedy", async 
   };
   const here = `http://127.0.0.1:${port}`;
   assert.match(await run([]), /^1 berth usage: no server: run `kubectl .*port-forward/);
-  assert.match(await run(["--server", "berth"]), /^1 .*no http or https URL/);
+  assert.match(await run(["--server", "berth"]), /^2 .*no http or https URL/);
   assert.match(await run(["--server", "http://berth-usage.example:8082"]), /^1 .*has no TLS/);
   assert.match(await run(["--server", here]), /^1 .*no token: give --token-file or BERTH_TOKEN/);
   assert.match(await run(["--server", here, "--token-file", "/nowhere"]), /^1 .*\/nowhere cannot be read/);
