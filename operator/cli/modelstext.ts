@@ -1,5 +1,5 @@
 /** What `berth models` prints, as text and as the rows of its JSON. */
-import { kindOf } from "../plan/store/garbage.ts";
+import type { Unjudged } from "../plan/store/garbage.ts";
 import { manifestOf, namedKeys, stateOf } from "../plan/store/inventory.ts";
 import type { Inventory, RevisionState } from "../plan/store/inventory.ts";
 import type { SourceOrigin } from "../plan/model/importrecord.ts";
@@ -111,9 +111,8 @@ export function verifiedText(verified: Verified, seconds: number, isSigned: bool
 }
 
 /** A list may lack what its maker had no right to. */
-function unjudgedText(folder: string): string {
-  const kind = kindOf({ scope: folder.split("/")[1] ?? "" });
-  return `${folder} was not judged: no ${kind} is in the list, or in one of them; ask the cluster with --cluster\n`;
+function unjudgedText({ folder, lacks }: Unjudged): string {
+  return `${folder} was not judged: no ${lacks} is in the list, or in one of them; ask the cluster with --cluster\n`;
 }
 
 export function garbageText(

@@ -1,15 +1,14 @@
 /** Takes garbage out of a store as plan/store/garbage.ts decides it: fences first, then a new look, then the removals. */
 import { MANIFEST, removedText } from "../plan/model/manifest.ts";
 import { planFences, planRemovals, unjudgedModels, withFences } from "../plan/store/garbage.ts";
-import type { Fence, GarbageClock, InUse, Removal } from "../plan/store/garbage.ts";
+import type { Fence, GarbageClock, InUse, Removal, Unjudged } from "../plan/store/garbage.ts";
 import type { ObjectStore } from "../ports.ts";
 import { readInventory } from "./inventory.ts";
 
 export interface Collection {
   readonly fences: readonly Fence[];
   readonly removals: readonly Removal[];
-  /** Folders of models of which nobody knows whether they exist. */
-  readonly unjudged: readonly string[];
+  readonly unjudged: readonly Unjudged[];
 }
 
 export interface CollectOptions extends GarbageClock {

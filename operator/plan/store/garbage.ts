@@ -20,11 +20,12 @@ export interface InUse {
   readonly digests: ReadonlySet<string>;
   /** UIDs of models that an importer holds the Lease of. */
   readonly importing: ReadonlySet<string>;
-  /** Kinds of which somebody's list holds nothing, perhaps because they could not be listed: a model of theirs may exist all the same. */
-  readonly unlisted: ReadonlySet<ModelKind>;
+  /** Kinds of which somebody's list holds nothing, perhaps because they could not be listed: one of them may exist all the same. */
+  readonly unlisted: ReadonlySet<ListedKind>;
 }
 
 export type ModelKind = "Model" | "ClusterModel";
+export type ListedKind = ModelKind | "ModelDeployment";
 
 export interface GarbageClock {
   /** Epoch milliseconds. */
@@ -55,8 +56,7 @@ const isYoung = ({ changedAtMs }: StoredRevision, { now, olderThanMs }: GarbageC
 /** `berth import` from a shell writes there; no cluster knows of it. */
 const LOCAL = "local";
 const isListed = ({ folder }: StoredModel, { models }: InUse): boolean => models?.has(folder) === true;
-export const kindOf = ({ scope }: Pick<StoredModel, "scope">): ModelKind =>
-  scope === "cluster" ? "ClusterModel" : "Model";
+const kindOf = ({ scope }: Pick<StoredModel, "scope">): ModelKind => (scope === "cluster" ? "ClusterModel" : "Model");
 
 /** Whether what is known of clusters tells if the model exists. */
 function isKnown(model: StoredModel, inUse: InUse): boolean {
@@ -65,17 +65,36 @@ function isKnown(model: StoredModel, inUse: InUse): boolean {
 }
 const isGone = (model: StoredModel, inUse: InUse): boolean => isKnown(model, inUse) && !isListed(model, inUse);
 
-/** Folders of models with something to judge, of which the lists do not tell whether they exist. */
-export function unjudgedModels({ models }: Inventory, inUse: InUse): readonly string[] {
+/** A model with something to judge, and the kind that a list may lack. */
+export interface Unjudged {
+  readonly folder: string;
+  readonly lacks: ListedKind;
+}
+
+/** Those of which the lists do not tell whether they exist, or whether a deployment names what their status does not. */
+export function unjudgedModels({ models }: Inventory, inUse: InUse): readonly Unjudged[] {
   if (inUse.models === undefined) return [];
-  return models
-    .filter((model) => model.scope !== LOCAL && !isKnown(model, inUse))
-    .filter(({ revisions }) => revisions.some(({ read }) => read !== undefined && read.kind !== "removed"))
-    .map(({ folder }) => folder);
+  return models.flatMap((model): Unjudged[] => {
+    const { folder, revisions, scope } = model;
+    if (scope === LOCAL) return [];
+    const standing = revisions.filter(({ read }) => read !== undefined && read.kind !== "removed");
+    if (!isKnown(model, inUse)) return standing.length === 0 ? [] : [{ folder, lacks: kindOf(model) }];
+    const isDoubted = standing.some(
+      (one) => unneeded(model, one, inUse) !== undefined && unwanted(model, one, inUse) === undefined,
+    );
+    return isDoubted ? [{ folder, lacks: "ModelDeployment" }] : [];
+  });
 }
 
 /** Why a revision with a manifest is garbage; undefined where it stays. */
 function unwanted(model: StoredModel, revision: StoredRevision, inUse: InUse): string | undefined {
+  // A deployment that nobody listed may be pinned to any revision of a model that exists.
+  const mayBePinned = isListed(model, inUse) && inUse.unlisted.has("ModelDeployment");
+  return mayBePinned ? undefined : unneeded(model, revision, inUse);
+}
+
+/** The same as far as the lists tell. */
+function unneeded(model: StoredModel, revision: StoredRevision, inUse: InUse): string | undefined {
   if (!isKnown(model, inUse)) return undefined;
   const manifest = manifestOf(revision);
   if (inUse.revisions.has(revision.folder) || (manifest && inUse.digests.has(manifest.digest))) return undefined;

@@ -4,7 +4,7 @@
  */
 import { GROUP } from "../../api/keys.ts";
 import { isJson } from "../model/config.ts";
-import type { InUse, ModelKind } from "./garbage.ts";
+import type { InUse, ListedKind } from "./garbage.ts";
 
 type Item = Readonly<Record<string, unknown>>;
 
@@ -16,7 +16,7 @@ const LEASE = "berth-import-";
 export const IN_USE_COMMAND =
   "kubectl get namespaces,models.berth.dev,clustermodels.berth.dev,modeldeployments.berth.dev,controllerrevisions,leases -A -o json";
 
-const MODEL_KINDS: readonly ModelKind[] = ["Model", "ClusterModel"];
+const KINDS: readonly ListedKind[] = ["Model", "ClusterModel", "ModelDeployment"];
 /** Every cluster with GPUs has these (a device plugin is a DaemonSet): a list without them was asked for otherwise, or cut short. */
 const EVERYWHERE = ["Namespace", "Lease", "ControllerRevision"];
 
@@ -66,7 +66,7 @@ interface Gathered extends ClusterUse {
   readonly revisions: Set<string>;
   readonly digests: Set<string>;
   readonly importing: Set<string>;
-  readonly unlisted: Set<ModelKind>;
+  readonly unlisted: Set<ListedKind>;
   readonly listed: Map<string, string>;
 }
 
@@ -85,7 +85,7 @@ export function usedBy(lists: readonly ClusterList[]): ClusterUse | string {
     if (typeof items === "string") return items;
     const problem = gather(items, all);
     if (problem !== undefined) return problem;
-    const missing = list.isWhole ? [] : MODEL_KINDS.filter((kind) => !items.some((item) => isOurs(item, kind)));
+    const missing = list.isWhole ? [] : KINDS.filter((kind) => !items.some((item) => isOurs(item, kind)));
     for (const kind of missing) all.unlisted.add(kind);
   }
   return all;

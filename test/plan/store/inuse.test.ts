@@ -74,7 +74,7 @@ test("what kubectl could not list looks as if there were none: then no model of 
     const fences = planFences(inventory, inUse, { now: 2, olderThanMs: 1 });
     return {
       given: fences.map(({ folder }) => folder.slice(0, -2)).sort(),
-      unjudged: unjudgedModels(inventory, inUse),
+      unjudged: unjudgedModels(inventory, inUse).map(({ folder }) => folder),
     };
   };
   const [cluster, namespaced] = folders;
@@ -83,4 +83,32 @@ test("what kubectl could not list looks as if there were none: then no model of 
   assert.deepEqual(judged(without("Model")), { given: [cluster], unjudged: [namespaced] });
   assert.deepEqual(judged(printed(items), without("ClusterModel")), { given: [namespaced], unjudged: [cluster] });
   assert.deepEqual(judged({ ...without("ClusterModel"), isWhole: true }), { given: folders, unjudged: [] });
+});
+
+test("a list without deployments may lack them: then a model that exists loses no revision, and is named", () => {
+  const folder = "models/team-uid/chat-uid/";
+  const complete = (hex: string) => {
+    const manifest = { digest: `sha256:${hex.repeat(64)}`, files: [] };
+    return { kind: "manifest", manifest, textSha256: hex, record: undefined } as const;
+  };
+  const read = new Map(["a", "b", "c"].map((hex, at) => [`${folder}${String(at + 3)}/`, complete(hex)]));
+  const gone = "models/team-uid/gone-uid/1/";
+  read.set(gone, complete("d"));
+  const objects = [...read.keys()].map((at) => ({ key: `${at}MANIFEST.json`, sizeBytes: 1, modifiedAtMs: 0 }));
+  const inventory = inventoryOf(objects, [], read);
+  const judged = (...lists: Parameters<typeof inUseOf>[0]) => {
+    const inUse = inUseOf(lists);
+    assert.ok(typeof inUse !== "string", String(inUse));
+    return {
+      given: planFences(inventory, inUse, { now: 2, olderThanMs: 1 }).map(({ folder: at }) => at),
+      unjudged: unjudgedModels(inventory, inUse),
+    };
+  };
+  const some = items.map((item) => (item.kind === "Model" ? object("Model", "chat", {}, "team") : item));
+  const none = printed(some.filter(({ kind }) => kind !== "ModelDeployment"));
+  const unjudged = [{ folder, lacks: "ModelDeployment" }];
+  assert.deepEqual(judged(printed(some)), { given: [`${folder}4/`, gone], unjudged: [] });
+  assert.deepEqual(judged(none), { given: [gone], unjudged });
+  assert.deepEqual(judged(printed(some), none), judged(none));
+  assert.deepEqual(judged({ ...none, isWhole: true }), { given: [`${folder}3/`, `${folder}4/`, gone], unjudged: [] });
 });
