@@ -11,6 +11,7 @@ import { systemClock } from "../../operator/runtime/clock.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
 import { newS3Source } from "../../operator/adapters/s3/source.ts";
+import { MAX_VERSION_BYTES } from "../../operator/plan/model/entries.ts";
 import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy } from "../cluster/faultproxy.ts";
@@ -256,6 +257,24 @@ test("a version goes on being asked for after a moment in which everything was r
   refuses = false;
   await read();
   assert.equal(versions.at(-1), "v1");
+});
+
+test("a version's id that is longer than any pins nothing", async (t) => {
+  for (const [id, isPinned] of [
+    ["v".repeat(MAX_VERSION_BYTES - 2), true],
+    ["v".repeat(MAX_VERSION_BYTES - 1), false],
+    ['"'.repeat(200), false],
+  ] as const) {
+    const endpoint = await serve(t, (_request, response) =>
+      response.writeHead(200, { etag: '"e"', "x-amz-version-id": id, "content-length": 10 }).end(Buffer.alloc(10)),
+    );
+    const bulk = newRawClient({ silenceMs: 20_000 });
+    const source = newS3Source({ endpoint, region: "us-east-1", bucket: "source", bulk });
+    t.after(() => source.close());
+    const object = { key: "m/a", sizeBytes: 10, etag: '"e"' };
+    await source.read(object, 0, 10);
+    assert.equal(source.originOf?.(object).versionId, isPinned ? id : undefined);
+  }
 });
 
 describe("an answer without an end", () => {

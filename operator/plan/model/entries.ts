@@ -9,7 +9,9 @@ export type ListingUse = "copy" | "show";
 /** S3's own limit of a key. */
 const MAX_KEY_BYTES = 1024;
 /** Servers send some forty; what is longer is kept for each object until the import ends. */
-const MAX_ETAG_BYTES = 256;
+export const MAX_ETAG_BYTES = 256;
+/** Of a version's id as JSON: a longer one, which would stand in the record of the import, no source names. */
+export const MAX_VERSION_BYTES = 256;
 /** Servers that put a key into it, escaped, stay below. */
 const MAX_TOKEN_BYTES = 4096;
 

@@ -1,7 +1,7 @@
 /** From the keys of a bucket to the files of a model: which are served, which are left out, and which make us refuse. */
 import type { SourceObject } from "../../ports.ts";
 import { MAX_TEMPLATE_BYTES, isTemplatePath } from "./chattemplate.ts";
-import { isFolderMarker, listingFault } from "./entries.ts";
+import { MAX_VERSION_BYTES, isFolderMarker, listingFault } from "./entries.ts";
 import type { ListingUse } from "./entries.ts";
 import { MANIFEST_NAME, comparePaths, extensionOf, oddKey } from "./keynames.ts";
 import { printable, refusal, some } from "./problem.ts";
@@ -144,14 +144,17 @@ function incomplete(stock: Stock, kind: SourceKind, extra: ExtraFormats): ModelP
 
 /** Below what is read of a manifest, or of the record beside it (MAX_MANIFEST_BYTES), by as much as the rest of either takes. */
 const MOST_RECORDED_BYTES = 15 << 20;
-/** Of each file besides its names: size, SHA-256, the words between, and what its second place adds. */
-const RECORDED_BESIDE_BYTES = 200;
+/** Of each file besides its names in a manifest: size, SHA-256, the words between, and what its second place adds. */
+const MANIFEST_BESIDE_BYTES = 200;
+/** In the record, besides its ETag: a version's id, which is not known yet, and the words between. */
+const RECORD_BESIDE_BYTES = MAX_VERSION_BYTES + 16;
 
-/** A manifest names path and key of each file, as JSON; the record path and ETag. */
+/** A manifest names path and key of each file, as JSON; the record each path with its ETag and again with its version. */
 function unrecordable(files: readonly ModelFile[]): ModelProblem | undefined {
   const jsonBytes = (text: string): number => new TextEncoder().encode(JSON.stringify(text)).length;
   const bytes = files.reduce(
-    (sum, { path, etag }) => sum + jsonBytes(path) + Math.max(jsonBytes(path), jsonBytes(etag)) + RECORDED_BESIDE_BYTES,
+    (sum, { path, etag }) =>
+      sum + 2 * jsonBytes(path) + Math.max(MANIFEST_BESIDE_BYTES, jsonBytes(etag) + RECORD_BESIDE_BYTES),
     0,
   );
   if (bytes <= MOST_RECORDED_BYTES) return undefined;

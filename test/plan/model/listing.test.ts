@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { GGUF_HEAD_BYTES, ggufFault } from "../../../operator/plan/model/gguf.ts";
+import { MAX_ETAG_BYTES, MAX_VERSION_BYTES } from "../../../operator/plan/model/entries.ts";
 import { comparePaths, oddKey, pathFault } from "../../../operator/plan/model/keynames.ts";
 import { MAX_OBJECTS, filesOf } from "../../../operator/plan/model/listing.ts";
 import { MAX_MANIFEST_BYTES, manifestText, secondPlace } from "../../../operator/plan/model/manifest.ts";
@@ -223,7 +224,8 @@ test("of every character in Unicode, all forms of its case are one name", () => 
 test("names that no manifest could hold refuse the model, and what is let in can be written and read", () => {
   const named = (name: string, count: number) => {
     const paths = Array.from({ length: count }, (_, at) => `f${String(at).padStart(4, "0")}/${name}.json`);
-    return filesOf(objects([...good, ...paths]), "m", 1e9);
+    const listed = objects([...good, ...paths]).map((object) => ({ ...object, etag: `"${"e".repeat(32)}"` }));
+    return filesOf(listed, "m", 1e9);
   };
   const long = Array.from({ length: 3 }, () => "x".repeat(235)).join("/");
   const quotes = long.replaceAll("x", '"');
@@ -235,8 +237,8 @@ test("names that no manifest could hold refuse the model, and what is let in can
     /^the names of 10000 files need \d+ bytes in a manifest, more than the 15728640 .*: shorten/,
   );
   for (const [name, count] of [
-    [long, 9_300],
-    [quotes, 5_000],
+    [long, 8_900],
+    [quotes, 4_900],
   ] as const) {
     const most = named(name, count);
     assert.ok(!isProblem(most), JSON.stringify(most));
@@ -251,6 +253,25 @@ test("names that no manifest could hold refuse the model, and what is let in can
     const text = manifestText({ digest: `sha256:${"0".repeat(64)}`, files, record: "0".repeat(64) });
     assert.ok(Buffer.byteLength(text) <= MAX_MANIFEST_BYTES);
   }
+});
+
+test("the record of an import can be read too, with an ETag and a version of each file that are as long as any", () => {
+  const folder = Array.from({ length: 3 }, () => "x".repeat(200)).join("/");
+  const paths = Array.from({ length: 9_990 }, (_, at) => `${String(at).padStart(4, "0")}/${folder}.json`);
+  const etag = "e".repeat(MAX_ETAG_BYTES);
+  const most = (count: number) =>
+    filesOf(
+      objects([...good, ...paths.slice(0, count)]).map((object) => ({ ...object, etag })),
+      "m",
+      1e9,
+    );
+  assert.ok(isProblem(most(paths.length)));
+  const counts = Array.from({ length: 20 }, (_, at) => (at + 1) * 500);
+  const largest = most(counts.findLast((count) => !isProblem(most(count))) ?? 0);
+  assert.ok(!isProblem(largest) && largest.files.length > 5_000);
+  const named = (word: string) => Object.fromEntries(largest.files.map(({ path }) => [path, word]));
+  const beside = JSON.stringify({ etags: named(etag), versionIds: named("v".repeat(MAX_VERSION_BYTES - 2)) });
+  assert.ok(Buffer.byteLength(beside) <= MAX_MANIFEST_BYTES - (1 << 20), `${String(beside.length)} bytes`);
 });
 
 test("what comes first is what is told first", () => {
