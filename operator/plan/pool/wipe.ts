@@ -139,8 +139,8 @@ function isAlone({ spec = {} }: WipePod): boolean {
   return initContainers.length === 0 && containers.length === 1 && ephemeralContainers.length === 0;
 }
 
-/** What the API server adds to a container by itself: none of it runs anything, or has anything elsewhere. */
-const DEFAULTED = ["terminationMessagePath", "imagePullPolicy"];
+/** What the API server adds to a container by itself (1.30 to 1.32 resizePolicy by a gate): none of it runs anything, or has anything elsewhere. */
+const DEFAULTED = ["terminationMessagePath", "imagePullPolicy", "resizePolicy"];
 
 /** By what it has, not by what it must not have: hooks, probes, variables and whatever Kubernetes learns later say nothing good. */
 function doesNothingElse(found: WipeContainer, wanted: WipeContainer): boolean {

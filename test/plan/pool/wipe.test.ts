@@ -136,6 +136,15 @@ test("nobody's wish empties a cache: not without a pool that needs it, and not o
   assert.deepEqual(answer({ node: claimed, pod: ended() }), [`delete ${pod}`]);
 });
 
+test("a wipe counts with all that API servers add to a container by themselves", () => {
+  const added = {
+    terminationMessagePath: "/dev/termination-log",
+    imagePullPolicy: "IfNotPresent",
+    resizePolicy: [{ resourceName: "memory", restartPolicy: "NotRequired" }],
+  };
+  assert.deepEqual(answer({ pod: ended(container(added)) }), ["patch Node node", `delete ${pod}`]);
+});
+
 test("a wipe that ended when nobody wants the node any more counts all the same", () => {
   assert.deepEqual(answer({ isWanted: false, pod: ended() }), ["patch Node node", `delete ${pod}`]);
 });
