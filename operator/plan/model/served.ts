@@ -3,7 +3,7 @@ import { extensionOf, isManifestName } from "./keynames.ts";
 
 const servedExtensions = new Set(["safetensors", "json", "txt", "model", "jinja", "tiktoken", "md"]);
 const servedNames = /^(LICEN[CS]E|NOTICE|USE_POLICY|COPYING)[^/]*$/i;
-const consolidated = /^consolidated.*\.safetensors$/;
+const consolidated = /^consolidated[^/]*\.safetensors$/;
 /** Sentencepiece models of Mistral's own tokenizer, with their version. */
 const mistralTokenizer = /^tokenizer\.model\.v\d+(m\d+)?$/;
 
@@ -27,7 +27,7 @@ function isReadBelow(path: string, paths: ReadonlySet<string>): boolean {
 
 /** Tells of each path of a source whether it is served. */
 export function servedOf(paths: ReadonlySet<string>, extra: ExtraFormats): (path: string) => boolean {
-  const hasShards = [...paths].some((path) => /^model.*\.safetensors$/.test(path));
+  const hasShards = [...paths].some((path) => /^model[^/]*\.safetensors$/.test(path));
   return (path) => {
     const segments = path.split("/");
     if (segments.some((segment) => segment.startsWith("."))) return false;

@@ -102,6 +102,7 @@ test("a GGUF file begins as one", () => {
 test("consolidated weights alone are served", () => {
   const paths = ["config.json", "tekken.json", "consolidated.safetensors"];
   assert.equal(reasonOf(paths), "config.json consolidated.safetensors tekken.json");
+  assert.equal(reasonOf([...paths, "model_fp8/x.safetensors"]), "config.json consolidated.safetensors tekken.json");
 });
 
 const listed = (paths: readonly string[], kind: "bucket" | "repository" = "repository"): string => {
