@@ -22,6 +22,13 @@ function modulesOf(text: string): readonly Json[] {
   return Array.isArray(list) ? list.filter(isJson) : [];
 }
 
+/** As the engine, which joins paths, finds it: `./2_Dense/` is `2_Dense`, and one from the root on is nowhere. */
+function prefixOf(folder: string): string {
+  if (folder.startsWith("/")) return `${folder}/`;
+  const parts = folder.split("/").filter((part) => part !== "" && part !== ".");
+  return parts.map((part) => `${part}/`).join("");
+}
+
 /**
  * A dense layer whose weights are not there is passed by without a word, and every vector is another one (vLLM
  * model_executor/models/adapters.py _load_st_projector): repositories have them as a pickle that is left out.
@@ -33,7 +40,7 @@ export function layersProblem(
   const paths = new Set(listing.files.map(({ path }) => path));
   for (const { type, path: folder } of modulesOf(texts.get(MODULES_PATH) ?? "null")) {
     if (typeof type !== "string" || !denseTypes.has(type)) continue;
-    const within = typeof folder === "string" && folder !== "" ? `${folder}/` : "";
+    const within = typeof folder === "string" ? prefixOf(folder) : "";
     const missing = [`${within}config.json`, `${within}model.safetensors`].find((path) => !paths.has(path));
     if (missing === undefined) continue;
     const pickle = listing.leftOut.find((path) => path === `${within}pytorch_model.bin`);

@@ -17,6 +17,11 @@ function judged(modules: unknown, paths: readonly string[], leftOut: readonly st
 test("a dense layer comes with its weights as safetensors, or the model not at all", () => {
   const whole = ["2_Dense/config.json", "2_Dense/model.safetensors"];
   assert.equal(judged([...others, dense], whole), "taken");
+  for (const path of ["./2_Dense", "2_Dense/", "././2_Dense//"])
+    assert.equal(judged([{ ...dense, path }], whole), "taken", path);
+  assert.match(judged([{ ...dense, path: "/2_Dense" }], whole), /^WeightsMissing/);
+  for (const path of [".", "./"])
+    assert.equal(judged([{ ...dense, path }], ["config.json", "model.safetensors"]), "taken", path);
   assert.match(
     judged([...others, dense], ["2_Dense/config.json"], ["pytorch_model.bin", "2_Dense/pytorch_model.bin"]),
     /^UnsafeFormat: .*\(2_Dense\/pytorch_model\.bin\): take a copy that has 2_Dense\/model\.safetensors$/,
