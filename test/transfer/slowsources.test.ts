@@ -65,7 +65,8 @@ test("a model with much to inspect that only trickles leaves its place to the ne
   const store = await newStore(t, s3, "file");
   const slow = importModel(jobFor({ source, store, prefix: "slow", inspections, leastDeadlineMs: 100 }));
   const refused = assert.rejects(slow, isPassing);
-  await beginning;
+  // Fails at once where the slow one ends before its first byte.
+  await Promise.race([beginning, refused.then(() => assert.fail("the slow one ended before a byte of it came"))]);
   const good = await importModel(jobFor({ source, store, prefix: "good", inspections }));
   assert.equal(good.kind, "imported");
   await refused;
