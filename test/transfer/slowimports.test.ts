@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { crc32 } from "node:zlib";
 import { CLAIM_KEY } from "../../operator/plan/model/manifest.ts";
 import { nothingKnown } from "../../operator/plan/store/inuse.ts";
-import type { ObjectSource, ObjectStore } from "../../operator/ports.ts";
+import type { ObjectStore } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
 import { collectGarbage } from "../../operator/transfer/garbage.ts";
 import { importModel } from "../../operator/transfer/import.ts";
@@ -19,7 +19,7 @@ import { eventually } from "../cluster/eventually.ts";
 import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
-import { jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
+import { hooked, jobFor, kinds, newObserver, newSource, newStore } from "./bench.ts";
 import type { Seen } from "./bench.ts";
 
 const PART = 5 << 20;
@@ -138,18 +138,16 @@ for (const kind of kinds) {
       await age(store);
       skippedMs += 60 * 60_000;
     };
-    const fill: ObjectSource["fill"] = async (object, ...rest) => {
-      assert.ok(source.fill);
-      if (kind === "s3" && object.key.endsWith(".safetensors")) await reading();
-      return source.fill(object, ...rest);
-    };
+    const watched = hooked(source, async ({ key }) => {
+      if (kind === "s3" && key.endsWith(".safetensors")) await reading();
+    });
     const upload: ObjectStore["upload"] = async (...args) => {
       const begun = await store.upload(...args);
       const { readBack } = begun;
       return readBack ? { ...begun, readBack: async (...one) => (await reading(), readBack(...one)) } : begun;
     };
     const again = {
-      source: { ...source, fill },
+      source: watched,
       store: { ...store, upload },
       owner,
       prefix: "m",
