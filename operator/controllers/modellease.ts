@@ -39,7 +39,7 @@ export function leaseName(modelUID: string): string {
 export function newModelLeases(deps: LeaseDeps): ModelLeases {
   const { kube, clock, namespace, identity, durationMs = 15_000 } = deps;
   const renewEveryMs = durationMs / 3;
-  // Two renewals may hang before anybody else may take the Lease.
+  // Two requests may hang before anybody else may take the Lease.
   const options = { manager: fieldManagers.importer, timeoutMs: renewEveryMs };
   const seen = new Map<string, { readonly version: string; readonly sinceMs: number }>();
   const record = () => ({
@@ -70,7 +70,7 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
 
   /** A Lease whose holder has been silent for its whole duration, as this process has seen it, is taken. */
   async function takeOver(name: string): Promise<LeaseObject | { waitMs: number }> {
-    const current = await kube.read(leases, namespace, name);
+    const current = await kube.read(leases, namespace, name, options);
     if (!current) {
       seen.delete(name);
       return { waitMs: 0 };
@@ -93,7 +93,7 @@ export function newModelLeases(deps: LeaseDeps): ModelLeases {
 
   /** Under its newest version: the answer to a renewal may have been lost, or somebody has put a label onto it. */
   async function readOurs(name: string): Promise<LeaseObject | undefined> {
-    const current = await kube.read(leases, namespace, name);
+    const current = await kube.read(leases, namespace, name, options);
     return current?.spec?.holderIdentity === identity ? current : undefined;
   }
 

@@ -74,6 +74,8 @@ export interface KubeReader {
     resource: Resource<T>,
     namespace: string | undefined,
     name: string,
+    /** Whole duration, repeats included. Default 10 s. */
+    options?: { readonly timeoutMs?: number },
   ): Promise<T | undefined>;
   list<T extends KubeObject>(
     resource: Resource<T>,

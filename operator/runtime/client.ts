@@ -78,9 +78,15 @@ type Send = (call: Call) => Promise<unknown>;
 
 function newReader(transport: Transport, send: Send): KubeReader {
   return {
-    async read<T extends KubeObject>(resource: Resource<T>, namespace: string | undefined, name: string) {
+    async read<T extends KubeObject>(
+      resource: Resource<T>,
+      namespace: string | undefined,
+      name: string,
+      { timeoutMs }: { readonly timeoutMs?: number } = {},
+    ) {
       try {
-        return asObject<T>(await send({ method: "GET", path: pathOf(resource, namespace, name) }), resource);
+        const path = pathOf(resource, namespace, name);
+        return asObject<T>(await send({ method: "GET", path, timeoutMs }), resource);
       } catch (error) {
         if (error instanceof ConflictError && error.cause instanceof ApiError && error.cause.status === 404) {
           return undefined;

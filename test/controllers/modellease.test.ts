@@ -104,6 +104,19 @@ describe("the Lease of an import", { concurrency: 6 }, () => {
     );
   });
 
+  test("is renewed before it expires also where the read after a conflict is never answered", async (t) => {
+    const durationMs = 6_000;
+    const at = await importer(t, durationMs);
+    const { renewTime } = (await at.lease())?.spec ?? {};
+    const isRead = ({ method, path }: SeenRequest): boolean => method === "GET" && path.endsWith(leaseName(modelUID));
+    const rule = at.proxy.add({ match: isRead, times: 1, fault: { kind: "stall" } });
+    await at.patch({ metadata: { labels: { seen: "yes" } } });
+    await eventually(() => rule.hits === 1, { what: "a read hangs", deadlineMs: 10_000 });
+    await renewedAfter(at, renewTime);
+    const laterMs = Date.parse((await at.lease())?.spec?.renewTime ?? "") - Date.parse(renewTime ?? "");
+    assert.ok(laterMs < durationMs, `${String(laterMs)} ms later`);
+  });
+
   test("is lost to whoever took it, and left alone", async (t) => {
     const at = await importer(t);
     await at.patch({ spec: { holderIdentity: "importer-2" } });
