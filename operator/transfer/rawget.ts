@@ -96,7 +96,12 @@ type Buffers = Buffer[];
 const RECORD_BYTES = 16 << 10;
 
 /** `socket` is asked for only once bytes have come. */
-function newOnread(line: Pick<Line, "reading">, own: Buffer, socket: () => net.Socket): net.OnReadOpts {
+function newOnread(
+  line: Pick<Line, "reading">,
+  own: Buffer,
+  isSecure: boolean,
+  socket: () => net.Socket,
+): net.OnReadOpts {
   let turnBytes = 0;
   /** What comes while a buffer is in use: TLS hands over what it has decrypted, although it was told to stop. */
   let held: Uint8Array[] | undefined;
@@ -121,8 +126,9 @@ function newOnread(line: Pick<Line, "reading">, own: Buffer, socket: () => net.S
     busy.then(goOn, () => socket().destroy());
   };
   return {
-    // Asked again after each call: between two requests nothing but the connection's own buffer can be written to.
-    buffer: () => (held ? Buffer.allocUnsafeSlow(RECORD_BYTES) : (line.reading?.next() ?? own)),
+    // Asked again after each call: between two requests nothing but the connection's own buffer can be written to. Without TLS
+    // nothing is read into it before the piece that lies there is free.
+    buffer: () => (held && isSecure ? Buffer.allocUnsafeSlow(RECORD_BYTES) : (line.reading?.next() ?? own)),
     callback(bytes, buffer) {
       const piece = buffer.subarray(0, bytes);
       if (held) return (held.push(piece), false);
@@ -177,7 +183,7 @@ function dial(
   if (!through) guard?.check(host);
   const state: Pick<Line, "reading"> = { reading: undefined };
   const own = buffers.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
-  const onread = newOnread(state, own, () => socket);
+  const onread = newOnread(state, own, isSecure, () => socket);
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
   const secure = net.isIP(host) ? {} : { servername: host };
   // Node documents `onread` for tls.connect; its published types leave it out.
