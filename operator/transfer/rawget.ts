@@ -9,6 +9,8 @@ import { newBodyReader } from "./rawbody.ts";
 import type { BodyReader } from "./rawbody.ts";
 import { newHeadReader } from "./rawhead.ts";
 import type { RawHead } from "./rawhead.ts";
+import { TURN_BYTES, newOnread } from "./rawonread.ts";
+import type { Reading, Taker } from "./rawonread.ts";
 import { abortError } from "./slots.ts";
 
 export interface RawRequest {
@@ -63,20 +65,6 @@ export interface RawTunnels {
 
 /** What a socket reads at once: some system calls for a part, and small beside it. */
 const READ_BYTES = 256 << 10;
-/**
- * What a connection reads before the others have their turn: a socket that always has more would be read some 8 MiB on end, and so
- * would each of the others, while the event loop stands still.
- */
-const TURN_BYTES = 512 << 10;
-
-interface Reading {
-  /** Where the next bytes go, other than into the connection's own buffer. */
-  readonly next: () => Uint8Array | undefined;
-  /** Where it answers a promise, the buffer is in use until then. */
-  readonly take: (piece: Uint8Array) => Promise<void> | undefined;
-  readonly fail: (error: Error) => void;
-}
-
 /** A connection for one request at a time. */
 interface Line {
   readonly socket: net.Socket;
@@ -92,58 +80,8 @@ interface Line {
  */
 type Buffers = Buffer[];
 
-/** A record of TLS (RFC 8446, section 5.1). */
-const RECORD_BYTES = 16 << 10;
-
-/** `socket` is asked for only once bytes have come. */
-function newOnread(
-  line: Pick<Line, "reading">,
-  own: Buffer,
-  isSecure: boolean,
-  socket: () => net.Socket,
-): net.OnReadOpts {
-  let turnBytes = 0;
-  /** What comes while a buffer is in use: TLS hands over what it has decrypted, although it was told to stop. */
-  let held: Uint8Array[] | undefined;
-  const resume = (): void => {
-    turnBytes = 0;
-    socket().resume();
-  };
-  const take = (piece: Uint8Array): Promise<void> | undefined => {
-    if (!line.reading) socket().destroy();
-    return line.reading?.take(piece);
-  };
-  const hold = (busy: Promise<void>, pieces: Uint8Array[]): void => {
-    held = pieces;
-    const goOn = (): void => {
-      held = undefined;
-      for (let piece = pieces.shift(); piece; piece = pieces.shift()) {
-        const more = take(piece);
-        if (more) return hold(more, pieces);
-      }
-      resume();
-    };
-    busy.then(goOn, () => socket().destroy());
-  };
-  return {
-    // Asked again after each call: between two requests nothing but the connection's own buffer can be written to. Without TLS
-    // nothing is read into it before the piece that lies there is free.
-    buffer: () => (held && isSecure ? Buffer.allocUnsafeSlow(RECORD_BYTES) : (line.reading?.next() ?? own)),
-    callback(bytes, buffer) {
-      const piece = buffer.subarray(0, bytes);
-      if (held) return (held.push(piece), false);
-      const busy = take(piece);
-      turnBytes += bytes;
-      if (!busy && turnBytes < TURN_BYTES) return true;
-      if (busy) hold(busy, []);
-      else setImmediate(resume);
-      return false;
-    },
-  };
-}
-
 /** Where Node reads into a buffer of its own: a socket that was connected before it was handed over. */
-function readPieces(socket: net.Socket, line: Pick<Line, "reading">): void {
+function readPieces(socket: net.Socket, line: Taker): void {
   socket.on("data", (piece) => {
     if (!line.reading) socket.destroy();
     const busy = line.reading?.take(piece);
@@ -181,7 +119,7 @@ function dial(
   const { secure: isSecure, ...where } = placeOf(url);
   const { host } = where;
   if (!through) guard?.check(host);
-  const state: Pick<Line, "reading"> = { reading: undefined };
+  const state: Taker = { reading: undefined };
   const own = buffers.pop() ?? Buffer.allocUnsafeSlow(READ_BYTES);
   const onread = newOnread(state, own, isSecure, () => socket);
   // A name for TLS is a name: literal addresses are sent without one (RFC 6066, section 3).
