@@ -4,7 +4,6 @@ import { createHash, randomBytes } from "node:crypto";
 import { after, before, test } from "node:test";
 import type { TestContext } from "node:test";
 import { getCACertificates, setDefaultCACertificates } from "node:tls";
-import { newS3Source } from "../../operator/adapters/s3/source.ts";
 import type { ModelFile } from "../../operator/plan/model/listing.ts";
 import type { ObjectReader, ObjectSource, SourceObject } from "../../operator/ports.ts";
 import { systemClock } from "../../operator/runtime/clock.ts";
@@ -12,7 +11,6 @@ import { newAnswers } from "../../operator/transfer/answers.ts";
 import { importModel } from "../../operator/transfer/import.ts";
 import { newPartFiller } from "../../operator/transfer/partfiller.ts";
 import { newPartPlaces } from "../../operator/transfer/places.ts";
-import { newRawClient } from "../../operator/transfer/rawget.ts";
 import { eventually } from "../cluster/eventually.ts";
 import { startFaultProxy } from "../cluster/faultproxy.ts";
 import type { FaultProxy, SeenRequest } from "../cluster/faultproxy.ts";
@@ -20,7 +18,7 @@ import { startS3 } from "../cluster/s3.ts";
 import type { S3Server } from "../cluster/s3.ts";
 import { newAuthority, newServerCertificate } from "../cluster/x509.ts";
 import { safetensors, tinyModel, uploadFiles } from "../models/tiny.ts";
-import { jobFor, newStore } from "./bench.ts";
+import { jobFor, newSource, newStore } from "./bench.ts";
 
 const MIB = 2 ** 20;
 const PART = 5 * MIB;
@@ -48,14 +46,7 @@ after(async () => {
 const isOfWeights = ({ method, path, headers }: SeenRequest): boolean =>
   method === "GET" && path === `/source/${key}` && !/^bytes=0-65535$/.test(headers.range ?? "");
 
-function openSource(t: TestContext): ObjectSource {
-  const { region, accessKeyId, secretAccessKey } = s3;
-  const bulk = newRawClient({ silenceMs: SILENCE_MS });
-  const credentials = { accessKeyId, secretAccessKey };
-  const source = newS3Source({ endpoint: proxy.url, region, bucket: "source", credentials, bulk });
-  t.after(() => source.close());
-  return source;
-}
+const openSource = (t: TestContext): ObjectSource => newSource(t, s3, "source", proxy.url, SILENCE_MS);
 
 /** A reader of the weights, and what asks for its bytes since. */
 async function openReader(t: TestContext) {
@@ -136,11 +127,7 @@ test("over TLS, which hands over more than it was asked for, a file that is larg
   const client = server.client();
   await uploadFiles(client, "source", "m/", tinyModel({ "model.safetensors": weights }));
   client.destroy();
-  const { endpoint, region, accessKeyId, secretAccessKey } = server;
-  const bulk = newRawClient({ silenceMs: 20_000 });
-  const credentials = { accessKeyId, secretAccessKey };
-  const source = newS3Source({ endpoint, region, bucket: "source", credentials, bulk });
-  t.after(() => source.close());
+  const source = newSource(t, server, "source");
   const store = await newStore(t, s3, "file");
   const places = newPartPlaces({ clock: systemClock, bufferBytes: PART, partBytes: PART });
   const result = await importModel(jobFor({ source, store, prefix: "m", places }));

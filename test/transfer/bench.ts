@@ -41,10 +41,10 @@ export async function newStore(t: TestContext, s3: S3Place, kind: StoreKind): Pr
   return store;
 }
 
-export function newSource(t: TestContext, s3: S3Server, bucket: string, endpoint = s3.endpoint): ObjectSource {
+export function newSource(t: TestContext, s3: S3Server, bucket: string, endpoint = s3.endpoint, silenceMs = 20_000) {
   const { region, accessKeyId, secretAccessKey } = s3;
   const credentials = { accessKeyId, secretAccessKey };
-  const bulk = newRawClient({ silenceMs: 20_000 });
+  const bulk = newRawClient({ silenceMs });
   const source = newS3Source({ endpoint, region, bucket, credentials, bulk });
   t.after(() => source.close());
   return source;
